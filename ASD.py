@@ -1,0 +1,214 @@
+"""Train a clean model on poisoned data: ASD (Gao et al., CVPR 2023), from a YAML to ACC and ASR.
+
+    python ASD.py --config config/baseline_asd.yaml --resume False --gpu 0
+
+`prepare` and `train` below tell the whole story; each part of them names the module with the
+details. Exit codes: 0 done; 1 a failure while running; 2 wrong use or input; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from config.load import load_config
+from config.parts import build_chain, build_optimizer, build_scheduler
+from data.build import load_data, poison_data, to_device
+from data.seeds import verified_seeds
+from defense import DEFENSES, Setting
+from model import NETWORKS, build_network
+from utils.arguments import parse_arguments
+from utils.checkpoint import Progress, check_finite
+from utils.console import EpochTable, percent, progress, readable, say, table
+from utils.device import choose_engine, find_device, make_repeatable
+from utils.errors import InputError, TrainingError
+from utils.interrupt import Interrupt, Interrupted
+from utils.plan import print_plan
+from utils.run import (
+    Resumption,
+    RunFolder,
+    comparable_results,
+    find_start,
+)
+from utils.session import Session, fingerprint_tensor
+from utils.streams import Streams
+
+CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
+
+
+def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
+    """Build everything that a run needs, up to the point at which it starts or goes on."""
+    # -------------------------------------------------------- configuration, device, checkpoint
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    config = loaded.config
+    device, notice = find_device(arguments.gpu)
+    for line in [*loaded.notices, notice]:
+        if line is not None:
+            say(line)
+    make_repeatable(config.seed.deterministic, config.seed.benchmark)
+    folder = RunFolder(Path(config.storage_dir).expanduser() / loaded.name)
+    start = find_start(folder, arguments.resume, config.num_epochs)
+    say(start.why)
+    start.refuse_other_experiment(config.as_yaml())
+    streams = Streams(start.seed(config.seed.seed))
+
+    # --------------------------------- the poisoned data set: what the defender sees, and truth
+    data, lines = load_data(config)
+    for line in lines:
+        say(line)
+    training, truth = poison_data(config, data, streams)
+    seeds = verified_seeds(config.global_, training, ~truth.poisoned, streams)
+    fingerprints = {
+        "data": data.fingerprint(),
+        "poison": truth.fingerprint(),
+        "seeds": fingerprint_tensor(seeds),
+    }
+    start.refuse_other_data(fingerprints)
+
+    # ----------------------------------------------------------- network, optimiser, defence
+    height, width = training.images.shape[1:3]
+    train_chain = build_chain("train", config.transform.train, height, width)
+    test_chain = build_chain("test", config.transform.test, height, width)
+    network = build_network(
+        NETWORKS.get(config.network.name),
+        config.network.settings,
+        training.num_classes,
+        streams.state("network"),
+    )
+    engine = choose_engine(device, config.speed, network)
+    engine.place(network)
+    optimizer = build_optimizer(config.optimizer, network.parameters())
+    training = to_device(training, device)
+    defense = DEFENSES.get(config.defense)(
+        Setting(
+            config, training, seeds.to(device), train_chain, network, optimizer, streams, engine
+        )
+    )
+    session = Session(
+        config=config,
+        seed=streams.seed,
+        folder=folder,
+        training=training,
+        truth=truth,
+        seeds=seeds,
+        network=network,
+        optimizer=optimizer,
+        scheduler=build_scheduler(config.lr_scheduler, optimizer),
+        engine=engine,
+        test_chain=test_chain,
+        defense=defense,
+        fingerprints=fingerprints,
+        progress=Progress(),
+    )
+    if start.state is not None:
+        session.restore(start)
+    return session, start
+
+
+def begin(session: Session, start: Resumption) -> None:
+    """Make the run's folder, with an earlier run of that name moved aside."""
+    if start.state is not None:
+        return
+    aside = session.folder.move_aside()
+    if aside is not None:
+        say(f"the earlier run was moved to {aside}")
+    session.folder.create()
+    session.folder.write_config(session.config.as_yaml())
+    session.folder.write_json("manifest.json", session.manifest())
+
+
+def train(session: Session, interrupt: Interrupt) -> None:
+    """Train to the end: at each epoch split, train on both pools, test, and save."""
+    state, defense, printed = session.progress, session.defense, EpochTable()
+    epochs = range(state.epoch, session.config.num_epochs)
+    for epoch in progress(epochs, "epochs", unit="epoch", leave=True):
+        session.start_clock()
+
+        # ------------------------------------------- divide all samples into clean and polluted
+        if state.clean is None:
+            pools = defense.split(epoch)
+            state.row = session.describe_split(epoch, pools)
+            state.totals = torch.zeros(len(defense.loss_names), device=session.engine.device)
+            state.clean = pools.clean
+
+        # --------------------------------------------------------------------- train on both
+        began = time.perf_counter()
+        first_step = state.step
+        take_steps(session, interrupt)
+        training_seconds = time.perf_counter() - began
+
+        # ----------------------------------------------------- measure; log and save, or neither
+        row = session.complete_row(training_seconds, state.step - first_step)
+        with interrupt.deferred():
+            session.finish_epoch(row)
+        printed.row({name: readable(name, value) for name, value in row.items()})
+
+
+def take_steps(session: Session, interrupt: Interrupt) -> None:
+    """Take the steps that are left of the epoch; Ctrl-C waits for the one under way."""
+    state, defense = session.progress, session.defense
+    assert state.clean is not None and state.totals is not None
+    left = range(state.step, defense.steps_per_epoch)
+    with progress(left, defense.stage(state.epoch), unit="step") as bar, interrupt.deferred():
+        for losses in defense.steps(state.epoch, state.clean, state.step):
+            state.totals += losses
+            state.step += 1
+            bar.update()
+            if state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch:
+                check_finite(state.totals, state.epoch, state.step)
+                bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
+            interrupt.check()
+
+
+def conclude(session: Session) -> None:
+    """Evaluate, leave `result.json` behind a finished run, and print ACC and ASR."""
+    score = session.evaluate()
+    finished = session.progress.epoch >= session.config.num_epochs
+    if finished and not session.folder.result.exists():
+        session.folder.write_json("result.json", session.result(score))
+    rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
+    rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
+    for other in comparable_results(session.folder, session.fingerprints):
+        scores = {"ACC": percent(other["acc"]), "ASR": percent(other["asr"])}
+        rows.append({"run": other["run"], "defence": other["defense"], **scores})
+    say(table(rows, headers="keys"))
+
+
+def run(argv: Sequence[str] | None) -> None:
+    """Do what the command line asks."""
+    arguments = parse_arguments(argv)
+    interrupt = Interrupt()
+    session, start = prepare(arguments)
+    if arguments.check:
+        print_plan(session)
+        return
+    if not start.only_evaluate:
+        begin(session, start)
+        try:
+            train(session, interrupt)
+        except Interrupted as stop:
+            session.save()
+            say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
+            raise stop
+    conclude(session)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    try:
+        run(argv)
+    except (InputError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Interrupted as stop:
+        return stop.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

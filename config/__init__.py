@@ -1,0 +1,1 @@
+"""The configuration: YAML files, and the code that reads and checks them."""

@@ -1,0 +1,55 @@
+"""From a choice of the YAML to the part itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+from config.choice import Choice
+from data.transform import TRANSFORMATIONS, Chain
+from loss import CRITERIA, Criterion
+from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from config.schema import UseSection
+
+
+def build_criterion(choice: Choice) -> Criterion:
+    """Return the chosen loss."""
+    return CRITERIA.get(choice.name)(choice.settings)
+
+
+def build_optimizer(choice: Choice, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return the chosen optimiser of PyTorch for `parameters`."""
+    optimizer: Optimizer = getattr(torch.optim, choice.name)(parameters, **choice.arguments)
+    return optimizer
+
+
+def build_scheduler(choice: Choice | None, optimizer: Optimizer) -> LRScheduler | None:
+    """Return the chosen schedule of the learning rate, stepped once an epoch; None: constant."""
+    if choice is None:
+        return None
+    scheduler: LRScheduler = getattr(lr_scheduler, choice.name)(optimizer, **choice.arguments)
+    return scheduler
+
+
+def build_chain(key: str, section: UseSection, height: int, width: int) -> Chain:
+    """Return the chain of transformations of `transform.<key>` for images of the given size.
+
+    Raises:
+        InputError: a crop is larger than what it is cut from.
+    """
+    steps = [TRANSFORMATIONS.get(step.name)(step.settings) for step in section.primary]
+    chain = Chain(steps, section.remaining.normalize, height, width)
+    for step, choice, size in zip(steps, section.primary, chain.sizes, strict=False):
+        if not step.fits(*size):
+            raise InputError(
+                f"transform.{key}.primary.{choice.name}.size: larger than the image that it is cut "
+                f"from ({size[1]}x{size[0]} pixels); lower size or raise padding"
+            )
+    return chain

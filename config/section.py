@@ -1,0 +1,39 @@
+"""The base of every typed part of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from utils.errors import nearest
+
+
+def unknown_key(key: str, known: Iterable[str]) -> PydanticCustomError:
+    """Return the error for a key that nothing reads, with the nearest valid one."""
+    return PydanticCustomError(
+        "unknown_key", "{key}: unknown key{hint}", {"key": key, "hint": nearest(key, known)}
+    )
+
+
+class Section(BaseModel):
+    """A mapping of the YAML whose keys and types are known; a subclass lists them.
+
+    Strict: `"3"` is no number and `true` no 1, so a slip of the pen is an error, not a surprise.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, given: Any) -> Any:
+        if given is None:  # `badnets:` with nothing below it: all defaults
+            return {}
+        if isinstance(given, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in given:
+                if key not in known:
+                    raise unknown_key(str(key), known)
+        return given

@@ -1,0 +1,1 @@
+"""Data sets, attacks, and the views on images that training sees."""

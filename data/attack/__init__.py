@@ -1,0 +1,13 @@
+"""Attacks by name. To add one: a file with a subclass of `Attack`, and a line in `ATTACKS`."""
+
+from data.attack.attack import Attack, Scene
+from utils.registry import Registry
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack",
+    {
+        "badnets": "data.attack.badnets:BadNets",
+    },
+)
+
+__all__ = ["ATTACKS", "Attack", "Scene"]

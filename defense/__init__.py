@@ -1,0 +1,14 @@
+"""Methods by name. To add one: a file with a subclass of `Defense`, and a line in `DEFENSES`."""
+
+from defense.defense import Defense, Pools, Setting
+from utils.registry import Registry
+
+DEFENSES: Registry[Defense] = Registry(
+    "defense",
+    {
+        "asd": "defense.asd:AdaptiveSplitting",
+        "none": "defense.none:NoDefense",
+    },
+)
+
+__all__ = ["DEFENSES", "Defense", "Pools", "Setting"]

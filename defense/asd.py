@@ -1,0 +1,158 @@
+"""ASD: adaptively splitting the poisoned data set (Gao et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from config.parts import build_criterion
+from config.schema import GlobalSection
+from defense.defense import Defense, PlannedStage, Pools, Setting
+from defense.draws import EpochDraws
+from defense.mixmatch import mixmatch_step
+from defense.record import record_losses
+from defense.split import class_agnostic, class_aware, meta_split
+from defense.virtual import train_virtual_model
+from loss.mixmatch import unlabelled_weight
+from model import Network
+from utils.errors import InputError, TrainingError
+from utils.streams import Purpose
+
+CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT = "class-aware", "class-agnostic", "meta-split"
+
+
+def stage_of(epoch: int, schedule: GlobalSection) -> str:
+    """Return the stage of the 0-based `epoch` (paper, section 3.3)."""
+    if epoch < schedule.epoch_first:
+        return CLASS_AWARE
+    return CLASS_AGNOSTIC if epoch < schedule.epoch_second else META_SPLIT
+
+
+def joined_per_class(epoch: int, schedule: GlobalSection) -> int:
+    """Return how many of each class join the seeds in stage 1: `n` more every `t` epochs."""
+    return schedule.n * (epoch // schedule.t)
+
+
+class AdaptiveSplitting(Defense):
+    """Splits anew at every epoch and trains with MixMatch on both pools."""
+
+    loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.schedule = setting.config.global_
+        self.semi = setting.config.semi
+        self.criterion = build_criterion(setting.config.split.criterion)
+        self._refuse_empty_polluted_pool()
+
+    def _refuse_empty_polluted_pool(self) -> None:
+        last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
+        largest = joined_per_class(last, self.schedule)
+        labels = self.setting.training.labels.clone()
+        labels = labels[
+            torch.isin(torch.arange(len(labels)), self.setting.seeds.cpu(), invert=True)
+        ]
+        if int(torch.bincount(labels).max()) <= largest:
+            raise InputError(
+                f"global.n, global.t: stage 1 would take {largest} samples a class, which is all "
+                f"there are, and leave no polluted pool; lower n or raise t"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """MixMatch steps in an epoch."""
+        return self.semi.mixmatch.train_iteration
+
+    @property
+    def images_per_step(self) -> int:
+        """Five forwards of a batch: two to guess labels, three to train."""
+        return 5 * self.semi.loader.batch_size
+
+    def stage(self, epoch: int) -> str:
+        """Return the stage's name."""
+        return stage_of(epoch, self.schedule)
+
+    def plan(self) -> list[PlannedStage]:
+        """Return the three stages with the sizes of their clean pools."""
+        total, schedule = len(self.setting.training), self.schedule
+        epochs = self.setting.config.num_epochs
+        bounds = [0, schedule.epoch_first, schedule.epoch_second, schedule.epoch_third]
+        last_joined = joined_per_class(min(schedule.epoch_first, epochs) - 1, schedule)
+        largest = len(self.setting.seeds) + last_joined * self.setting.training.num_classes
+        sizes = [
+            f"{len(self.setting.seeds)} to {largest}",
+            str(int(schedule.epsilon * total)),
+            str(int(schedule.meta_fraction * total)),
+        ]
+        names = [CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT]
+        return [
+            PlannedStage(name, first, min(end, epochs) - 1, size)
+            for name, first, end, size in zip(names, bounds, bounds[1:], sizes, strict=False)
+            if first < epochs
+        ]
+
+    def split(self, epoch: int) -> Pools:
+        """Divide all samples by their losses, in the way of the epoch's stage."""
+        training, schedule = self.setting.training, self.schedule
+        loss = self._record(self.setting.network, "record-augment", epoch)
+        stage = self.stage(epoch)
+        if stage == CLASS_AWARE:
+            joined = joined_per_class(epoch, schedule)
+            return Pools(class_aware(loss, training.labels, self.setting.seeds, joined), loss)
+        if stage == CLASS_AGNOSTIC:
+            return self._with_seeds(class_agnostic(loss, schedule.epsilon), loss)
+        virtual = train_virtual_model(self.setting, epoch)
+        virtual_loss = self._record(virtual, "virtual-record-augment", epoch)
+        clean = meta_split(loss, virtual_loss, schedule.meta_fraction)
+        return self._with_seeds(clean, loss - virtual_loss)
+
+    def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:
+        setting = self.setting
+        losses = record_losses(
+            network,
+            setting.training,
+            setting.chain,
+            self.criterion,
+            setting.streams.torch(purpose, epoch),
+            setting.engine,
+            setting.config.speed.evaluation_batch,
+        )
+        if not bool(losses.isfinite().all()):
+            raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
+        return losses
+
+    def _with_seeds(self, clean: Tensor, score: Tensor) -> Pools:
+        # The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
+        if self.schedule.keep_seeds:
+            clean = clean.clone()
+            clean[self.setting.seeds] = True
+        return Pools(clean, score)
+
+    def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
+        """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
+        draws = EpochDraws(self.setting, clean, epoch)
+        temperature = self.semi.mixmatch.temperature
+        self.setting.network.train()
+        for step in range(first_step, self.steps_per_epoch):
+            weight = self._weight(epoch + step / self.steps_per_epoch)
+            yield mixmatch_step(
+                self.setting.network,
+                self.setting.optimizer,
+                self.setting.engine,
+                draws.batch(step),
+                draws.mix(step),
+                temperature,
+                weight,
+            )
+
+    def _weight(self, epoch: float) -> float:
+        criterion = self.semi.criterion.mixmatch
+        length = criterion.rampup_length or self.setting.config.num_epochs
+        return unlabelled_weight(criterion.lambda_u, length, epoch)
+
+    def unlabelled_weight(self, epoch: int) -> float:
+        """Return lambda_u at the last step of `epoch`."""
+        return self._weight(epoch + 1 - 1 / self.steps_per_epoch)

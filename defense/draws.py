@@ -1,0 +1,69 @@
+"""Everything random about an epoch of MixMatch, drawn before its first step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from defense.defense import Setting, endless_order
+from defense.mixmatch import Batch, Mix
+from utils.errors import TrainingError
+
+
+class EpochDraws:
+    """The batches and mixups of one epoch, as a function of (seed, epoch, clean pool).
+
+    Args:
+        setting: data, augmentation and streams.
+        clean: (N,) bool, the clean pool.
+        epoch: 0-based.
+    """
+
+    def __init__(self, setting: Setting, clean: Tensor, epoch: int) -> None:
+        semi = setting.config.semi
+        self.setting, self.batch_size = setting, semi.loader.batch_size
+        steps = semi.mixmatch.train_iteration
+        self._draw_samples(clean.cpu(), epoch, steps * self.batch_size)
+        beta = setting.streams.numpy("mixup", epoch).beta
+        shares = beta(semi.mixmatch.alpha, semi.mixmatch.alpha, size=steps)
+        self.shares = torch.from_numpy(shares).to(setting.engine.device, torch.float32)
+        permutation_stream = setting.streams.torch("permutation", epoch)
+        noise = torch.rand(steps, 3 * self.batch_size, generator=permutation_stream)
+        self.permutations = noise.argsort(dim=1).to(setting.engine.device)  # (steps, 3B)
+
+    def _draw_samples(self, clean: Tensor, epoch: int, count: int) -> None:
+        setting, device = self.setting, self.setting.engine.device
+        pools = {
+            "clean": torch.nonzero(clean).flatten(),
+            "polluted": torch.nonzero(~clean).flatten(),
+        }
+        for name, members in pools.items():
+            if not len(members):
+                raise TrainingError(f"epoch {epoch}: the {name} pool is empty")
+        torch_stream = setting.streams.torch
+        labelled_stream = torch_stream("labelled-order", epoch)
+        self.labelled = endless_order(pools["clean"], count, labelled_stream).to(device)
+        unlabelled_stream = torch_stream("unlabelled-order", epoch)
+        self.unlabelled = endless_order(pools["polluted"], count, unlabelled_stream).to(device)
+        self.labelled_views, *self.unlabelled_views = (
+            setting.chain.draw(count, torch_stream(purpose, epoch)).to(device)
+            for purpose in ("labelled-augment", "unlabelled-augment-1", "unlabelled-augment-2")
+        )
+
+    def batch(self, step: int) -> Batch:
+        """Return the input of `step`."""
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        training, view = self.setting.training, self.setting.chain.view
+        labelled, unlabelled = self.labelled[part], self.unlabelled[part]
+        first, second = (
+            view(training.images, unlabelled, draws[part]) for draws in self.unlabelled_views
+        )
+        return Batch(
+            view(training.images, labelled, self.labelled_views[part]),
+            training.labels[labelled],
+            (first, second),
+        )
+
+    def mix(self, step: int) -> Mix:
+        """Return the mixup of `step`."""
+        return Mix(self.shares[step], self.permutations[step])

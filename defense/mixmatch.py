@@ -1,0 +1,126 @@
+"""One MixMatch step as ASD takes it (Berthelot et al. 2019; spec of the published code).
+
+Five forwards in train mode, each of one batch with BatchNorm statistics of its own: the two
+unlabelled views (without gradient) to guess labels, then the three mixed batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from loss.mixmatch import labelled_loss, unlabelled_loss
+from utils.device import Engine
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The input of one step.
+
+    Attributes:
+        labelled: (B, 3, H, W) views from the clean pool.
+        labels: (B,) int64, their given labels.
+        unlabelled: two (B, 3, H, W) views of the same samples of the polluted pool.
+    """
+
+    labelled: Tensor
+    labels: Tensor
+    unlabelled: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The random part of mixup in one step.
+
+    Attributes:
+        share: scalar tensor, lambda ~ Beta(alpha, alpha), one for the whole step.
+        permutation: (3B,) int64, which sample each one is mixed with.
+    """
+
+    share: Tensor
+    permutation: Tensor
+
+
+def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return `p^(1/T) / sum p^(1/T)` (B, C): below T = 1 the guess becomes more certain."""
+    powered = probabilities ** (1 / temperature)
+    return powered / powered.sum(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def guess_labels(network: nn.Module, views: Sequence[Tensor], temperature: float) -> Tensor:
+    """Return guessed labels (B, C): the mean prediction over the views, sharpened."""
+    guesses = [functional.softmax(network(view), dim=1) for view in views]
+    return sharpen(sum(guesses[1:], guesses[0]) / len(guesses), temperature)
+
+
+def mixup(values: Tensor, mix: Mix) -> Tensor:
+    """Return each row mixed with its partner, its own share being the larger one.
+
+    Args:
+        values: (3B, ...), inputs or targets.
+        mix: the step's share and partners.
+    """
+    share = torch.maximum(mix.share, 1 - mix.share).to(values.dtype)
+    return share * values + (1 - share) * values[mix.permutation]
+
+
+def interleave(batches: Sequence[Tensor]) -> list[Tensor]:
+    """Swap part i of the first batch with part i of batch i, for i = 1, 2, ...
+
+    So every forward sees labelled and unlabelled samples, and BatchNorm statistics agree. With
+    three batches of 64 the parts are 21, 21 and 22 long. Doing it twice undoes it.
+    """
+    count, size = len(batches), len(batches[0])
+    share, rest = divmod(size, count)
+    sizes = [share + (part >= count - rest) for part in range(count)]
+    parts = [list(batch.split(sizes)) for batch in batches]
+    for i in range(1, count):
+        parts[0][i], parts[i][i] = parts[i][i], parts[0][i]
+    return [torch.cat(pieces) for pieces in parts]
+
+
+def mixmatch_losses(
+    network: nn.Module, engine: Engine, batch: Batch, mix: Mix, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return L_x and L_u, two scalars with gradient; the network must be in train mode."""
+    size = len(batch.labels)
+    # A context of its own: autocast keeps its bf16 copies of the weights until the context ends,
+    # and those made without gradient must not reach the forwards that need one.
+    with engine.autocast():
+        guessed = guess_labels(network, batch.unlabelled, temperature)  # (B, C)
+    given = functional.one_hot(batch.labels, guessed.shape[1]).to(guessed.dtype)
+    inputs = mixup(torch.cat([batch.labelled, *batch.unlabelled]), mix)  # (3B, 3, H, W)
+    targets = mixup(torch.cat([given, guessed, guessed]), mix)  # (3B, C)
+    chunks = interleave(inputs.split(size))
+    with engine.autocast():
+        logits = torch.cat(interleave([network(chunk) for chunk in chunks]))  # (3B, C)
+    labelled = labelled_loss(logits[:size], targets[:size])
+    return labelled, unlabelled_loss(logits[size:], targets[size:])
+
+
+def mixmatch_step(
+    network: nn.Module,
+    optimizer: Optimizer,
+    engine: Engine,
+    batch: Batch,
+    mix: Mix,
+    temperature: float,
+    weight: float,
+) -> Tensor:
+    """Take one optimiser step on L_x + weight * L_u.
+
+    Returns:
+        (3,) the total loss, L_x and L_u, without gradient, on the device.
+    """
+    labelled, unlabelled = mixmatch_losses(network, engine, batch, mix, temperature)
+    loss = labelled + weight * unlabelled
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return torch.stack([loss, labelled, unlabelled]).detach()

@@ -1,0 +1,62 @@
+"""No defence: plain supervised training on all samples with their given labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from config.parts import build_criterion
+from defense.defense import Defense, PlannedStage, Pools
+
+
+class NoDefense(Defense):
+    """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step."""
+        return self.setting.config.loader.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch; the last batch may be smaller."""
+        return -(-len(self.setting.training) // self.batch_size)
+
+    @property
+    def images_per_step(self) -> int:
+        """Images in a step."""
+        return self.batch_size
+
+    def stage(self, epoch: int) -> str:
+        """Return the one stage there is."""
+        return "supervised"
+
+    def plan(self) -> list[PlannedStage]:
+        """Return the one stage there is."""
+        last = self.setting.config.num_epochs - 1
+        return [PlannedStage("supervised", 0, last, f"all {len(self.setting.training)}")]
+
+    def split(self, epoch: int) -> Pools:
+        """Return all samples as the clean pool."""
+        return Pools(torch.ones_like(self.setting.training.labels, dtype=torch.bool))
+
+    def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
+        """Take the epoch's supervised steps; yield the loss after each."""
+        setting, device = self.setting, self.setting.engine.device
+        criterion = build_criterion(setting.config.criterion)
+        count = len(setting.training)
+        order = torch.randperm(count, generator=setting.streams.torch("order", epoch)).to(device)
+        draws = setting.chain.draw(count, setting.streams.torch("augment", epoch)).to(device)
+        setting.network.train()
+        for step in range(first_step, self.steps_per_epoch):
+            part = slice(step * self.batch_size, min((step + 1) * self.batch_size, count))
+            views = setting.chain.view(setting.training.images, order[part], draws[part])
+            with setting.engine.autocast():
+                logits = setting.network(views)
+            loss = criterion(logits, setting.training.labels[order[part]])
+            setting.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            setting.optimizer.step()
+            yield loss.detach()[None]

@@ -1,0 +1,68 @@
+"""The three ways in which ASD divides all samples into two pools (paper, section 3).
+
+Each returns the clean pool as (N,) bool; its complement is the polluted pool. The splits take O(N)
+time; ties are broken by index, so a split is a function of its input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def lowest(values: Tensor, count: int) -> Tensor:
+    """Return which `count` of `values` (n,) are the lowest, (n,) bool; of equals, the first.
+
+    A selection, not a sort: O(n).
+    """
+    if count <= 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    if count >= len(values):
+        return torch.ones_like(values, dtype=torch.bool)
+    threshold = torch.kthvalue(values, count).values
+    chosen = values < threshold
+    equal = values == threshold
+    room = count - chosen.sum()
+    return chosen | (equal & (equal.cumsum(0) <= room))
+
+
+def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int) -> Tensor:
+    """Stage 1: the verified seeds, and for each class its `per_class` lowest losses beside them.
+
+    Args:
+        loss: (N,) split loss under the current model.
+        labels: (N,) int64, given labels.
+        seeds: (n,) int64, indices of the verified clean samples.
+        per_class: how many of each class join the seeds; a smaller class joins whole.
+
+    Returns:
+        (N,) bool, the clean pool.
+    """
+    pool = torch.zeros_like(labels, dtype=torch.bool)
+    pool[seeds] = True
+    candidates = torch.nonzero(~pool).flatten()
+    # Stable, so that each class keeps the samples in the order of their indices.
+    by_class = candidates[labels[candidates].argsort(stable=True)]
+    sizes = torch.bincount(labels[candidates]).tolist()
+    for members in by_class.split(sizes):
+        pool[members] = lowest(loss[members], per_class)
+    return pool
+
+
+def class_agnostic(loss: Tensor, fraction: float) -> Tensor:
+    """Stage 2: the `floor(fraction * N)` lowest losses of all samples, as (N,) bool."""
+    return lowest(loss, math.floor(fraction * len(loss)))
+
+
+def meta_split(loss: Tensor, virtual_loss: Tensor, fraction: float) -> Tensor:
+    """Stage 3: the `floor(fraction * N)` smallest loss reductions, as (N,) bool.
+
+    Args:
+        loss: (N,) under the model.
+        virtual_loss: (N,) under the virtual model, a copy that was trained on all samples with
+            their given labels. Poisoned samples are learnt fast, so their loss falls most.
+        fraction: of the samples, that make the clean pool.
+    """
+    return lowest(loss - virtual_loss, math.floor(fraction * len(loss)))

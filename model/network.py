@@ -1,0 +1,64 @@
+"""What every network has in common: a backbone that gives features, and a linear classifier."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from config.section import Section
+
+
+class Network(nn.Module):
+    """A classifier whose state dict reads `backbone.*`, `linear.*`, as in published checkpoints.
+
+    Args:
+        backbone: maps (N, 3, H, W) to (N, num_features).
+        num_features: width of the features.
+        num_classes: width of the output.
+    """
+
+    class Settings(Section):
+        """What the YAML may set below the network's name."""
+
+        num_classes: int | None = None
+
+    # The blocks that the virtual model of the meta-split trains, as prefixes of parameter names.
+    # The published code takes the last two stages and the linear layer.
+    meta_layers: ClassVar[tuple[str, ...]] = ("linear",)
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.linear = nn.Linear(num_features, num_classes)
+
+    @classmethod
+    def build(cls, settings: Section, num_classes: int) -> Network:
+        """Return an untrained network; its weights come from the global generator."""
+        raise TypeError(f"{cls.__name__} does not say how it is built")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images (N, 3, H, W) to logits (N, num_classes).
+
+        The linear layer leaves mixed precision: in bf16 the logits of an epoch would fall on a
+        coarse grid, and samples that differ in loss would tie in the split.
+        """
+        features = self.backbone(images)  # (N, num_features)
+        if features.dtype == self.linear.weight.dtype:
+            return self.linear(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.linear(features.to(self.linear.weight.dtype))
+
+
+def build_network(
+    network: type[Network], settings: Section, num_classes: int, state: int
+) -> Network:
+    """Return `network` with initial weights that depend on `state` alone.
+
+    PyTorch initialises from its global generator only, so that generator is seeded here and put
+    back afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(state)
+        return network.build(settings, num_classes)

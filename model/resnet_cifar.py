@@ -1,0 +1,90 @@
+"""ResNet-18 for 32x32 images: 3x3 stem, four stages of two basic blocks (He et al. 2016).
+
+Names and shapes of the state dict are those of published ASD checkpoints
+(`tests/golden/state_dict.json`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from config.section import Section
+from model.network import Network
+
+
+def convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Conv2d:
+    """Return a convolution without bias (BatchNorm follows) that keeps H x W at stride 1."""
+    return nn.Conv2d(
+        channels_in, channels_out, kernel, stride=stride, padding=kernel // 2, bias=False
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = convolution(channels_in, channels_out, 3, stride)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = convolution(channels_out, channels_out, 3, 1)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Sequential(
+                convolution(channels_in, channels_out, 1, stride), nn.BatchNorm2d(channels_out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels_in, H, W) to (N, channels_out, H / stride, W / stride)."""
+        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        return functional.relu(out + self.shortcut(x), inplace=True)
+
+
+class Backbone(nn.Module):
+    """Stem, four stages, global average pooling."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = convolution(3, width, 3, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._stage(width, width, 1)
+        self.layer2 = self._stage(width, 2 * width, 2)
+        self.layer3 = self._stage(2 * width, 4 * width, 2)
+        self.layer4 = self._stage(4 * width, 8 * width, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            BasicBlock(channels_in, channels_out, stride), BasicBlock(channels_out, channels_out, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 3, H, W) to features (N, 8 * width)."""
+        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
+        return out.mean(dim=(2, 3))
+
+
+class ResNet18Cifar(Network):
+    """The paper's network (width 64: 11.2 million parameters, 0.56 GMAC at 32x32)."""
+
+    class Settings(Network.Settings):
+        """`width`: channels of the first stage; 64 is the paper's."""
+
+        width: int = Field(default=64, ge=1, le=1024)
+
+    meta_layers: ClassVar[tuple[str, ...]] = ("backbone.layer3", "backbone.layer4", "linear")
+
+    @classmethod
+    def build(cls, settings: Section, num_classes: int) -> ResNet18Cifar:
+        """Return the untrained network."""
+        assert isinstance(settings, cls.Settings)
+        return cls(Backbone(settings.width), 8 * settings.width, num_classes)

@@ -1,0 +1,1 @@
+"""What belongs to no domain: command line, files, device, checkpoints, measuring."""

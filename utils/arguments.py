@@ -1,0 +1,58 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from utils.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong use in one line, as all wrong input is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `InputError` instead of printing the usage."""
+        raise InputError(f"command line: {message}; see python ASD.py --help")
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(
+        prog="ASD.py",
+        description="Train a clean image classifier on data that may hold backdoor poison.",
+    )
+    parser.add_argument(
+        "--config",
+        default="config/baseline_asd.yaml",
+        help="path of the YAML (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        default="",
+        help="False: from scratch, an earlier run is moved aside. Absent: from the latest "
+        "checkpoint if there is one. A file name or path: from that checkpoint; that of a finished "
+        "run is only evaluated",
+    )
+    parser.add_argument(
+        "--gpu", default=None, help="number of a GPU, or cpu (default: the first GPU, else the CPU)"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="validate configuration, data and checkpoint, print the plan, and stop",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key.subkey=value",
+        help="set any key of the YAML",
+    )
+    return parser.parse_intermixed_args(argv)

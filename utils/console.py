@@ -1,0 +1,71 @@
+"""What a person sees: lines, bars and one table row an epoch; quiet where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+HEADER_EVERY = 20  # rows
+
+
+def say(line: str) -> None:
+    """Print a line without disturbing a progress bar."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(items: Iterable[Item], description: str, unit: str, leave: bool = False) -> tqdm[Item]:
+    """Return `items` with a progress bar, which is shown on a terminal only."""
+    quiet = not sys.stderr.isatty()
+    return tqdm(items, desc=description, unit=unit, leave=leave, disable=quiet, dynamic_ncols=True)
+
+
+class EpochTable:
+    """Prints one row an epoch, its columns aligned with those of the rows before."""
+
+    def __init__(self) -> None:
+        self._printed = 0
+        self._widths: dict[str, int] = {}
+
+    def row(self, values: Mapping[str, str]) -> None:
+        """Print a row; the header comes first and again from time to time."""
+        for name, value in values.items():
+            self._widths[name] = max(self._widths.get(name, len(name)), len(value))
+        cells = [value.rjust(self._widths[name]) for name, value in values.items()]
+        header = [name.rjust(self._widths[name]) for name in values]
+        if self._printed % HEADER_EVERY == 0:
+            say(plain_row(header))
+        self._printed += 1
+        say(plain_row(cells))
+
+
+def plain_row(cells: list[str]) -> str:
+    """Return one row of a table without lines; cells are padded already, so that rows align."""
+    return tabulate([cells], tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
+
+
+def table(rows: Sequence[Any], headers: str | Sequence[str] = ()) -> str:
+    """Return a table as text; `headers="keys"` for rows that are mappings."""
+    style = "github" if headers else "plain"
+    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction of 1 in percent, with two digits; a dash for None."""
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def readable(name: str, value: Any) -> str:
+    """Return a value of the log as a person wants to read it."""
+    if value is None:
+        return "-"
+    if name in {"acc", "asr", "tpr", "fpr"}:
+        return f"{100 * value:.1f}%"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,139 @@
+"""Where and how the network computes: device, precision, memory layout."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from config.section import Section
+from utils.errors import InputError
+
+# Convolutions in channels_last with 8 channels write outside their memory in PyTorch 2.13 and 2.15
+# on the CPU; with 16 and more they are sound.
+SAFE_CPU_CHANNELS = 16
+
+
+class SpeedSettings(Section):
+    """`speed` of the YAML.
+
+    `precision`: of the convolutions; losses, statistics and weights are always fp32.
+    `reference`: plain fp32 in the usual memory order, whatever the other keys say.
+    `evaluation_batch`: samples in one forward of record and test passes; no effect on results.
+    """
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
+    reference: bool = False
+    evaluation_batch: int = Field(default=500, ge=1)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The choice made for a run.
+
+    Attributes:
+        device: where all tensors live.
+        bf16: whether convolutions run in bfloat16 (autocast).
+        channels_last: whether feature maps are stored with the channel innermost.
+    """
+
+    device: torch.device
+    bf16: bool = False
+    channels_last: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which forwards run."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move `network` to the device, in the layout of its feature maps."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+
+    def __str__(self) -> str:
+        precision = "bf16" if self.bf16 else "fp32"
+        layout = "channels_last" if self.channels_last else "channels_first"
+        return f"{device_name(self.device)}, {precision}, {layout}"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device's name for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def find_device(requested: str | None) -> tuple[torch.device, str | None]:
+    """Return the device that `--gpu` means, and a line to tell when it is not what one expects.
+
+    Args:
+        requested: "0", "cpu", or None for the first GPU, else the CPU.
+
+    Raises:
+        InputError: the GPU is not there, several are asked for, or the word means nothing.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if requested is None or not requested.strip():
+        if found:
+            return torch.device("cuda", 0), None
+        return torch.device("cpu"), "no GPU found: running on the CPU"
+    if requested == "cpu":
+        return torch.device("cpu"), None
+    if "," in requested:
+        raise InputError(
+            f"--gpu {requested}: several GPUs are not supported yet; name one, e.g. --gpu 0"
+        )
+    if not requested.isdecimal():
+        raise InputError(f"--gpu {requested}: give the number of a GPU (e.g. 0) or cpu")
+    if int(requested) >= found:
+        there = f"GPUs 0 to {found - 1}" if found else "no GPU"
+        raise InputError(
+            f"--gpu {requested}: this machine has {there}; use --gpu cpu or leave --gpu away"
+        )
+    return torch.device("cuda", int(requested)), None
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the CPU multiplies bfloat16 natively; without that it is far slower."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def choose_engine(device: torch.device, speed: SpeedSettings, network: nn.Module) -> Engine:
+    """Return precision and layout for `network` on `device`.
+
+    Raises:
+        InputError: channels_last is forced where PyTorch would corrupt memory.
+    """
+    if speed.reference:
+        return Engine(device)
+    convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
+    narrowest = min((part.out_channels for part in convolutions), default=0)
+    safe = device.type == "cuda" or narrowest >= SAFE_CPU_CHANNELS
+    if speed.channels_last is True and not safe:
+        raise InputError(
+            f"speed.channels_last: true, but the network has convolutions with {narrowest} "
+            f"channels, and PyTorch crashes below {SAFE_CPU_CHANNELS} on the CPU; use auto"
+        )
+    channels_last = safe if speed.channels_last == "auto" else bool(speed.channels_last)
+    bf16 = speed.precision == "bf16"
+    if speed.precision == "auto":
+        # On the CPU bf16 pays with channels_last only (measured).
+        bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16() and safe
+    return Engine(device, bf16, channels_last)
+
+
+def make_repeatable(deterministic: bool, benchmark: bool) -> None:
+    """Set how exactly CUDA repeats itself; the CPU always does, at the same number of threads."""
+    torch.backends.cudnn.benchmark = benchmark and not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)

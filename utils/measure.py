@@ -1,0 +1,95 @@
+"""The part that knows the truth: ACC, ASR and the quality of the pools.
+
+Nothing here flows back into a defence. Samples are counted; batches are never averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from data.dataset import Split
+from data.poison import Truth
+from data.transform import Chain
+from defense import Pools
+from utils.console import progress
+from utils.device import Engine
+from utils.streams import Streams
+
+
+@dataclass(frozen=True)
+class PoolQuality:
+    """How well the polluted pool holds the poison.
+
+    Attributes:
+        clean_pool: samples in the clean pool.
+        poisoned_in_clean_pool: poisoned ones among them.
+        tpr: share of the poisoned samples that are in the polluted pool; None without poison.
+        fpr: share of the clean samples that are in the polluted pool.
+        auroc: of the score by which the pools were divided; None without poison or score.
+    """
+
+    clean_pool: int
+    poisoned_in_clean_pool: int
+    tpr: float | None
+    fpr: float
+    auroc: float | None
+
+
+def pool_quality(pools: Pools, truth: Truth) -> PoolQuality:
+    """Compare the pools with the truth. Cross samples count as clean: their labels are right."""
+    clean, poisoned = pools.clean.cpu(), truth.poisoned
+    num_poisoned, num_benign = int(poisoned.sum()), int((~poisoned).sum())
+    missed = int((clean & poisoned).sum())
+    auroc = None
+    if pools.score is not None and num_poisoned and num_benign:
+        auroc = float(roc_auc_score(poisoned.numpy(), pools.score.cpu().numpy()))
+    return PoolQuality(
+        int(clean.sum()),
+        missed,
+        (num_poisoned - missed) / num_poisoned if num_poisoned else None,
+        int((~clean & ~poisoned).sum()) / max(num_benign, 1),
+        auroc,
+    )
+
+
+@torch.no_grad()
+def predictions(
+    network: nn.Module, images: Tensor, chain: Chain, engine: Engine, batch_size: int
+) -> Tensor:
+    """Return the predicted classes (N,) int64, on the CPU, of `images` (N, H, W, 3) uint8."""
+    network.eval()
+    draws = chain.draw(len(images), Streams(0).torch("test"))
+    predicted = []
+    for start in progress(range(0, len(images), batch_size), "test", unit="batch"):
+        part = slice(start, start + batch_size)
+        batch = images[part].to(engine.device)
+        index = torch.arange(len(batch), device=engine.device)
+        with engine.autocast():
+            logits = network(chain.view(batch, index, draws[part].to(engine.device)))
+        predicted.append(logits.argmax(dim=1))
+    return torch.cat(predicted).cpu()
+
+
+@dataclass(frozen=True)
+class Score:
+    """ACC and ASR of a model, fractions of 1; None where not measured (ASR without an attack)."""
+
+    acc: float | None
+    asr: float | None
+
+
+def evaluate(
+    network: nn.Module, truth: Truth, chain: Chain, engine: Engine, batch_size: int
+) -> Score:
+    """Return ACC over all clean test images and ASR over the triggered non-target ones."""
+
+    def share(split: Split) -> float:
+        predicted = predictions(network, split.images, chain, engine, batch_size)
+        return int((predicted == split.labels).sum()) / len(split)
+
+    triggered = truth.triggered_test
+    return Score(share(truth.clean_test), None if triggered is None else share(triggered))

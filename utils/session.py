@@ -1,0 +1,194 @@
+"""All that a running experiment consists of, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from config.schema import Config
+from data.poison import TrainingSet, Truth
+from data.transform import Chain
+from defense import Defense, Pools
+from model import Network
+from utils.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
+from utils.device import Engine, device_name
+from utils.measure import Score, evaluate, pool_quality
+from utils.run import Resumption, RunFolder, git_commit, versions
+
+# What differs between two runs that are otherwise the same bit for bit.
+TIME_COLUMNS = ("seconds", "images_per_second")
+
+
+@dataclass
+class Session:
+    """One experiment, from its configuration to its place in the schedule."""
+
+    config: Config
+    seed: int
+    folder: RunFolder
+    training: TrainingSet
+    truth: Truth
+    seeds: torch.Tensor
+    network: Network
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    engine: Engine
+    test_chain: Chain
+    defense: Defense
+    fingerprints: dict[str, str]
+    progress: Progress
+    epoch_began: float = 0.0  # seconds, on the clock of time.perf_counter
+
+    def restore(self, start: Resumption) -> None:
+        """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
+        assert start.state is not None and start.path is not None
+        state = start.state
+        restore_network(self.network, state, start.path)
+        if "format" not in state:
+            return
+        self.optimizer.load_state_dict(state["optimizer_state_dict"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler_state_dict"])
+        self.progress = Progress(**{field.name: state[field.name] for field in fields(Progress)})
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint and, from its rows, the log."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        place = {field.name: getattr(self.progress, field.name) for field in fields(Progress)}
+        save_checkpoint(
+            self.folder.checkpoints,
+            {
+                "format": FORMAT,
+                **place,
+                "result": self.progress.rows[-1] if self.progress.rows else {},
+                "model_state_dict": self.network.state_dict(),
+                "optimizer_state_dict": self.optimizer.state_dict(),
+                "scheduler_state_dict": scheduler,
+                "config": {**self.config.as_yaml()},
+                "seed": self.seed,
+                "fingerprints": self.fingerprints,
+            },
+            best,
+        )
+        if self.progress.rows:
+            self.folder.write_log(self.progress.rows)
+
+    def evaluate(self) -> Score:
+        """Return ACC and ASR of the network as it is."""
+        batch = self.config.speed.evaluation_batch
+        return evaluate(self.network, self.truth, self.test_chain, self.engine, batch)
+
+    def describe_split(self, epoch: int, pools: Pools) -> dict[str, Any]:
+        """Return the part of the log row that is known once `epoch` is split."""
+        row: dict[str, Any] = {"epoch": epoch, "stage": self.defense.stage(epoch)}
+        row |= dict.fromkeys(self.defense.loss_names)
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        weight = self.defense.unlabelled_weight(epoch)
+        if weight is not None:
+            row["lambda_u"] = weight
+        quality = pool_quality(pools, self.truth)
+        row["clean_pool"] = quality.clean_pool
+        if self.config.backdoor is not None:
+            row |= {"poisoned_in_clean_pool": quality.poisoned_in_clean_pool}
+            row |= {"tpr": quality.tpr, "fpr": quality.fpr, "auroc": quality.auroc}
+        return row
+
+    def start_clock(self) -> None:
+        """Start to measure the epoch's time, or what is left of it after an interruption."""
+        self.epoch_began = time.perf_counter()
+
+    def stop_clock(self) -> float:
+        """Return the epoch's seconds so far, those before an interruption included."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self.epoch_began
+        self.epoch_began = now
+        return self.progress.seconds
+
+    def complete_row(self, training_seconds: float, steps_timed: int) -> dict[str, Any]:
+        """Return the finished epoch's log row: losses, and, when it is time, ACC and ASR.
+
+        Args:
+            training_seconds: that `steps_timed` steps took.
+            steps_timed: those since the start or the last interruption.
+        """
+        assert self.progress.totals is not None
+        row = dict(self.progress.row)
+        means = (self.progress.totals / self.defense.steps_per_epoch).tolist()
+        row |= dict(zip(self.defense.loss_names, means, strict=True))
+        epochs_done = self.progress.epoch + 1
+        is_last = epochs_done == self.config.num_epochs
+        tested = is_last or epochs_done % self.config.test_interval == 0
+        score = self.evaluate() if tested else Score(None, None)
+        row["acc"] = score.acc
+        if self.config.backdoor is not None:
+            row["asr"] = score.asr
+        row["seconds"] = round(self.stop_clock(), 3)
+        speed = steps_timed * self.defense.images_per_step / max(training_seconds, 1e-9)
+        row["images_per_second"] = round(speed, 1)
+        return row
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Count the epoch as done, and save."""
+        state = self.progress
+        best = row["acc"] is not None and row["acc"] > state.best_acc
+        if best:
+            state.best_acc, state.best_epoch = row["acc"], state.epoch
+        if self.scheduler is not None:
+            self.scheduler.step()
+        state.rows.append(row)
+        state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
+        state.clean, state.totals, state.row = None, None, {}
+        self.save(best)
+
+    def result(self, score: Score) -> dict[str, Any]:
+        """Return the content of `result.json`; all figures are of the last epoch."""
+        backdoor = self.config.backdoor
+        return {
+            "defense": self.config.defense,
+            "dataset": self.config.dataset,
+            "attack": "none" if backdoor is None else backdoor.attack.name,
+            "epochs": self.progress.epoch,
+            "acc": score.acc,
+            "asr": score.asr,
+            "seconds": round(sum(row["seconds"] for row in self.progress.rows), 1),
+            "device": device_name(self.engine.device),
+            "engine": str(self.engine),
+            "seed": self.seed,
+            "training_samples": len(self.training),
+            "poisoned_samples": int(self.truth.poisoned.sum()),
+            "best_acc": self.progress.best_acc,
+            "best_epoch": self.progress.best_epoch,
+            "fingerprints": self.fingerprints,
+            "git_commit": git_commit(),
+            "versions": versions(),
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what the run was made of, sample by sample."""
+        backdoor = self.config.backdoor
+        poisoned = torch.nonzero(self.truth.poisoned).flatten().tolist()
+        return {
+            "seed": self.seed,
+            "dataset": self.config.dataset,
+            "classes": list(self.training.classes),
+            "fingerprints": self.fingerprints,
+            "attack": "none" if backdoor is None else backdoor.attack.name,
+            "poisoned_samples": len(poisoned),
+            "poisoned_indices": poisoned,
+            "seed_indices": self.seeds.tolist(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "device": device_name(self.engine.device),
+            "engine": str(self.engine),
+        }
+
+
+def fingerprint_tensor(tensor: torch.Tensor) -> str:
+    """Return the SHA-256 of a tensor's bytes."""
+    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()

@@ -1,0 +1,64 @@
+"""Random numbers as a function of (seed, purpose, epoch).
+
+Nothing draws from a global generator. Each purpose has a stream of its own, so a change in one
+(say, another augmentation) leaves the others as they were, and an epoch can be repeated or
+resumed without knowing what was drawn before it. All draws are made on the CPU, so that a GPU run
+sees the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import torch
+
+Purpose = Literal[
+    "test",  # views in evaluation, should a test chain have random steps
+    "attack",  # whatever an attack draws for itself
+    "poison",  # which training samples are poisoned
+    "seeds",  # which clean samples are the verified seeds
+    "subset",  # which samples a reduced data set keeps
+    "network",  # initial weights
+    "record-augment",  # the view on which the split loss is measured
+    "virtual-record-augment",  # the same for the virtual model
+    "virtual-order",
+    "virtual-augment",
+    "order",  # order of the samples in supervised training
+    "augment",
+    "labelled-order",
+    "labelled-augment",
+    "unlabelled-order",
+    "unlabelled-augment-1",
+    "unlabelled-augment-2",
+    "mixup",
+    "permutation",
+]
+
+
+class Streams:
+    """All random streams of a run.
+
+    Args:
+        seed: the run's seed (`seed.seed` of the YAML).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def state(self, purpose: Purpose, epoch: int = 0) -> int:
+        """Return the 63-bit state from which the stream starts.
+
+        A hash, not `seed + epoch`: neighbouring seeds must not share streams.
+        """
+        key = f"{self.seed}/{purpose}/{epoch}".encode()
+        return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+
+    def torch(self, purpose: Purpose, epoch: int = 0) -> torch.Generator:
+        """Return a fresh PyTorch generator on the CPU."""
+        return torch.Generator().manual_seed(self.state(purpose, epoch))
+
+    def numpy(self, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
+        """Return a fresh NumPy generator."""
+        return np.random.default_rng(self.state(purpose, epoch))
