@@ -17,7 +17,8 @@ LABEL_FLOOR = 1e-4  # stands for the zeros of a one-hot label, whose logarithm d
 def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return `-sum_k p_k log q_k` (N,), q being the one-hot label with its zeros at 1e-4."""
     probabilities = functional.softmax(logits, dim=1).clamp(PROBABILITY_FLOOR, 1.0)  # (N, C)
-    one_hot = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    # float32 whatever the logits are, as in the published code: the last digits of log 1e-4 differ.
+    one_hot = functional.one_hot(labels, logits.shape[1]).float()  # (N, C)
     return -(probabilities * torch.log(one_hot.clamp(LABEL_FLOOR, 1.0))).sum(dim=1)
 
 

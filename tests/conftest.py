@@ -1,0 +1,58 @@
+"""Shared by all tests: small data, small configurations, and where the real data are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from config.load import Loaded, load_config
+from utils.files import PROJECT
+
+DIGITS = PROJECT / "config" / "digits.yaml"
+
+# A run of seconds that still has all three stages, on 300 real digits and a width of 4.
+TINY = (
+    "data.train_samples=300",
+    "network.resnet18_cifar.width=4",
+    "semi.mixmatch.train_iteration=3",
+    "semi.loader.batch_size=16",
+    "num_epochs=9",
+    "global.epoch_first=3",
+    "global.epoch_second=6",
+    "global.epoch_third=9",
+    "global.t=1",
+    "global.n=2",
+    "global.seed_num=5",
+    "meta.epoch=1",
+)
+
+
+def tiny_config(*overrides: str) -> Loaded:
+    """Return the configuration of a run of seconds."""
+    return load_config(DIGITS, [*TINY, *overrides])
+
+
+@pytest.fixture
+def tiny_arguments(tmp_path: Path) -> list[str]:
+    """The command line of a run of seconds, its folder in `tmp_path`."""
+    return ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={tmp_path}"]
+
+
+@pytest.fixture
+def cifar10_folder() -> str:
+    """Where the real CIFAR-10 is; the test is skipped without it."""
+    folder = os.environ.get("ASD_DATA_DIR")
+    if not folder:
+        pytest.skip("ASD_DATA_DIR does not name a folder with the real CIFAR-10")
+    if not (Path(folder) / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"ASD_DATA_DIR={folder} has no cifar-10-batches-py")
+    return folder
+
+
+def colourful_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    """Return random images (count, size, size, 3) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)

@@ -1,0 +1,132 @@
+"""Batched transformations: the same views as torchvision's, and pure functions of their draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from data.transform import (
+    TRANSFORMATIONS,
+    Chain,
+    Draws,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+)
+from tests.conftest import colourful_images
+
+MODES = ["constant", "edge", "reflect", "symmetric"]
+
+
+def make(name: str, **given_settings: Any) -> Any:
+    part = TRANSFORMATIONS.get(name)
+    return part(part.Settings(**given_settings))
+
+
+def chain_of(*steps: Any, size: int = 12) -> Chain:
+    return Chain(list(steps), Normalize(), size, size)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(MODES), st.integers(0, 4), st.integers(5, 14), st.integers(0, 99))
+def test_crop_and_flip_are_those_of_torchvision(
+    mode: str, padding: int, size: int, seed: int
+) -> None:
+    size = min(size, 12 + 2 * padding)
+    crop = make("random_crop", size=size, padding=padding, padding_mode=mode)
+    chain = chain_of(crop, make("random_horizontal_flip", p=0.5))
+    images, index = colourful_images(6, 12), torch.tensor([4, 0, 5, 5])
+    draws = chain.draw(4, torch.Generator().manual_seed(seed))
+    views = chain.view(images, index, draws)
+    for n, i in enumerate(index.tolist()):
+        source = images[i].permute(2, 0, 1)
+        if padding:
+            source = v2.functional.pad(source, [padding] * 4, padding_mode=mode)
+        row, column = int(draws.steps[0]["row"][n]), int(draws.steps[0]["column"][n])
+        expected = source[:, row : row + size, column : column + size]
+        if draws.steps[1]["flip"][n]:
+            expected = expected.flip(2)
+        torch.testing.assert_close(views[n] * 255, expected.float())
+
+
+def test_every_place_of_the_window_is_drawn() -> None:
+    crop = make("random_crop", size=10, padding=1)
+    draw = crop.draw(2000, 10, 10, torch.Generator().manual_seed(0))
+    assert sorted(set(draw["row"].tolist())) == [0, 1, 2]
+    assert sorted(set(draw["column"].tolist())) == [0, 1, 2]
+
+
+ALL = {
+    "random_crop": {"size": 12, "padding": 2},
+    "random_resize_crop": {"size": 12, "scale": [0.2, 1.0], "interpolation": 3},
+    "resize": {"size": 8},
+    "center_crop": {"size": 6},
+    "random_horizontal_flip": {"p": 0.5},
+    "random_color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "hue": 0.1},
+    "random_grayscale": {"p": 0.5},
+    "gaussian_blur": {"p": 0.5, "sigma": [0.1, 1.0]},
+}
+
+
+def test_every_transformation_is_tried() -> None:
+    assert set(ALL) == set(TRANSFORMATIONS)
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_view_depends_on_its_draw_alone(name: str) -> None:
+    images = colourful_images(5, 12)
+    before = images.clone()
+    step = make(name, **ALL[name])
+    chain = chain_of(step)
+    draws = chain.draw(5, torch.Generator().manual_seed(3))
+    together = chain.view(images, torch.arange(5), draws)
+    assert torch.equal(images, before)
+    assert together.shape[2:] == torch.Size(chain.output_size)
+    for n in range(5):
+        alone = chain.view(images, torch.tensor([n]), draws[n : n + 1])
+        torch.testing.assert_close(alone[0], together[n], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["random_color_jitter", "gaussian_blur", "random_resize_crop"])
+def test_torchvisions_draws_leave_the_global_generator_alone(name: str) -> None:
+    step = make(name, **ALL[name])
+    draw = step.draw(3, 12, 12, torch.Generator().manual_seed(1))
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    step.apply(colourful_images(3, 12), draw)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pixel_moves_after_another_step() -> None:
+    images = colourful_images(3, 12)
+    chain = chain_of(make("resize", size=16), make("random_crop", size=12))
+    draws = chain.draw(3, torch.Generator().manual_seed(0))
+    views = chain.view(images, torch.arange(3), draws)
+    large = v2.functional.resize(images.permute(0, 3, 1, 2), [16])
+    row, column = (int(draws.steps[1][key][0]) for key in ("row", "column"))
+    expected = large[0, :, row : row + 12, column : column + 12].float() / 255
+    torch.testing.assert_close(views[0], expected)
+
+
+def test_normalisation_and_layout() -> None:
+    images = colourful_images(4, 12)
+    normalize = Normalize(mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+    views = Chain([], normalize, 12, 12).view(images, torch.arange(4), Draws([]))
+    expected = v2.functional.normalize(
+        images.permute(0, 3, 1, 2).float() / 255, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
+    )
+    torch.testing.assert_close(views, expected, rtol=1e-5, atol=1e-5)
+    assert views.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_window_larger_than_the_padded_image_does_not_fit() -> None:
+    crop = make("random_crop", size=32, padding=4)
+    assert isinstance(crop, RandomCrop)
+    assert crop.fits(24, 24)
+    assert not crop.fits(16, 40)
+    assert isinstance(make("random_horizontal_flip"), RandomHorizontalFlip)
