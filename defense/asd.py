@@ -15,7 +15,7 @@ from defense.draws import EpochDraws
 from defense.mixmatch import mixmatch_step
 from defense.record import record_losses
 from defense.split import class_agnostic, class_aware, meta_split
-from defense.virtual import train_virtual_model
+from defense.virtual import check_layers, train_virtual_model
 from loss.mixmatch import unlabelled_weight
 from model import Network
 from utils.errors import InputError, TrainingError
@@ -47,15 +47,15 @@ class AdaptiveSplitting(Defense):
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
         self._refuse_empty_polluted_pool()
+        check_layers(setting.network, setting.config.meta.layers or ())
 
     def _refuse_empty_polluted_pool(self) -> None:
         last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
         largest = joined_per_class(last, self.schedule)
-        labels = self.setting.training.labels.clone()
-        labels = labels[
-            torch.isin(torch.arange(len(labels)), self.setting.seeds.cpu(), invert=True)
-        ]
-        if int(torch.bincount(labels).max()) <= largest:
+        labels, seeds = self.setting.training.labels, self.setting.seeds
+        candidates = torch.bincount(labels)
+        candidates -= torch.bincount(labels[seeds], minlength=len(candidates))
+        if int(candidates.max()) <= largest:
             raise InputError(
                 f"global.n, global.t: stage 1 would take {largest} samples a class, which is all "
                 f"there are, and leave no polluted pool; lower n or raise t"

@@ -15,19 +15,20 @@ from utils.console import progress
 from utils.errors import InputError
 
 
+def check_layers(network: nn.Module, layers: Sequence[str]) -> None:
+    """Raise `InputError` if one of `layers` is the beginning of no parameter's name."""
+    names = [name for name, _ in network.named_parameters()]
+    for layer in layers:
+        if not any(name.startswith(layer + ".") for name in names):
+            raise InputError(f"meta.layers: the network has no layer {layer!r}")
+
+
 def train_only(network: nn.Module, layers: Sequence[str]) -> list[nn.Parameter]:
     """Freeze all parameters but those of `layers` (prefixes of their names); return the latter.
 
     Frozen layers cost no gradient; the BatchNorm statistics of all layers still move, as in the
     published code.
-
-    Raises:
-        InputError: a name fits no parameter.
     """
-    names = [name for name, _ in network.named_parameters()]
-    for layer in layers:
-        if not any(name.startswith(layer + ".") for name in names):
-            raise InputError(f"meta.layers: the network has no layer {layer!r}")
     prefixes = tuple(layer + "." for layer in layers)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(prefixes))

@@ -105,7 +105,7 @@ def test_another_seed_file_is_refused(
     torch.save(state, tmp_path / "changed.pt")
     code, _, err = outcome(capsys, *arguments, "--resume", str(tmp_path / "changed.pt"))
     assert code == 2
-    assert "the seeds is not what the run was started with" in err
+    assert "the run was started with other seeds" in err
 
 
 def test_scratch_moves_the_earlier_run_aside(

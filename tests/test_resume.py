@@ -33,7 +33,7 @@ def arguments(storage: Path) -> list[str]:
     return ["--config", str(DIGITS), "--gpu", "cpu", *TINY, *LONGER, f"storage_dir={storage}"]
 
 
-def start(storage: Path, before: str = "") -> subprocess.Popen[str]:
+def start(storage: Path, before: str = "pass") -> subprocess.Popen[str]:
     """Start a run as a process of its own, perhaps with a fault built in before."""
     code = f"import os, sys, signal; {before}; import ASD; sys.exit(ASD.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *arguments(storage)]

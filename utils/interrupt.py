@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Interrupted(BaseException):
@@ -19,19 +21,29 @@ class Interrupted(BaseException):
 class Interrupt:
     """Turns SIGINT and SIGTERM into `Interrupted`; inside `deferred`, only where `check` is called.
 
-    A second signal does not wait.
+    A second signal does not wait: the process ends at once, and the last checkpoint stays.
     """
 
     def __init__(self) -> None:
         self._waiting = False
         self._received: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        again = self._received is not None
+        if self._received is not None:
+            # No exception: inside a step, half a step would go into the checkpoint.
+            os._exit(128 + number)
         self._received = number
-        if again or not self._waiting:
+        if not self._waiting:
             raise Interrupted(number)
 
     @contextmanager

@@ -64,10 +64,13 @@ class RunFolder:
         if not os.access(self.checkpoints, os.W_OK):
             raise InputError(f"storage_dir: {self.checkpoints} cannot be written")
 
-    def move_aside(self) -> Path | None:
+    def holds_a_run(self) -> bool:
+        """Return whether an earlier run has left a checkpoint or a log."""
+        has_checkpoint = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return has_checkpoint or (self.path / "log.csv").exists()
+
+    def move_aside(self) -> Path:
         """Rename an earlier run's folder to the first free `<name>.1`, `.2`, ...; return that."""
-        if not self.path.exists():
-            return None
         number = 1
         while self.path.with_name(f"{self.path.name}.{number}").exists():
             number += 1
@@ -104,6 +107,8 @@ class RunFolder:
         if not latest.exists() and not previous.exists():
             return None
         try:
+            if not latest.exists():
+                raise DamagedCheckpoint(f"{latest} is missing")
             return latest, load_checkpoint(latest)
         except DamagedCheckpoint as damage:
             if not previous.exists():
@@ -162,8 +167,8 @@ class Resumption:
         for what, fingerprint in fingerprints.items():
             if self.own_state["fingerprints"].get(what) != fingerprint:
                 raise InputError(
-                    f"{self.path}: the {what} is not what the run was started with; restore it, or "
-                    f"start anew with --resume False"
+                    f"{self.path}: the run was started with other {what}; restore that, or start "
+                    f"anew with --resume False"
                 )
 
 

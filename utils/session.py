@@ -56,6 +56,8 @@ class Session:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler_state_dict"])
         self.progress = Progress(**{field.name: state[field.name] for field in fields(Progress)})
+        if self.progress.totals is not None:
+            self.progress.totals = self.progress.totals.to(self.engine.device)
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint and, from its rows, the log."""
