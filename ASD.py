@@ -24,7 +24,7 @@ from defense import DEFENSES, Setting
 from model import NETWORKS, build_network
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
-from utils.console import EpochTable, percent, progress, readable, say, table
+from utils.console import EpochTable, percent, progress, say, shown, table
 from utils.device import choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
@@ -146,7 +146,7 @@ def train(session: Session, interrupt: Interrupt) -> None:
         row = session.complete_row(training_seconds, state.step - first_step)
         with interrupt.deferred():
             session.finish_epoch(row)
-        printed.row({name: readable(name, value) for name, value in row.items()})
+        printed.row(shown(row))
 
 
 def take_steps(session: Session, interrupt: Interrupt) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +290,18 @@ def test_seeds_from_a_file_are_used(
     assert code == 0, err
     manifest = json.loads((tmp_path / "digits" / "manifest.json").read_text())
     assert manifest["seed_indices"] == chosen
+
+
+def test_the_papers_experiment_is_prepared_in_less_than_3_gb(
+    cifar10_folder: str, tmp_path: Path
+) -> None:
+    code = (
+        "import resource, sys, ASD; code = ASD.main(sys.argv[1:]);"
+        "print('KiB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    given = ["--config", BASELINE, "--gpu", "cpu", "--check"]
+    given += [f"dataset_dir={cifar10_folder}", f"storage_dir={tmp_path}"]
+    command = [sys.executable, "-c", code, *given]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    peak = int(done.stdout.rsplit("KiB", 1)[1])
+    assert peak < 3_000_000

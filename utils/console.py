@@ -60,6 +60,29 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
+# Columns of the log under shorter names; the rest of the log would not fit on a screen.
+SHOWN = {
+    "epoch": "epoch",
+    "stage": "stage",
+    "loss": "loss",
+    "lambda_u": "lambda_u",
+    "clean_pool": "clean pool",
+    "poisoned_in_clean_pool": "poisoned in it",
+    "tpr": "TPR",
+    "fpr": "FPR",
+    "auroc": "AUROC",
+    "acc": "ACC",
+    "asr": "ASR",
+    "seconds": "seconds",
+    "images_per_second": "images/s",
+}
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the part of a log row that the screen shows, as text by column title."""
+    return {title: readable(name, row[name]) for name, title in SHOWN.items() if name in row}
+
+
 def readable(name: str, value: Any) -> str:
     """Return a value of the log as a person wants to read it."""
     if value is None:
