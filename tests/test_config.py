@@ -137,10 +137,10 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
 
 
 def test_extends_and_overrides_are_merged_in_order(tmp_path: Path) -> None:
-    write(tmp_path, "base.yaml", f"extends: {DIGITS}\nnum_epochs: 30\nseed: {{seed: 1}}\n")
+    write(tmp_path, "base.yaml", f"extends: {DIGITS}\nnum_epochs: 20\nseed: {{seed: 1}}\n")
     child = write(tmp_path, "child.yaml", "extends: base.yaml\nseed: {seed: 2}\n")
     config = load_config(child, ["seed.seed=3"]).config
-    assert (config.num_epochs, config.seed.seed, config.dataset) == (30, 3, "digits")
+    assert (config.num_epochs, config.seed.seed, config.dataset) == (20, 3, "digits")
     assert config.seed.benchmark is True
 
 
