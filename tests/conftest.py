@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from config.load import Loaded, load_config
 from utils.files import PROJECT
+
+# The same examples at every run, and no time limit on one: the machine may be busy.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 DIGITS = PROJECT / "config" / "digits.yaml"
 

@@ -97,12 +97,15 @@ def test_killed_at_random_moments(reference: tuple[Path, float], tmp_path: Path)
     folder, whole = reference
     moments = random.Random(int(os.environ.get("ASD_KILL_SEED", "0")))
     seen: set[int] = set()
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         if (tmp_path / "digits" / "result.json").exists():  # the run is over: kill another one
             assert_same_end(tmp_path, folder)
             (tmp_path / "digits").rename(tmp_path / f"over{len(list(tmp_path.iterdir()))}")
         process = start(tmp_path)
-        time.sleep(moments.uniform(0.3, 0.9) * whole)
+        log = tmp_path / "digits" / "log.csv"
+        while kill == 0 and not log.exists() and process.poll() is None:
+            time.sleep(0.05)  # the first kill certainly falls into the training
+        time.sleep(moments.uniform(0.3, 0.9) * whole if kill else 0.05)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if (tmp_path / "digits" / "log.csv").exists():
