@@ -189,6 +189,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> None:
         try:
             train(session, interrupt)
         except Interrupted:
+            session.stop_clock()
             session.save()
             say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
             raise

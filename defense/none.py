@@ -9,6 +9,7 @@ from torch import Tensor
 
 from config.parts import build_criterion
 from defense.defense import Defense, PlannedStage, Pools
+from defense.supervised import supervised_step
 
 
 class NoDefense(Defense):
@@ -52,11 +53,6 @@ class NoDefense(Defense):
         setting.network.train()
         for step in range(first_step, self.steps_per_epoch):
             part = slice(step * self.batch_size, min((step + 1) * self.batch_size, count))
-            views = setting.chain.view(setting.training.images, order[part], draws[part])
-            with setting.engine.autocast():
-                logits = setting.network(views)
-            loss = criterion(logits, setting.training.labels[order[part]])
-            setting.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            setting.optimizer.step()
-            yield loss.detach()[None]
+            network, optimizer = setting.network, setting.optimizer
+            loss = supervised_step(setting, network, optimizer, criterion, order[part], draws[part])
+            yield loss[None]

@@ -10,6 +10,7 @@ from torch import nn
 
 from config.parts import build_criterion, build_optimizer
 from defense.defense import Setting
+from defense.supervised import supervised_step
 from model import Network
 from utils.console import progress
 from utils.errors import InputError
@@ -58,13 +59,7 @@ def train_virtual_model(setting: Setting, epoch: int) -> Network:
             draws = setting.chain.draw(count, draw_stream).to(device)
             for start in range(0, count, batch_size)[:steps_left]:
                 part = slice(start, min(start + batch_size, count))
-                views = setting.chain.view(setting.training.images, order[part], draws[part])
-                with setting.engine.autocast():
-                    logits = virtual(views)
-                loss = criterion(logits, setting.training.labels[order[part]])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
+                supervised_step(setting, virtual, optimizer, criterion, order[part], draws[part])
                 steps_left -= 1
                 bar.update()
     return virtual

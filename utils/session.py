@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -43,7 +43,7 @@ class Session:
     defense: Defense
     fingerprints: dict[str, str]
     progress: Progress
-    epoch_began: float = 0.0  # seconds, on the clock of time.perf_counter
+    epoch_began: float = field(default_factory=time.perf_counter)  # seconds
 
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
@@ -55,14 +55,14 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer_state_dict"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler_state_dict"])
-        self.progress = Progress(**{field.name: state[field.name] for field in fields(Progress)})
+        self.progress = Progress(**{part.name: state[part.name] for part in fields(Progress)})
         if self.progress.totals is not None:
             self.progress.totals = self.progress.totals.to(self.engine.device)
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint and, from its rows, the log."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
-        place = {field.name: getattr(self.progress, field.name) for field in fields(Progress)}
+        place = {part.name: getattr(self.progress, part.name) for part in fields(Progress)}
         save_checkpoint(
             self.folder.checkpoints,
             {
@@ -72,7 +72,7 @@ class Session:
                 "model_state_dict": self.network.state_dict(),
                 "optimizer_state_dict": self.optimizer.state_dict(),
                 "scheduler_state_dict": scheduler,
-                "config": {**self.config.as_yaml()},
+                "config": self.config.as_yaml(),
                 "seed": self.seed,
                 "fingerprints": self.fingerprints,
             },
