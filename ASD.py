@@ -62,8 +62,8 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
     data, lines = load_data(config)
     for line in lines:
         say(line)
-    training, truth = poison_data(config, data, streams)
-    seeds = verified_seeds(config.global_, training, ~truth.poisoned, streams)
+    training, truth = poison_data(config, data, streams, device)
+    seeds = verified_seeds(config.global_, training, truth.untouched, streams)
     fingerprints = {
         "data": data.fingerprint(),
         "poison": truth.fingerprint(),

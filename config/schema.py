@@ -120,7 +120,16 @@ class BackdoorSection(Section):
     poison_ratio: float = Field(default=0.05, ge=0, le=1)
     target_label: int = Field(default=3, ge=0)
     selection: Literal["exact", "official"] = "exact"
+    label_rule: Literal["all_to_one", "all_to_all"] = "all_to_one"
     attack: Any
+
+    @model_validator(mode="after")
+    def _clean_labels_stay(self) -> BackdoorSection:
+        name = self.attack.name
+        if self.label_rule == "all_to_all" and ATTACKS.get(name).clean_label:
+            why = "a clean-label attack poisons one class and changes no label"
+            raise contradiction("backdoor.label_rule: all_to_all", f"backdoor.{name}", why)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from data.attack import ATTACKS, Scene
+from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Split
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.transform import TRANSFORMATIONS
 from utils.errors import InputError
+from utils.files import write_atomically
 from utils.streams import Streams
 
 if TYPE_CHECKING:
     from config.schema import Config, TransformSection
+
+CPU = torch.device("cpu")
+FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
+POISON_FILE = "poison.pt"
 
 
 def dataset_name(config: Config) -> tuple[str, str | None]:
@@ -77,16 +86,66 @@ def before_trigger(split: Split, transform: TransformSection) -> Split:
     return Split(images, split.labels)
 
 
-def poison_data(config: Config, data: ImageData, streams: Streams) -> tuple[TrainingSet, Truth]:
-    """Return what the defender sees, and the truth."""
+def poison_data(
+    config: Config, data: ImageData, streams: Streams, device: torch.device = CPU
+) -> tuple[TrainingSet, Truth]:
+    """Return what the defender sees, and the truth.
+
+    An attack that learns something does so on `device`. What it made is kept below `storage_dir`
+    under a hash of all that it depends on, and found there by the next run.
+    """
     if config.backdoor is None:
         return leave_clean(data)
     backdoor = config.backdoor
     check_target(backdoor.target_label, data.num_classes)
     height, width = data.train.images.shape[1:3]
-    scene = Scene(height, width, backdoor.target_label, streams)
-    attack = ATTACKS.get(backdoor.attack.name)(backdoor.attack.settings, scene)
-    return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
+    rule = LabelRule(backdoor.label_rule, backdoor.target_label, data.num_classes)
+    attack_class = ATTACKS.get(backdoor.attack.name)
+    attack = attack_class(backdoor.attack.settings, Scene(height, width, rule, streams))
+    if not attack.worth_caching:
+        return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
+    made_from = [FORMAT, data.fingerprint(), streams.seed, config.as_yaml()["backdoor"]]
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    folder = (
+        Path(config.storage_dir).expanduser() / "cache" / f"{backdoor.attack.name}-{digest[:16]}"
+    )
+    found = read_poison(folder / POISON_FILE, data)
+    if found is not None:
+        return found
+    attack.prepare(data, device, folder)
+    training, truth = poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
+    write_poison(folder / POISON_FILE, training, truth)
+    return training, truth
+
+
+def write_poison(path: Path, training: TrainingSet, truth: Truth) -> None:
+    """Keep what an attack made: the changed training images, and the triggered test set."""
+    changed = torch.nonzero(truth.roles).flatten()
+    assert truth.triggered_test is not None
+    content = {
+        "roles": truth.roles,
+        "images": training.images[changed],
+        "labels": training.labels,
+        "test_images": truth.triggered_test.images,
+        "test_labels": truth.triggered_test.labels,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None:
+    """Return what `write_poison` kept; None where there is nothing or it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, weights_only=True)
+        images = data.train.images.clone()
+        images[torch.nonzero(content["roles"]).flatten()] = content["images"]
+        triggered = Split(content["test_images"], content["test_labels"])
+    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
+        return None  # damaged: it is made anew
+    truth = Truth(content["roles"], data.train.labels, data.test, triggered)
+    return TrainingSet(images, content["labels"], data.classes), truth
 
 
 def to_device(training: TrainingSet, device: torch.device) -> TrainingSet:

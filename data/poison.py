@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data.attack import Attack
+from data.attack import Attack, LabelRule
 from data.dataset import ImageData, Split
 from utils.errors import InputError
 from utils.streams import Streams
@@ -76,6 +76,11 @@ class Truth:
         """Which training samples are poisoned, (N,) bool; cross samples are not."""
         return self.roles == Role.POISONED
 
+    @property
+    def untouched(self) -> Tensor:
+        """Which training samples are as they were, (N,) bool; seeds are drawn from these."""
+        return self.roles == Role.CLEAN
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the roles and of the triggered test set."""
         digest = hashlib.sha256(self.roles.numpy().tobytes())
@@ -84,26 +89,31 @@ class Truth:
         return digest.hexdigest()
 
 
-def choose_exactly(labels: Tensor, ratio: float, target: int, streams: Streams) -> Tensor:
-    """Return `round(ratio * N)` indices, sorted, of samples whose label is not the target.
+def choose_exactly(labels: Tensor, ratio: float, rule: LabelRule, streams: Streams) -> Tensor:
+    """Return `round(ratio * N)` indices, sorted, of samples whose label the attack would change.
 
-    The ratio counts the whole set, as in the paper (5 % of CIFAR-10 is 2,500).
+    The ratio counts the whole set, as in the paper (5 % of CIFAR-10 is 2,500). All-to-all takes
+    `round(ratio * n)` of each class of n samples, so that small classes are covered.
 
     Raises:
         InputError: there are not so many.
     """
-    candidates = torch.nonzero(labels != target).flatten()
+    generator = streams.torch("poison")
+    candidates = torch.nonzero(rule.attackable(labels)).flatten()
+    if rule.name == "all_to_all":
+        classes = [candidates[labels[candidates] == label] for label in range(rule.num_classes)]
+        chosen = [draw(members, round(ratio * len(members)), generator) for members in classes]
+        return torch.cat(chosen).sort().values
     count = round(ratio * len(labels))
     if count > len(candidates):
         raise InputError(
             f"backdoor.poison_ratio: {ratio} asks for {count} samples, but only "
             f"{len(candidates)} have another label than backdoor.target_label"
         )
-    order = torch.randperm(len(candidates), generator=streams.torch("poison"))
-    return candidates[order[:count]].sort().values
+    return draw(candidates, count, generator)
 
 
-def choose_officially(labels: Tensor, ratio: float, target: int, streams: Streams) -> Tensor:
+def choose_officially(labels: Tensor, ratio: float, rule: LabelRule, streams: Streams) -> Tensor:
     """Return the indices that the published code poisons.
 
     One draw of Python's generator a sample, target class included; poisoned is what draws less
@@ -111,10 +121,22 @@ def choose_officially(labels: Tensor, ratio: float, target: int, streams: Stream
     """
     generator = random.Random(streams.seed)
     draws = torch.tensor([generator.random() for _ in range(len(labels))], dtype=torch.float64)
-    return torch.nonzero((draws < ratio) & (labels != target)).flatten()
+    return torch.nonzero((draws < ratio) & rule.attackable(labels)).flatten()
 
 
 CHOICES = {"exact": choose_exactly, "official": choose_officially}
+
+
+def choose_in_class(labels: Tensor, fraction: float, rule: LabelRule, streams: Streams) -> Tensor:
+    """Return `round(fraction * n)` indices, sorted, of the n samples of the target class."""
+    members = torch.nonzero(labels == rule.target_label).flatten()
+    return draw(members, round(fraction * len(members)), streams.torch("poison"))
+
+
+def draw(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` of `members`, without replacement, sorted."""
+    order = torch.randperm(len(members), generator=generator)
+    return members[order[:count]].sort().values
 
 
 def check_target(target: int, num_classes: int) -> None:
@@ -125,31 +147,64 @@ def check_target(target: int, num_classes: int) -> None:
         )
 
 
+def assign_roles(
+    labels: Tensor, attack: Attack, ratio: float, selection: Selection, streams: Streams
+) -> Tensor:
+    """Return the `Role` of every training sample, (N,) uint8.
+
+    Raises:
+        InputError: the attack asks for more samples than there are.
+    """
+    rule = attack.scene.rule
+    if attack.clean_label:
+        fraction = attack.settings.class_fraction
+        poisoned = choose_in_class(labels, fraction, rule, streams)
+    else:
+        poisoned = CHOICES[selection](labels, ratio, rule, streams)
+    roles = torch.zeros(len(labels), dtype=torch.uint8)
+    roles[poisoned] = Role.POISONED
+    others = torch.nonzero(roles == Role.CLEAN).flatten()
+    count = round(attack.cross_ratio * len(poisoned))
+    if count > len(others):
+        raise InputError(
+            f"backdoor: {count} cross samples beside {len(poisoned)} poisoned ones are more than "
+            f"the {len(labels)} images; lower backdoor.poison_ratio"
+        )
+    roles[draw(others, count, streams.torch("cross"))] = Role.CROSS
+    return roles
+
+
 def poison(
     data: ImageData, attack: Attack, ratio: float, selection: Selection, streams: Streams
 ) -> tuple[TrainingSet, Truth]:
-    """Return the data set with an all-to-one backdoor, and the truth about it.
+    """Return the data set with a backdoor, and the truth about it.
 
     The trigger is applied once, to the stored images, before any augmentation.
     """
-    target = attack.scene.target_label
-    check_target(target, data.num_classes)
-    chosen = CHOICES[selection](data.train.labels, ratio, target, streams)
+    rule = attack.scene.rule
+    check_target(rule.target_label, data.num_classes)
     images, labels = data.train.images.clone(), data.train.labels.clone()
-    images[chosen] = attack.apply(images[chosen], chosen, "train")
-    labels[chosen] = target
-    roles = torch.zeros(len(labels), dtype=torch.uint8)
-    roles[chosen] = Role.POISONED
+    roles = assign_roles(labels, attack, ratio, selection, streams)
+    poisoned = torch.nonzero(roles == Role.POISONED).flatten()
+    images[poisoned] = attack.apply(images[poisoned], poisoned, "train")
+    if not attack.clean_label:
+        labels[poisoned] = rule.relabel(labels[poisoned])
+    cross = torch.nonzero(roles == Role.CROSS).flatten()
+    if len(cross):
+        images[cross] = attack.apply_cross(images[cross], cross)
     truth = Truth(roles, data.train.labels, data.test, triggered_split(data.test, attack))
     return TrainingSet(images, labels, data.classes), truth
 
 
 def triggered_split(test: Split, attack: Attack) -> Split:
-    """Return the set on which ASR is measured: non-target images, triggered, with target labels."""
-    target = attack.scene.target_label
-    others = torch.nonzero(test.labels != target).flatten()
+    """Return the set on which ASR is measured: what the attack would relabel, triggered.
+
+    All-to-one: the test images whose label is not the target; all-to-all: all of them.
+    """
+    rule = attack.scene.rule
+    others = torch.nonzero(rule.attackable(test.labels)).flatten()
     images = attack.apply(test.images[others], others, "test")
-    return Split(images, torch.full_like(others, target))
+    return Split(images, rule.relabel(test.labels[others]))
 
 
 def leave_clean(data: ImageData) -> tuple[TrainingSet, Truth]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config.load import load_config
-from data.attack import Attack, Scene
+from data.attack import Attack, LabelRule, Scene
 from data.attack.badnets import TRIGGER_FOLDER, BadNets, draw_trigger
 from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
@@ -24,8 +24,12 @@ from utils.files import PROJECT
 from utils.streams import Streams
 
 
+def rule(target: int = 1, classes: int = 5, name: str = "all_to_one") -> LabelRule:
+    return LabelRule(name, target, classes)  # type: ignore[arg-type]
+
+
 def scene(target: int = 1, size: int = 16, seed: int = 0) -> Scene:
-    return Scene(size, size, target, Streams(seed))
+    return Scene(size, size, rule(target), Streams(seed))
 
 
 def badnets(target: int = 1, size: int = 16) -> Attack:
@@ -46,27 +50,29 @@ def test_exact_selection(labels: torch.Tensor, ratio: float, seed: int) -> None:
     count = round(ratio * len(labels))
     if count > int((labels != 2).sum()):
         with pytest.raises(InputError, match="poison_ratio"):
-            choose_exactly(labels, ratio, 2, Streams(seed))
+            choose_exactly(labels, ratio, rule(2), Streams(seed))
         return
-    chosen = choose_exactly(labels, ratio, 2, Streams(seed))
+    chosen = choose_exactly(labels, ratio, rule(2), Streams(seed))
     assert len(chosen) == len(chosen.unique()) == count
     assert (labels[chosen] != 2).all()
-    assert torch.equal(chosen, choose_exactly(labels, ratio, 2, Streams(seed)))
+    assert torch.equal(chosen, choose_exactly(labels, ratio, rule(2), Streams(seed)))
 
 
 @given(labels_lists, st.floats(0, 1), st.integers(0, 1000))
 def test_official_selection_never_takes_the_target(
     labels: torch.Tensor, ratio: float, seed: int
 ) -> None:
-    chosen = choose_officially(labels, ratio, 2, Streams(seed))
+    chosen = choose_officially(labels, ratio, rule(2), Streams(seed))
     assert (labels[chosen] != 2).all()
-    everything = choose_officially(labels, 1.0, 2, Streams(seed))
+    everything = choose_officially(labels, 1.0, rule(2), Streams(seed))
     assert set(chosen.tolist()) <= set(everything.tolist())
 
 
 def test_selection_depends_on_the_seed() -> None:
     labels = torch.arange(1000) % 10
-    first, second = (choose_exactly(labels, 0.05, 3, Streams(seed)) for seed in (100, 101))
+    first, second = (
+        choose_exactly(labels, 0.05, rule(3, 10), Streams(seed)) for seed in (100, 101)
+    )
     assert not torch.equal(first, second)
 
 
@@ -81,7 +87,7 @@ def test_real_cifar10_has_2292_officially_and_2500_exactly_poisoned_samples(
     assert int(truth.poisoned.sum()) == 2500
     assert truth.triggered_test is not None
     assert len(truth.triggered_test) == 9000
-    official = choose_officially(data.train.labels, 0.05, 3, Streams(100))
+    official = choose_officially(data.train.labels, 0.05, rule(3, 10), Streams(100))
     assert len(official) == 2292
 
 
@@ -134,6 +140,49 @@ def test_asr_is_measured_on_non_target_samples_only() -> None:
     assert truth.triggered_test is not None
     assert len(truth.triggered_test) == int((data.test.labels != 1).sum())
     assert (truth.triggered_test.labels == 1).all()
+
+
+def test_all_to_all_moves_every_label_to_the_next_class() -> None:
+    data = small_data()
+    attack = BadNets(BadNets.Settings(), Scene(16, 16, rule(name="all_to_all"), Streams(0)))
+    training, truth = poison(data, attack, 0.1, "exact", Streams(5))
+    poisoned = truth.poisoned
+    assert torch.bincount(truth.original_labels[poisoned]).tolist() == [4] * 5
+    expected = (truth.original_labels[poisoned] + 1) % 5
+    assert torch.equal(training.labels[poisoned], expected)
+    assert truth.triggered_test is not None
+    assert torch.equal(truth.triggered_test.labels, (data.test.labels + 1) % 5)
+
+
+def test_a_drawn_patch_is_a_checkerboard_with_black_pixels() -> None:
+    images = colourful_images(3, 16)
+    settings = BadNets.Settings.model_validate({"patch": {"size": 3, "row": 2, "column": 5}})
+    triggered = BadNets(settings, scene()).apply(images, torch.arange(3), "train")
+    patch = triggered[0, 2:5, 5:8]  # (3, 3, 3)
+    assert patch[..., 0].tolist() == [[255, 0, 255], [0, 255, 0], [255, 0, 255]]
+    triggered[:, 2:5, 5:8] = images[:, 2:5, 5:8]
+    assert torch.equal(triggered, images)
+
+
+def test_the_alpha_channel_of_a_trigger_image_is_its_mask(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 16, 4), dtype=np.uint8)
+    pixels[0, 0] = (0, 0, 0, 255)  # opaque black
+    pixels[1, 1] = (9, 9, 9, 0)  # transparent grey
+    Image.fromarray(pixels).save(tmp_path / "trigger.png")
+    settings = BadNets.Settings(trigger_path=str(tmp_path / "trigger.png"))
+    images = colourful_images(2, 16).clamp_min(1)
+    triggered = BadNets(settings, scene()).apply(images, torch.arange(2), "test")
+    assert (triggered[:, 0, 0] == 0).all()
+    assert int((triggered != images).any(dim=3).sum()) == 2
+
+
+def test_a_patch_beyond_the_image_and_two_triggers_are_refused() -> None:
+    outside = BadNets.Settings.model_validate({"patch": {"size": 3, "row": 14}})
+    with pytest.raises(InputError, match=r"3x3 at \(14, 4\) reaches beyond the 16x16"):
+        BadNets(outside, scene())
+    both = BadNets.Settings.model_validate({"trigger_path": "a.png", "patch": {"size": 3}})
+    with pytest.raises(InputError, match="exclude each other"):
+        BadNets(both, scene())
 
 
 def test_target_must_be_a_class() -> None:

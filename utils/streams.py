@@ -18,6 +18,7 @@ Purpose = Literal[
     "test",  # views in evaluation, should a test chain have random steps
     "attack",  # whatever an attack draws for itself
     "poison",  # which training samples are poisoned
+    "cross",  # which samples become cross samples
     "seeds",  # which clean samples are the verified seeds
     "subset",  # which samples a reduced data set keeps
     "network",  # initial weights

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from config.section import Section
+from data.dataset import ImageData
 from utils.streams import Streams
 
 SplitName = Literal["train", "test"]
+LabelRuleName = Literal["all_to_one", "all_to_all"]
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """Which label a triggered image shall get.
+
+    Attributes:
+        name: `all_to_one`: the target, from every other class; `all_to_all`: the next class.
+        target_label: of `all_to_one`, and the class that a clean-label attack poisons.
+        num_classes: of the data.
+    """
+
+    name: LabelRuleName
+    target_label: int
+    num_classes: int
+
+    def relabel(self, labels: Tensor) -> Tensor:
+        """Return the attacker's labels (n,) int64 for images whose true ones are `labels` (n,)."""
+        if self.name == "all_to_all":
+            return (labels + 1) % self.num_classes
+        return torch.full_like(labels, self.target_label)
+
+    def attackable(self, labels: Tensor) -> Tensor:
+        """Return which images (n,) bool would get another label; ASR is measured on these."""
+        return self.relabel(labels) != labels
 
 
 @dataclass(frozen=True)
@@ -20,13 +49,13 @@ class Scene:
 
     Attributes:
         height, width: of the images, in pixels.
-        target_label: the label that triggered images shall get.
+        rule: the labels that triggered images shall get.
         streams: the run's random streams; an attack draws from "attack" alone.
     """
 
     height: int
     width: int
-    target_label: int
+    rule: LabelRule
     streams: Streams
 
 
@@ -41,8 +70,32 @@ class Attack(ABC):
     class Settings(Section):
         """What the YAML may set below the attack's name."""
 
+    # A clean-label attack poisons images of the target class and leaves their labels: its settings
+    # have a `class_fraction`, the poisoned share of that class, and `poison_ratio` is not read.
+    clean_label: ClassVar[bool] = False
+    # Whether making the poisoned images takes longer than reading them from the disk.
+    worth_caching: ClassVar[bool] = True
+
     def __init__(self, settings: Section, scene: Scene) -> None:
+        self.settings: Any = settings
         self.scene = scene
+
+    @property
+    def cross_ratio(self) -> float:
+        """Cross samples (changed, with their true label) for each poisoned one; none by default."""
+        return 0.0
+
+    def prepare(self, data: ImageData, device: torch.device, folder: Path) -> None:
+        """Learn what the trigger needs (a generator, perturbations) from the clean `data`.
+
+        Called once before `apply`, and only where the poisoned set is not cached.
+
+        Args:
+            data: the clean data set.
+            device: where networks are trained.
+            folder: the attack's own, to keep what it learnt and to resume from; it may not exist.
+        """
+        return
 
     @abstractmethod
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
@@ -59,3 +112,7 @@ class Attack(ABC):
         Returns:
             (N, H, W, 3) uint8.
         """
+
+    def apply_cross(self, images: Tensor, indices: Tensor) -> Tensor:
+        """Return copies of training images as cross samples; arguments as those of `apply`."""
+        raise NotImplementedError(f"{type(self).__name__} has no cross samples")

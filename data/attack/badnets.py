@@ -1,7 +1,8 @@
 """BadNets (Gu et al. 2017): a small patch of fixed colours.
 
 The patch comes from an image (the published experiment's way), or is drawn as a checkerboard of a
-given size at a given place. `python -m data.attack.badnets` draws the committed trigger images anew.
+given size at a given place. `python -m data.attack.badnets` draws the committed trigger images
+anew.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Patch(Section):
 
 class BadNets(Attack):
     """`T(x) = P under the mask, x elsewhere`."""
+
+    worth_caching = False
 
     class Settings(Section):
         """`trigger_path`: a trigger image of the data's size; or `patch`: a drawn checkerboard.
