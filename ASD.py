@@ -16,18 +16,21 @@ from pathlib import Path
 
 import torch
 
+from benchmark.bench import run_bench
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network
+from model.synchronised import synchronise
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
-from utils.console import EpochTable, percent, progress, say, shown, table
-from utils.device import choose_engine, find_device, make_repeatable
+from utils.console import EpochTable, be_silent, percent, progress, say, shown, table
+from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
+from utils.launch import already_launched, launch
 from utils.measure import Score
 from utils.plan import print_plan
 from utils.run import (
@@ -38,16 +41,20 @@ from utils.run import (
 )
 from utils.session import Session, fingerprint_tensor
 from utils.streams import Streams
+from utils.world import join, leave, lost_contact
 
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
 
-def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
+def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Session, Resumption]:
     """Build everything that a run needs, up to the point at which it starts or goes on."""
     # -------------------------------------------------------- configuration, device, checkpoint
     loaded = load_config(Path(arguments.config), arguments.overrides)
     config = loaded.config
     device, notice = find_device(arguments.gpu)
+    world = join(device)
+    interrupt.stop_together(world)
+    be_silent(not world.is_first)
     for line in [*loaded.notices, notice]:
         if line is not None:
             say(line)
@@ -59,10 +66,11 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
     streams = Streams(start.seed(config.seed.seed))
 
     # --------------------------------- the poisoned data set: what the defender sees, and truth
-    data, lines = load_data(config)
+    with world.one_after_the_other():  # the first downloads, decodes, makes; the others read
+        data, lines = load_data(config)
+        training, truth = poison_data(config, data, streams, device)
     for line in lines:
         say(line)
-    training, truth = poison_data(config, data, streams, device)
     seeds = verified_seeds(config.global_, training, truth.untouched, streams)
     fingerprints = {
         "data": data.fingerprint(),
@@ -81,10 +89,12 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
         training.num_classes,
         streams.state("network"),
     )
-    engine = choose_engine(device, config.speed, network)
+    engine = choose_engine(device, config.speed, network, world)
+    if config.sync_bn and world.size > 1:
+        synchronise(network, device)
     engine.place(network)
     optimizer = build_optimizer(config.optimizer, network.parameters())
-    training = to_device(training, device)
+    training = to_device(training, device, config.speed.memory_budget)
     defense = DEFENSES.get(config.defense)(
         Setting(
             config, training, seeds.to(device), train_chain, network, optimizer, streams, engine
@@ -113,7 +123,8 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
 
 def begin(session: Session, start: Resumption) -> None:
     """Make the run's folder, with an earlier run of that name moved aside."""
-    if start.state is not None:
+    session.engine.world.wait()  # all have read what is there
+    if start.state is not None or not session.engine.world.is_first:
         return
     if session.folder.holds_a_run():
         say(f"the earlier run was moved to {session.folder.move_aside()}")
@@ -141,6 +152,7 @@ def train(session: Session, interrupt: Interrupt) -> None:
         first_step = state.step
         take_steps(session, interrupt)
         training_seconds = time.perf_counter() - began
+        session.engine.world.same_buffers(session.network)
 
         # ----------------------------------------------------- measure; log and save, or neither
         row = session.complete_row(training_seconds, state.step - first_step)
@@ -159,15 +171,17 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             state.totals += losses
             state.step += 1
             bar.update()
-            if state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch:
+            is_look = state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch
+            if is_look:
                 check_finite(state.totals, state.epoch, state.step)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
-            interrupt.check()
+            if is_look or not interrupt.shared:
+                interrupt.check()
 
 
 def conclude(session: Session, score: Score, leave_result: bool) -> None:
     """Leave `result.json` behind a finished run, and print ACC and ASR beside other defences'."""
-    if leave_result and not session.folder.result.exists():
+    if leave_result and session.engine.world.is_first and not session.folder.result.exists():
         session.folder.write_json("result.json", session.result(score))
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
     rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
@@ -177,13 +191,19 @@ def conclude(session: Session, score: Score, leave_result: bool) -> None:
     say(table(rows, headers="keys"))
 
 
-def run(argv: Sequence[str] | None, interrupt: Interrupt) -> None:
-    """Do what the command line asks."""
+def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
+    """Do what the command line asks; return the exit code."""
     arguments = parse_arguments(argv)
-    session, start = prepare(arguments)
+    if asked_for_several(arguments.gpu) and not already_launched():
+        find_device(arguments.gpu)  # says what is wrong once, not in every process
+        return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
+    session, start = prepare(arguments, interrupt)
     if arguments.check:
         print_plan(session)
-        return
+        return 0
+    if arguments.bench:
+        run_bench(session)
+        return 0
     if not start.only_evaluate:
         begin(session, start)
         try:
@@ -196,19 +216,27 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> None:
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = start.path is None or start.path.parent == session.folder.checkpoints
     conclude(session, session.evaluate(), leave_result=finished and own_folder)
+    leave()
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code."""
     try:
         with Interrupt() as interrupt:
-            run(argv, interrupt)
+            return run(argv, interrupt)
     except (InputError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except RuntimeError as error:
+        if not lost_contact(error):
+            raise
+        print(
+            "error: another process of the run is gone; the last checkpoint stays", file=sys.stderr
+        )
+        return TrainingError.exit_code
     except Interrupted as stop:
         return stop.exit_code
-    return 0
 
 
 if __name__ == "__main__":

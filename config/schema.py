@@ -339,7 +339,6 @@ class Config(Section):
 NO_EFFECT = {
     "prefetch": "the images are on the device already",
     "saved_dir": "poisoned indices are kept in the run's folder, below storage_dir",
-    "sync_bn": "there is one process, so one set of BatchNorm statistics",
     "loader.num_workers": "batches are made on the device, without workers",
     "loader.pin_memory": "batches are made on the device",
     "semi.loader.num_workers": "batches are made on the device, without workers",

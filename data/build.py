@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Split
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
-from data.transform import TRANSFORMATIONS
+from data.transform import TRANSFORMATIONS, pack
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.streams import Streams
@@ -148,9 +149,28 @@ def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None
     return TrainingSet(images, content["labels"], data.classes), truth
 
 
-def to_device(training: TrainingSet, device: torch.device) -> TrainingSet:
-    """Return the training set with its tensors on `device`."""
-    return replace(training, images=training.images.to(device), labels=training.labels.to(device))
+def to_device(
+    training: TrainingSet, device: torch.device, budget: float | Literal["auto"] = "auto"
+) -> TrainingSet:
+    """Return the training set with its labels on `device`, and its images too if they fit.
+
+    Args:
+        training: in host memory, or in a memory map.
+        device: of the run.
+        budget: memory for the images in GiB; `auto`: half of what is free.
+    """
+    room = free_bytes(device) / 2 if budget == "auto" else budget * 2**30
+    labels = training.labels.to(device)
+    if size_of(training.images) * 4 // 3 > room:  # packed: four bytes a pixel
+        return replace(training, labels=labels, mapped=True)
+    return replace(training, images=pack(training.images.to(device)), labels=labels)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of `device`, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def size_of(*tensors: Tensor) -> int:

@@ -12,7 +12,7 @@ from config.parts import build_criterion
 from config.schema import GlobalSection
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.draws import EpochDraws
-from defense.mixmatch import mixmatch_step
+from defense.mixmatch import MixMatch
 from defense.record import record_losses
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import check_layers, train_virtual_model
@@ -46,7 +46,10 @@ class AdaptiveSplitting(Defense):
         self.schedule = setting.config.global_
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
+        self.virtual: Network | None = None  # memory only: it is filled anew at every split
         self._refuse_empty_polluted_pool()
+        temperature = self.semi.mixmatch.temperature
+        self.mixmatch = MixMatch(setting.network, setting.optimizer, setting.engine, temperature)
         check_layers(setting.network, setting.config.meta.layers or ())
 
     def _refuse_empty_polluted_pool(self) -> None:
@@ -104,8 +107,8 @@ class AdaptiveSplitting(Defense):
             return Pools(class_aware(loss, training.labels, self.setting.seeds, joined), loss)
         if stage == CLASS_AGNOSTIC:
             return self._with_seeds(class_agnostic(loss, schedule.epsilon), loss)
-        virtual = train_virtual_model(self.setting, epoch)
-        virtual_loss = self._record(virtual, "virtual-record-augment", epoch)
+        self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
+        virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch)
         clean = meta_split(loss, virtual_loss, schedule.meta_fraction)
         return self._with_seeds(clean, loss - virtual_loss)
 
@@ -134,19 +137,10 @@ class AdaptiveSplitting(Defense):
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
         draws = EpochDraws(self.setting, clean, epoch)
-        temperature = self.semi.mixmatch.temperature
         self.setting.network.train()
-        for step in range(first_step, self.steps_per_epoch):
+        for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
             weight = self._weight(epoch + step / self.steps_per_epoch)
-            yield mixmatch_step(
-                self.setting.network,
-                self.setting.optimizer,
-                self.setting.engine,
-                draws.batch(step),
-                draws.mix(step),
-                temperature,
-                weight,
-            )
+            yield self.mixmatch.step(batch, mix, weight)
 
     def _weight(self, epoch: float) -> float:
         criterion = self.semi.criterion.mixmatch

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from data.feed import Feed
 from defense.defense import Setting, endless_order
 from defense.mixmatch import Batch, Mix
 from utils.errors import TrainingError
@@ -22,7 +25,7 @@ class EpochDraws:
     def __init__(self, setting: Setting, clean: Tensor, epoch: int) -> None:
         semi = setting.config.semi
         self.setting, self.batch_size = setting, semi.loader.batch_size
-        steps = semi.mixmatch.train_iteration
+        self.steps = steps = semi.mixmatch.train_iteration
         self._draw_samples(clean.cpu(), epoch, steps * self.batch_size)
         beta = setting.streams.numpy("mixup", epoch).beta
         shares = beta(semi.mixmatch.alpha, semi.mixmatch.alpha, size=steps)
@@ -50,20 +53,17 @@ class EpochDraws:
             for purpose in ("labelled-augment", "unlabelled-augment-1", "unlabelled-augment-2")
         )
 
-    def batch(self, step: int) -> Batch:
-        """Return the input of `step`."""
-        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+    def batches(self, first_step: int) -> Iterator[tuple[Batch, Mix]]:
+        """Yield the input of each step from `first_step` on."""
+        size = self.batch_size
+        parts = [slice(step * size, (step + 1) * size) for step in range(first_step, self.steps)]
         training, view = self.setting.training, self.setting.chain.view
-        labelled, unlabelled = self.labelled[part], self.unlabelled[part]
-        first, second = (
-            view(training.images, unlabelled, draws[part]) for draws in self.unlabelled_views
-        )
-        return Batch(
-            view(training.images, labelled, self.labelled_views[part]),
-            training.labels[labelled],
-            (first, second),
-        )
-
-    def mix(self, step: int) -> Mix:
-        """Return the mixup of `step`."""
-        return Mix(self.shares[step], self.permutations[step])
+        feeds = (Feed(training, order, size, parts) for order in (self.labelled, self.unlabelled))
+        for step, part, (known, index), (others, other_index) in zip(
+            range(first_step, self.steps), parts, *feeds, strict=True
+        ):
+            first, second = (view(others, other_index, d[part]) for d in self.unlabelled_views)
+            labels = training.labels[self.labelled[part]]
+            views = view(known, index, self.labelled_views[part])
+            mix = Mix(self.shares[step], self.permutations[step])
+            yield Batch(views, labels, (first, second)), mix

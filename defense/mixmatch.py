@@ -86,41 +86,74 @@ def interleave(batches: Sequence[Tensor]) -> list[Tensor]:
 
 
 def mixmatch_losses(
-    network: nn.Module, engine: Engine, batch: Batch, mix: Mix, temperature: float
+    network: nn.Module,
+    parallel: nn.Module,
+    engine: Engine,
+    batch: Batch,
+    mix: Mix,
+    temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return L_x and L_u, two scalars with gradient; the network must be in train mode."""
-    size = len(batch.labels)
+    """Return L_x and L_u, two scalars with gradient; the network must be in train mode.
+
+    With several processes each computes its share of every forward; the losses are those of the
+    whole batch, their gradient flows into the share.
+
+    Args:
+        network: as it is.
+        parallel: the same, with gradients averaged over the processes (`World.parallel`).
+        engine: device, precision, processes.
+        batch: the step's views, the same in all processes.
+        mix: its mixup, too.
+        temperature: of the guesses' sharpening.
+    """
+    size, world = len(batch.labels), engine.world
+    own = world.share(size)
     # A context of its own: autocast keeps its bf16 copies of the weights until the context ends,
     # and those made without gradient must not reach the forwards that need one.
     with engine.autocast():
-        guessed = guess_labels(network, batch.unlabelled, temperature)  # (B, C)
+        guessed = guess_labels(network, [view[own] for view in batch.unlabelled], temperature)
+    guessed = world.gather(guessed, size)  # (B, C)
     given = functional.one_hot(batch.labels, guessed.shape[1]).to(guessed.dtype)
     inputs = mixup(torch.cat([batch.labelled, *batch.unlabelled]), mix)  # (3B, 3, H, W)
     targets = mixup(torch.cat([given, guessed, guessed]), mix)  # (3B, C)
     chunks = interleave(inputs.split(size))
     with engine.autocast():
-        logits = torch.cat(interleave([network(chunk) for chunk in chunks]))  # (3B, C)
+        outputs = [world.gather(parallel(chunk[own]), size) for chunk in chunks]
+    logits = torch.cat(interleave(outputs))  # (3B, C)
     labelled = labelled_loss(logits[:size], targets[:size])
     return labelled, unlabelled_loss(logits[size:], targets[size:])
 
 
-def mixmatch_step(
-    network: nn.Module,
-    optimizer: Optimizer,
-    engine: Engine,
-    batch: Batch,
-    mix: Mix,
-    temperature: float,
-    weight: float,
-) -> Tensor:
-    """Take one optimiser step on L_x + weight * L_u.
+class MixMatch:
+    """Takes MixMatch steps.
 
-    Returns:
-        (3,) the total loss, L_x and L_u, without gradient, on the device.
+    Args:
+        network: to train; it is put into train mode by the caller.
+        optimizer: of its parameters.
+        engine: device, precision, processes, whether the losses are compiled.
+        temperature: of the guesses' sharpening.
     """
-    labelled, unlabelled = mixmatch_losses(network, engine, batch, mix, temperature)
-    loss = labelled + weight * unlabelled
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return torch.stack([loss, labelled, unlabelled]).detach()
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, engine: Engine, temperature: float
+    ) -> None:
+        self.network, self.optimizer, self.engine = network, optimizer, engine
+        self.temperature = temperature
+        self.parallel = engine.world.parallel(network)
+        self.losses = engine.translate(mixmatch_losses)
+
+    def step(self, batch: Batch, mix: Mix, weight: float) -> Tensor:
+        """Take one optimiser step on L_x + weight * L_u.
+
+        Returns:
+            (3,) the total loss, L_x and L_u, without gradient, on the device.
+        """
+        labelled, unlabelled = self.losses(
+            self.network, self.parallel, self.engine, batch, mix, self.temperature
+        )
+        loss = labelled + weight * unlabelled
+        self.optimizer.zero_grad(set_to_none=True)
+        # The gradients are averaged over the processes, and shall be summed.
+        (loss * self.engine.world.size).backward()
+        self.optimizer.step()
+        return torch.stack([loss, labelled, unlabelled]).detach()

@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 from config.parts import build_criterion
-from defense.defense import Defense, PlannedStage, Pools
-from defense.supervised import supervised_step
+from defense.defense import Defense, PlannedStage, Pools, Setting
+from defense.supervised import Supervised
 
 
 class NoDefense(Defense):
     """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        criterion = build_criterion(setting.config.criterion)
+        self.supervised = Supervised(setting, setting.network, setting.optimizer, criterion)
 
     @property
     def batch_size(self) -> int:
@@ -46,13 +51,9 @@ class NoDefense(Defense):
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's supervised steps; yield the loss after each."""
         setting, device = self.setting, self.setting.engine.device
-        criterion = build_criterion(setting.config.criterion)
         count = len(setting.training)
         order = torch.randperm(count, generator=setting.streams.torch("order", epoch)).to(device)
         draws = setting.chain.draw(count, setting.streams.torch("augment", epoch)).to(device)
         setting.network.train()
-        for step in range(first_step, self.steps_per_epoch):
-            part = slice(step * self.batch_size, min((step + 1) * self.batch_size, count))
-            network, optimizer = setting.network, setting.optimizer
-            loss = supervised_step(setting, network, optimizer, criterion, order[part], draws[part])
+        for loss in self.supervised.steps(order, draws, self.batch_size, first_step):
             yield loss[None]

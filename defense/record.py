@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from data.feed import Feed
 from data.poison import TrainingSet
 from data.transform import Chain
 from loss import Criterion
@@ -31,11 +32,16 @@ def record_losses(
     count = len(training)
     draws = chain.draw(count, generator)
     losses = torch.empty(count, device=engine.device)
-    for start in progress(range(0, count, batch_size), "record", unit="batch"):
-        part = slice(start, min(start + batch_size, count))
-        index = torch.arange(part.start, part.stop, device=engine.device)
-        views = chain.view(training.images, index, draws[part].to(engine.device))
+    own = engine.world.share(count)
+    samples = torch.arange(own.start, own.stop, device=engine.device)
+    parts = [
+        slice(start, min(start + batch_size, own.stop))
+        for start in range(own.start, own.stop, batch_size)
+    ]
+    feed = Feed(training, samples, batch_size)
+    for part, (images, index) in zip(progress(parts, "record", unit="batch"), feed, strict=True):
+        views = chain.view(images, index, draws[part].to(engine.device))
         with engine.autocast():
             logits = network(views)
         losses[part] = criterion.per_sample(logits, training.labels[part])
-    return losses
+    return engine.world.gather(losses[own], count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,17 +16,27 @@ from torch import Tensor
 def lowest(values: Tensor, count: int) -> Tensor:
     """Return which `count` of `values` (n,) are the lowest, (n,) bool; of equals, the first.
 
-    A selection, not a sort: O(n).
+    A selection, not a sort: O(n) time, and one copy of the values.
     """
     if count <= 0:
         return torch.zeros_like(values, dtype=torch.bool)
     if count >= len(values):
         return torch.ones_like(values, dtype=torch.bool)
-    threshold = torch.kthvalue(values, count).values
+    threshold = kth_smallest(values, count)
     chosen = values < threshold
-    equal = values == threshold
-    room = count - chosen.sum()
-    return chosen | (equal & (equal.cumsum(0) <= room))
+    equal = torch.nonzero(values == threshold).flatten()
+    chosen[equal[: count - int(chosen.sum())]] = True
+    return chosen
+
+
+def kth_smallest(values: Tensor, k: int) -> Tensor:
+    """Return the `k`th smallest, from 1, of `values` (n,) as a scalar.
+
+    On the CPU by NumPy: PyTorch's selection also keeps an index of 8 bytes for each value.
+    """
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.partition(values.numpy(), k - 1)[k - 1 : k])[0]
+    return torch.kthvalue(values, k).values
 
 
 def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from config.parts import build_criterion, build_optimizer
 from defense.defense import Setting
-from defense.supervised import supervised_step
+from defense.supervised import Supervised
 from model import Network
 from utils.console import progress
 from utils.errors import InputError
@@ -36,18 +36,31 @@ def train_only(network: nn.Module, layers: Sequence[str]) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def train_virtual_model(setting: Setting, epoch: int) -> Network:
+def copy_into(virtual: Network | None, network: Network) -> Network:
+    """Return a copy of `network`, in the memory of `virtual`, an earlier copy, if there is one."""
+    if virtual is None:
+        return copy.deepcopy(network)
+    virtual.load_state_dict(network.state_dict())
+    return virtual
+
+
+def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = None) -> Network:
     """Return a copy of the model after `meta.epoch` epochs on all samples with given labels.
 
     Supervised, with an optimiser of its own; the model itself is left as it is. The paper writes
     one gradient step where the published code takes whole epochs: `meta.train_iteration: 1`.
+
+    Args:
+        setting: the model, data, augmentation.
+        epoch: 0-based.
+        reuse: the virtual model of an earlier epoch, whose memory is taken.
     """
     meta, count, device = setting.config.meta, len(setting.training), setting.engine.device
-    virtual = copy.deepcopy(setting.network)
+    virtual = copy_into(reuse, setting.network)
     optimizer = build_optimizer(
         meta.optimizer, train_only(virtual, meta.layers or virtual.meta_layers)
     )
-    criterion = build_criterion(meta.criterion)
+    supervised = Supervised(setting, virtual, optimizer, build_criterion(meta.criterion))
     order_stream = setting.streams.torch("virtual-order", epoch)
     draw_stream = setting.streams.torch("virtual-augment", epoch)
     batch_size = setting.config.loader.batch_size
@@ -55,11 +68,10 @@ def train_virtual_model(setting: Setting, epoch: int) -> Network:
     virtual.train()
     with progress(range(steps_left), "virtual model", unit="step") as bar:
         while steps_left:
-            order = torch.randperm(count, generator=order_stream).to(device)
+            order = torch.randperm(count, generator=order_stream)[: steps_left * batch_size]
             draws = setting.chain.draw(count, draw_stream).to(device)
-            for start in range(0, count, batch_size)[:steps_left]:
-                part = slice(start, min(start + batch_size, count))
-                supervised_step(setting, virtual, optimizer, criterion, order[part], draws[part])
+            for _ in supervised.steps(order.to(device), draws, batch_size):
                 steps_left -= 1
                 bar.update()
+    setting.engine.world.same_buffers(virtual)
     return virtual

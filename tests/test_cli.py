@@ -168,7 +168,7 @@ def test_results_on_the_same_poison_stand_side_by_side(
     [
         (["--config", "no/such.yaml"], ["no/such.yaml"]),
         (["--config", str(DIGITS), "--gpu", "7"], ["--gpu 7", "--gpu cpu"]),
-        (["--config", str(DIGITS), "--gpu", "0,1"], ["several GPUs"]),
+        (["--config", str(DIGITS), "--gpu", "7,8"], ["--gpu 7,8", "--gpu cpu"]),
         (["--config", str(DIGITS), "--gpu", "fast"], ["--gpu fast"]),
         ([*CPU, "sead.seed=1"], ["sead", "'seed'"]),
         (["--config", str(DIGITS), "--fast"], ["--fast", "--help"]),

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from defense.mixmatch import Batch, Mix, interleave, mixmatch_step
+from defense.mixmatch import Batch, Mix, MixMatch, interleave
 from defense.split import class_agnostic, class_aware, meta_split
 from loss import CRITERIA
 from loss.mixmatch import labelled_loss, unlabelled_loss, unlabelled_weight
@@ -145,6 +145,7 @@ def test_mixmatch_steps() -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=float(expected["lr"]))
     batch = Batch(expected["x"], expected["x_target"], (expected["u1"], expected["u2"]))
     steps, iterations = int(expected["steps"]), int(expected["train_iteration"])
+    mixmatch = MixMatch(network, optimizer, CPU, float(expected["temperature"]))
     losses, weights = [], []
     for step in range(steps):
         mix = Mix(expected["beta_draws"][step], expected["permutations"][step])
@@ -153,8 +154,7 @@ def test_mixmatch_steps() -> None:
             float(expected["lambda_u"]), int(expected["rampup_length"]), epoch
         )
         weights.append(weight)
-        temperature = float(expected["temperature"])
-        losses.append(mixmatch_step(network, optimizer, CPU, batch, mix, temperature, weight))
+        losses.append(mixmatch.step(batch, mix, weight))
     means = torch.stack(losses).mean(dim=0)
     wanted = torch.stack([expected[f"mean_{name}"] for name in ("loss", "xloss", "uloss")])
     torch.testing.assert_close(means, wanted, rtol=1e-6, atol=1e-9)

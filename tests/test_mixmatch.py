@@ -12,10 +12,10 @@ from defense.defense import endless_order
 from defense.mixmatch import (
     Batch,
     Mix,
+    MixMatch,
     guess_labels,
     interleave,
     mixmatch_losses,
-    mixmatch_step,
     mixup,
     sharpen,
 )
@@ -50,7 +50,7 @@ def test_five_forwards_of_one_batch_each_in_train_mode() -> None:
     network = Recorder().train()
     mix = Mix(torch.tensor(0.3), torch.randperm(3 * SIZE))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    losses = mixmatch_step(network, optimizer, CPU, some_batch(), mix, 0.5, 2.0)
+    losses = MixMatch(network, optimizer, CPU, 0.5).step(some_batch(), mix, 2.0)
     assert network.calls == [(SIZE, True, False)] * 2 + [(SIZE, True, True)] * 3
     assert int(network.norm.num_batches_tracked or 0) == 5
     assert not losses.requires_grad
@@ -67,7 +67,7 @@ def test_guesses_carry_no_gradient_and_are_distributions() -> None:
 def test_without_mixing_the_labelled_loss_is_cross_entropy() -> None:
     network, batch = Recorder().train(), some_batch()
     mix = Mix(torch.tensor(1.0), torch.randperm(3 * SIZE))
-    labelled, _ = mixmatch_losses(network, CPU, batch, mix, 0.5)
+    labelled, _ = mixmatch_losses(network, network, CPU, batch, mix, 0.5)
     # The same three chunks once more, with the statistics that each forward has of itself.
     inputs = torch.cat([batch.labelled, *batch.unlabelled])
     chunks = interleave(inputs.split(SIZE))

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import ASD
+from defense.mixmatch import MixMatch
 from tests.conftest import DIGITS, TINY
 from utils.checkpoint import LATEST, load_checkpoint
 from utils.files import PROJECT
@@ -149,10 +150,8 @@ def test_stopped_inside_an_epoch(
     after: int,
 ) -> None:
     """A signal waits for the step under way; the epoch goes on where it was."""
-    import defense.asd
-
     steps = [0]
-    real = defense.asd.mixmatch_step
+    real = MixMatch.step
 
     def step_and_signal(*given: Any) -> torch.Tensor:
         steps[0] += 1
@@ -160,7 +159,7 @@ def test_stopped_inside_an_epoch(
             os.kill(os.getpid(), number)
         return real(*given)
 
-    monkeypatch.setattr("defense.asd.mixmatch_step", step_and_signal)
+    monkeypatch.setattr(MixMatch, "step", step_and_signal)
     assert ASD.main(arguments(tmp_path)) == 128 + number
     state = load_checkpoint(tmp_path / "digits" / "checkpoint" / LATEST)
     assert state["epoch"] * 8 + state["step"] == after

@@ -42,12 +42,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "run is only evaluated",
     )
     parser.add_argument(
-        "--gpu", default=None, help="number of a GPU, or cpu (default: the first GPU, else the CPU)"
+        "--gpu",
+        default=None,
+        help="number of a GPU, several for one process each (0,1), or cpu (default: the first GPU, "
+        "else the CPU)",
     )
     parser.add_argument(
         "--check",
         action="store_true",
         help="validate configuration, data and checkpoint, print the plan, and stop",
+    )
+    parser.add_argument(
+        "--bench",
+        action="store_true",
+        help="time the parts of this run on this machine, beside the conventional way, and stop",
     )
     parser.add_argument(
         "overrides",

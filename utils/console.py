@@ -11,17 +11,25 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 HEADER_EVERY = 20  # rows
+_silent = False  # in all processes of a run but the first
+
+
+def be_silent(silent: bool) -> None:
+    """Print nothing from now on, or print again."""
+    global _silent
+    _silent = silent
 
 
 def say(line: str) -> None:
     """Print a line without disturbing a progress bar."""
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+    if not _silent:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def progress(items: Iterable[Item], description: str, unit: str, leave: bool = False) -> tqdm[Item]:
     """Return `items` with a progress bar, which is shown on a terminal only."""
-    quiet = not sys.stderr.isatty()
+    quiet = _silent or not sys.stderr.isatty()
     return tqdm(items, desc=description, unit=unit, leave=leave, disable=quiet, dynamic_ncols=True)
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from utils.world import World
+
 
 class Interrupted(BaseException):
     """The user or the machine wants the run to stop; it carries the exit code (128 + signal)."""
@@ -22,9 +24,13 @@ class Interrupt:
     """Turns SIGINT and SIGTERM into `Interrupted`; inside `deferred`, only where `check` is called.
 
     A second signal does not wait: the process ends at once, and the last checkpoint stays.
+
+    Of several processes none may stop alone, since the others would wait for it for ever: there a
+    signal always waits for `check`, which all of them must call together.
     """
 
     def __init__(self) -> None:
+        self._world = World()
         self._waiting = False
         self._received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -43,7 +49,7 @@ class Interrupt:
             # No exception: inside a step, half a step would go into the checkpoint.
             os._exit(128 + number)
         self._received = number
-        if not self._waiting:
+        if not self._waiting and not self.shared:
             raise Interrupted(number)
 
     @contextmanager
@@ -57,6 +63,15 @@ class Interrupt:
         self.check()
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
-        if self._received is not None:
-            raise Interrupted(self._received)
+        """Raise `Interrupted` if a signal has come, to any of the processes."""
+        if self._world.any(self._received is not None):
+            raise Interrupted(self._received or signal.SIGTERM)
+
+    @property
+    def shared(self) -> bool:
+        """Whether a stop is agreed with other processes, which costs a message at each `check`."""
+        return self._world.size > 1
+
+    def stop_together(self, world: World) -> None:
+        """Stop together with the processes of `world` from now on."""
+        self._world = world

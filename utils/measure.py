@@ -64,14 +64,15 @@ def predictions(
     network.eval()
     draws = chain.draw(len(images), Streams(0).torch("test"))
     predicted = []
-    for start in progress(range(0, len(images), batch_size), "test", unit="batch"):
-        part = slice(start, start + batch_size)
+    own = engine.world.share(len(images))
+    for start in progress(range(own.start, own.stop, batch_size), "test", unit="batch"):
+        part = slice(start, min(start + batch_size, own.stop))
         batch = images[part].to(engine.device)
         index = torch.arange(len(batch), device=engine.device)
         with engine.autocast():
             logits = network(chain.view(batch, index, draws[part].to(engine.device)))
         predicted.append(logits.argmax(dim=1))
-    return torch.cat(predicted).cpu()
+    return engine.world.gather(torch.cat(predicted), len(images)).cpu()
 
 
 @dataclass(frozen=True)

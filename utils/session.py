@@ -17,6 +17,7 @@ from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
 from utils.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
+from utils.console import say
 from utils.device import Engine, device_name
 from utils.measure import Score, evaluate, pool_quality
 from utils.run import Resumption, RunFolder, git_commit, versions
@@ -52,6 +53,9 @@ class Session:
         restore_network(self.network, state, start.path)
         if "format" not in state:
             return
+        before, now = state.get("processes", 1), self.engine.world.size
+        if before != now:
+            say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
         self.optimizer.load_state_dict(state["optimizer_state_dict"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -60,7 +64,9 @@ class Session:
             self.progress.totals = self.progress.totals.to(self.engine.device)
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint and, from its rows, the log."""
+        """Write a checkpoint and, from its rows, the log; of several processes, the first does."""
+        if not self.engine.world.is_first:
+            return
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         place = {part.name: getattr(self.progress, part.name) for part in fields(Progress)}
         save_checkpoint(
@@ -74,6 +80,7 @@ class Session:
                 "scheduler_state_dict": scheduler,
                 "config": self.config.as_yaml(),
                 "seed": self.seed,
+                "processes": self.engine.world.size,
                 "fingerprints": self.fingerprints,
             },
             best,
