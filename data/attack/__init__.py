@@ -9,6 +9,7 @@ ATTACKS: Registry[Attack] = Registry(
         "badnets": "data.attack.badnets:BadNets",
         "blend": "data.attack.blend:Blend",
         "sig": "data.attack.sig:Sig",
+        "wanet": "data.attack.wanet:WaNet",
     },
 )
 
