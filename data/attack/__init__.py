@@ -8,6 +8,7 @@ ATTACKS: Registry[Attack] = Registry(
     {
         "badnets": "data.attack.badnets:BadNets",
         "blend": "data.attack.blend:Blend",
+        "bpp": "data.attack.bpp:Bpp",
         "sig": "data.attack.sig:Sig",
         "wanet": "data.attack.wanet:WaNet",
     },
