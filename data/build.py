@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
-POISON_FILE = "poison.pt"
+POISON_FILE = "poison.bin"  # a SHA-256, and the bytes of a PyTorch file that it belongs to
+DIGEST_SIZE = 32
 
 
 def dataset_name(config: Config) -> tuple[str, str | None]:
@@ -130,21 +131,26 @@ def write_poison(path: Path, training: TrainingSet, truth: Truth) -> None:
         "test_images": truth.triggered_test.images,
         "test_labels": truth.triggered_test.labels,
     }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    body = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: torch.save(content, file))
+    write_atomically(path, lambda file: file.write(hashlib.sha256(body).digest() + body))
 
 
 def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None:
-    """Return what `write_poison` kept; None where there is nothing or it cannot be read."""
-    if not path.is_file():
-        return None
+    """Return what `write_poison` kept; None where there is nothing, or a damaged file."""
     try:
-        content = torch.load(path, weights_only=True)
-        images = data.train.images.clone()
-        images[torch.nonzero(content["roles"]).flatten()] = content["images"]
-        triggered = Split(content["test_images"], content["test_labels"])
-    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError):
-        return None  # damaged: it is made anew
+        whole = path.read_bytes()
+    except OSError:
+        return None
+    # PyTorch does not notice a changed byte within a tensor, and it would go into every result.
+    if hashlib.sha256(whole[DIGEST_SIZE:]).digest() != whole[:DIGEST_SIZE]:
+        return None
+    content = torch.load(io.BytesIO(whole[DIGEST_SIZE:]), weights_only=True)
+    images = data.train.images.clone()
+    images[torch.nonzero(content["roles"]).flatten()] = content["images"]
+    triggered = Split(content["test_images"], content["test_labels"])
     truth = Truth(content["roles"], data.train.labels, data.test, triggered)
     return TrainingSet(images, content["labels"], data.classes), truth
 

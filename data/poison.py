@@ -165,12 +165,15 @@ def assign_roles(
         poisoned = CHOICES[selection](labels, ratio, rule, streams)
     roles = torch.zeros(len(labels), dtype=torch.uint8)
     roles[poisoned] = Role.POISONED
-    others = torch.nonzero(roles == Role.CLEAN).flatten()
+    free = roles == Role.CLEAN
+    if attack.cross_from_attackable:
+        free &= rule.attackable(labels)
+    others = torch.nonzero(free).flatten()
     count = round(attack.cross_ratio * len(poisoned))
     if count > len(others):
         raise InputError(
-            f"backdoor: {count} cross samples beside {len(poisoned)} poisoned ones are more than "
-            f"the {len(labels)} images; lower backdoor.poison_ratio"
+            f"backdoor: {count} cross samples beside {len(poisoned)} poisoned ones, but only "
+            f"{len(others)} images are left for them; lower backdoor.poison_ratio"
         )
     roles[draw(others, count, streams.torch("cross"))] = Role.CROSS
     return roles

@@ -6,7 +6,12 @@ from utils.registry import Registry
 ATTACKS: Registry[Attack] = Registry(
     "attack",
     {
+        "adaptive_blend": "data.attack.adaptive_blend:AdaptiveBlend",
         "badnets": "data.attack.badnets:BadNets",
+        "blend": "data.attack.blend:Blend",
+        "bpp": "data.attack.bpp:Bpp",
+        "sig": "data.attack.sig:Sig",
+        "wanet": "data.attack.wanet:WaNet",
     },
 )
 

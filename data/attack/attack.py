@@ -73,6 +73,9 @@ class Attack(ABC):
     # A clean-label attack poisons images of the target class and leaves their labels: its settings
     # have a `class_fraction`, the poisoned share of that class, and `poison_ratio` is not read.
     clean_label: ClassVar[bool] = False
+    # Whether cross samples are drawn only from classes whose label the attack would change; else
+    # from all that is left.
+    cross_from_attackable: ClassVar[bool] = False
     # Whether making the poisoned images takes longer than reading them from the disk.
     worth_caching: ClassVar[bool] = True
 

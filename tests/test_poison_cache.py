@@ -1,0 +1,161 @@
+"""The poisoned set that an attack made is kept, found again, and made anew when it is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config.schema import Config
+from data.attack.wanet import GRIDS_FILE, WaNet
+from data.build import POISON_FILE, poison_data
+from data.dataset import ImageData, Split
+from data.poison import TrainingSet, Truth
+from tests.conftest import colourful_images, tiny_config
+from utils.streams import Streams
+
+Made = tuple[TrainingSet, Truth]
+
+
+def data_of(seed: int) -> ImageData:
+    labels = torch.arange(100) % 10
+    split = Split(colourful_images(100, 16, seed), labels)
+    return ImageData(split, split, tuple("abcdefghij"))
+
+
+DATA = data_of(0)
+
+
+def configuration(folder: Path, *overrides: str) -> Config:
+    return tiny_config("backdoor.wanet.s=1.0", *overrides, f"storage_dir={folder}").config
+
+
+def make(folder: Path, *overrides: str, seed: int = 0, data: ImageData = DATA) -> Made:
+    return poison_data(configuration(folder, *overrides), data, Streams(seed))
+
+
+def folders(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob(f"cache/*/{POISON_FILE}")}
+
+
+def kept_file(folder: Path) -> Path:
+    (file,) = folder.glob(f"cache/*/{POISON_FILE}")
+    return file
+
+
+def assert_same(first: Made, second: Made) -> None:
+    assert torch.equal(first[0].images, second[0].images)
+    assert torch.equal(first[0].labels, second[0].labels)
+    assert first[0].classes == second[0].classes
+    assert torch.equal(first[1].roles, second[1].roles)
+    assert torch.equal(first[1].original_labels, second[1].original_labels)
+    tested = first[1].triggered_test, second[1].triggered_test
+    assert tested[0] is not None and tested[1] is not None
+    assert torch.equal(tested[0].images, tested[1].images)
+    assert torch.equal(tested[0].labels, tested[1].labels)
+    assert first[1].fingerprint() == second[1].fingerprint()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls of the attack's methods, in order."""
+    made: list[str] = []
+    for name in ("prepare", "apply", "apply_cross"):
+        plain = getattr(WaNet, name)
+
+        def counted(*arguments: Any, _name: str = name, _plain: Any = plain) -> Any:
+            made.append(_name)
+            return _plain(*arguments)
+
+        monkeypatch.setattr(WaNet, name, counted)
+    return made
+
+
+def test_the_second_run_reads_what_the_first_one_made(tmp_path: Path, calls: list[str]) -> None:
+    first = make(tmp_path)
+    assert calls == ["prepare", "apply", "apply_cross", "apply"]
+    assert_same(make(tmp_path), first)
+    assert len(calls) == 4
+    assert_same(make(tmp_path / "elsewhere"), first)
+    assert len(calls) == 8
+    assert (kept_file(tmp_path).parent / GRIDS_FILE).is_file()
+
+
+def test_whatever_the_poison_depends_on_gives_another_folder(tmp_path: Path) -> None:
+    make(tmp_path)
+    make(tmp_path, "backdoor.wanet.k=5")
+    make(tmp_path, "backdoor.poison_ratio=0.1")
+    make(tmp_path, "backdoor.target_label=4")
+    make(tmp_path, "backdoor.label_rule=all_to_all")
+    make(tmp_path, "backdoor.bpp.levels=4")
+    make(tmp_path, seed=1)
+    make(tmp_path, data=data_of(1))
+    names = folders(tmp_path)
+    assert len(names) == 8
+    assert {name.partition("-")[0] for name in names} == {"bpp", "wanet"}
+    make(tmp_path, "num_epochs=8", "defense=none")  # what has nothing to do with it
+    assert folders(tmp_path) == names
+
+
+@pytest.mark.parametrize("name", ["badnets", "blend", "sig", "adaptive_blend"])
+def test_quick_attacks_leave_nothing(name: str, tmp_path: Path) -> None:
+    config = tiny_config(f"backdoor.{name}={{}}", f"storage_dir={tmp_path}").config
+    poison_data(config, DATA, Streams(0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kept_set_leaves_the_clean_data_as_they_are(tmp_path: Path) -> None:
+    before = DATA.train.images.clone()
+    make(tmp_path)
+    make(tmp_path)
+    assert torch.equal(DATA.train.images, before)
+
+
+def change(position: float, whole: bytes) -> bytes:
+    place = min(int(position * len(whole)), len(whole) - 1)
+    return whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["cut", "flip", "noise"]), st.floats(0, 1), st.binary(max_size=300))
+def test_a_damaged_file_is_made_anew(
+    tmp_path: Path, damage: str, position: float, noise: bytes
+) -> None:
+    first = make(tmp_path)
+    file = kept_file(tmp_path)
+    whole = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(whole[: int(position * (len(whole) - 1))])
+    else:
+        file.write_bytes(change(position, whole) if damage == "flip" else noise)
+    assert_same(make(tmp_path), first)
+    assert_same(make(tmp_path), first)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"roles": torch.zeros(100, dtype=torch.uint8)},
+        {"roles": torch.ones(100, dtype=torch.uint8), "images": torch.zeros(3)},
+        {"roles": 3, "images": 4, "labels": 5, "test_images": 6, "test_labels": 7},
+    ],
+    ids=["list", "empty", "incomplete", "other-shape", "other-types"],
+)
+def test_a_file_with_something_else_is_made_anew(tmp_path: Path, content: object) -> None:
+    first = make(tmp_path)
+    torch.save(content, kept_file(tmp_path))
+    assert_same(make(tmp_path), first)
+
+
+def test_a_kept_file_that_would_run_code_runs_nothing(tmp_path: Path) -> None:
+    first = make(tmp_path)
+    mark = tmp_path / "mark"
+    kept_file(tmp_path).write_bytes(f"cos\nsystem\n(S'touch {mark}'\ntR.".encode())
+    assert_same(make(tmp_path), first)
+    assert not mark.exists()
