@@ -21,7 +21,7 @@ from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
-from model import NETWORKS, build_network
+from model import NETWORKS, build_network, check_size
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
 from utils.console import EpochTable, percent, progress, say, shown, table
@@ -81,6 +81,8 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
         training.num_classes,
         streams.state("network"),
     )
+    for chain in (train_chain, test_chain):
+        check_size(network, config.network.name, *chain.output_size)
     engine = choose_engine(device, config.speed, network)
     engine.place(network)
     optimizer = build_optimizer(config.optimizer, network.parameters())
