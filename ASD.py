@@ -19,6 +19,7 @@ import torch
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
+from data.export import export, make_empty_folder
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
@@ -35,6 +36,7 @@ from utils.run import (
     RunFolder,
     comparable_results,
     find_start,
+    run_folder_name,
 )
 from utils.session import Session, fingerprint_tensor
 from utils.streams import Streams
@@ -52,7 +54,9 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark)
-    folder = RunFolder(Path(config.storage_dir).expanduser() / loaded.name)
+    folder = RunFolder(
+        Path(config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
+    )
     start = find_start(folder, arguments.resume, config.num_epochs)
     say(start.why)
     start.refuse_other_experiment(config.as_yaml())
@@ -111,6 +115,21 @@ def prepare(arguments: argparse.Namespace) -> tuple[Session, Resumption]:
     if start.state is not None:
         session.restore(start)
     return session, start
+
+
+def export_data(arguments: argparse.Namespace) -> None:
+    """Write the poisoned training set to the folder `--export`; nothing is trained."""
+    config = load_config(Path(arguments.config), arguments.overrides).config
+    device, _ = find_device(arguments.gpu)
+    seed = config.seed.seed
+    if seed is None:
+        raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
+    folder = Path(arguments.export).expanduser()
+    make_empty_folder(folder)
+    data, lines = load_data(config)
+    training, truth = poison_data(config, data, Streams(seed), device)
+    for line in [*lines, *export(data.train.images, training, truth, folder)]:
+        say(line)
 
 
 def begin(session: Session, start: Resumption) -> None:
@@ -182,6 +201,9 @@ def conclude(session: Session, score: Score, leave_result: bool) -> None:
 def run(argv: Sequence[str] | None, interrupt: Interrupt) -> None:
     """Do what the command line asks."""
     arguments = parse_arguments(argv)
+    if arguments.export is not None:
+        export_data(arguments)
+        return
     session, start = prepare(arguments)
     if arguments.check:
         print_plan(session)

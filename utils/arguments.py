@@ -50,6 +50,18 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="validate configuration, data and checkpoint, print the plan, and stop",
     )
     parser.add_argument(
+        "--export",
+        default=None,
+        metavar="DIR",
+        help="write the poisoned training set to the empty or new folder DIR, and stop: PNG files "
+        "in class folders, index.csv, and gallery.png",
+    )
+    parser.add_argument(
+        "--name",
+        default=None,
+        help="of the run's folder (default: the YAML's path below config/ without .yaml)",
+    )
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key.subkey=value",
