@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` instead of printing the usage."""
-        raise InputError(f"command line: {message}; see python ASD.py --help")
+        raise InputError(f"command line: {message}; see python {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
