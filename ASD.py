@@ -20,9 +20,10 @@ from benchmark.bench import run_bench
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
+from data.export import export, make_empty_folder
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
-from model import NETWORKS, build_network
+from model import NETWORKS, build_network, check_size
 from model.synchronised import synchronise
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
@@ -38,6 +39,7 @@ from utils.run import (
     RunFolder,
     comparable_results,
     find_start,
+    run_folder_name,
 )
 from utils.session import Session, fingerprint_tensor
 from utils.streams import Streams
@@ -59,7 +61,9 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark)
-    folder = RunFolder(Path(config.storage_dir).expanduser() / loaded.name)
+    folder = RunFolder(
+        Path(config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
+    )
     start = find_start(folder, arguments.resume, config.num_epochs)
     say(start.why)
     start.refuse_other_experiment(config.as_yaml())
@@ -89,6 +93,8 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         training.num_classes,
         streams.state("network"),
     )
+    for chain in (train_chain, test_chain):
+        check_size(network, config.network.name, *chain.output_size)
     engine = choose_engine(device, config.speed, network, world)
     if config.sync_bn and world.size > 1:
         synchronise(network, device)
@@ -119,6 +125,21 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     if start.state is not None:
         session.restore(start)
     return session, start
+
+
+def export_data(arguments: argparse.Namespace) -> None:
+    """Write the poisoned training set to the folder `--export`; nothing is trained."""
+    config = load_config(Path(arguments.config), arguments.overrides).config
+    device, _ = find_device(arguments.gpu)
+    seed = config.seed.seed
+    if seed is None:
+        raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
+    folder = Path(arguments.export).expanduser()
+    make_empty_folder(folder)
+    data, lines = load_data(config)
+    training, truth = poison_data(config, data, Streams(seed), device)
+    for line in [*lines, *export(data.train.images, training, truth, folder)]:
+        say(line)
 
 
 def begin(session: Session, start: Resumption) -> None:
@@ -194,6 +215,9 @@ def conclude(session: Session, score: Score, leave_result: bool) -> None:
 def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     """Do what the command line asks; return the exit code."""
     arguments = parse_arguments(argv)
+    if arguments.export is not None:
+        export_data(arguments)
+        return 0
     if asked_for_several(arguments.gpu) and not already_launched():
         find_device(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)

@@ -1,13 +1,17 @@
 """Networks by name. To add one: a file with a subclass of `Network`, and a line in `NETWORKS`."""
 
-from model.network import Network, build_network
+from model.network import Network, build_network, check_size
 from utils.registry import Registry
 
 NETWORKS: Registry[Network] = Registry(
     "network",
     {
         "resnet18_cifar": "model.resnet_cifar:ResNet18Cifar",
+        "preactresnet18": "model.preactresnet:PreActResNet18",
+        "densenet121": "model.densenet_cifar:DenseNet121Cifar",
+        "vgg19_bn": "model.vgg_cifar:VGG19Cifar",
+        "torchvision": "model.from_torchvision:Torchvision",
     },
 )
 
-__all__ = ["NETWORKS", "Network", "build_network"]
+__all__ = ["NETWORKS", "Network", "build_network", "check_size"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from config.section import Section
+from utils.errors import InputError
 
 
 class Network(nn.Module):
@@ -26,7 +25,7 @@ class Network(nn.Module):
 
     # The blocks that the virtual model of the meta-split trains, as prefixes of parameter names.
     # The published code takes the last two stages and the linear layer.
-    meta_layers: ClassVar[tuple[str, ...]] = ("linear",)
+    meta_layers: tuple[str, ...] = ("linear",)
 
     def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -45,9 +44,11 @@ class Network(nn.Module):
         coarse grid, and samples that differ in loss would tie in the split.
         """
         features = self.backbone(images)  # (N, num_features)
-        if features.dtype == self.linear.weight.dtype:
+        device = features.device.type
+        # Some backbones (ViT) end in fp32 even then, so the features' type does not tell.
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return self.linear(features)
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             return self.linear(features.to(self.linear.weight.dtype))
 
 
@@ -62,3 +63,23 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(state)
         return network.build(settings, num_classes)
+
+
+@torch.no_grad()
+def check_size(network: Network, name: str, height: int, width: int) -> None:
+    """Try `network`, which is on the CPU, on an image of the size that training will have.
+
+    Raises:
+        InputError: it takes no such images; `name` is how the YAML calls it.
+    """
+    training = network.training
+    try:
+        network.eval()(torch.zeros(1, 3, height, width, dtype=network.linear.weight.dtype))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise InputError(
+            f"network.{name}: takes no {width}x{height} images ({why}); enlarge them with "
+            f"transform.pre.resize, or take another network"
+        ) from error
+    finally:
+        network.train(training)

@@ -6,8 +6,6 @@ Names and shapes of the state dict are those of published ASD checkpoints
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -81,7 +79,7 @@ class ResNet18Cifar(Network):
 
         width: int = Field(default=64, ge=1, le=1024)
 
-    meta_layers: ClassVar[tuple[str, ...]] = ("backbone.layer3", "backbone.layer4", "linear")
+    meta_layers = ("backbone.layer3", "backbone.layer4", "linear")
 
     @classmethod
     def build(cls, settings: Section, num_classes: int) -> ResNet18Cifar:

@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` instead of printing the usage."""
-        raise InputError(f"command line: {message}; see python ASD.py --help")
+        raise InputError(f"command line: {message}; see python {self.prog} --help")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -56,6 +56,18 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--bench",
         action="store_true",
         help="time the parts of this run on this machine, beside the conventional way, and stop",
+    )
+    parser.add_argument(
+        "--export",
+        default=None,
+        metavar="DIR",
+        help="write the poisoned training set to the empty or new folder DIR, and stop: PNG files "
+        "in class folders, index.csv, and gallery.png",
+    )
+    parser.add_argument(
+        "--name",
+        default=None,
+        help="of the run's folder (default: the YAML's path below config/ without .yaml)",
     )
     parser.add_argument(
         "overrides",

@@ -27,10 +27,19 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
-def progress(items: Iterable[Item], description: str, unit: str, leave: bool = False) -> tqdm[Item]:
-    """Return `items` with a progress bar, which is shown on a terminal only."""
-    quiet = _silent or not sys.stderr.isatty()
-    return tqdm(items, desc=description, unit=unit, leave=leave, disable=quiet, dynamic_ncols=True)
+def progress(
+    items: Iterable[Item],
+    description: str,
+    unit: str,
+    leave: bool = False,
+    total: int | None = None,
+) -> tqdm[Item]:
+    """Return `items` with a progress bar, which is shown on a terminal only.
+
+    `total`: their number, where they do not tell it themselves.
+    """
+    look: dict[str, Any] = {"leave": leave, "disable": _silent or not sys.stderr.isatty()}
+    return tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, **look)
 
 
 class EpochTable:

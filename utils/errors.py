@@ -18,6 +18,11 @@ class TrainingError(Exception):
     exit_code = 1
 
 
+def by_nearness(word: str, known: Iterable[str], count: int = 8) -> list[str]:
+    """Return up to `count` of the known words, the nearest to `word` first."""
+    return difflib.get_close_matches(word, sorted(known), n=count, cutoff=0.3)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known word nearest to `word`.
 

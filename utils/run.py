@@ -172,6 +172,20 @@ class Resumption:
                 )
 
 
+def run_folder_name(given: str | None, of_config: str) -> str:
+    """Return the run's name: that of `--name`, else that of the configuration.
+
+    Raises:
+        InputError: it would lead out of `storage_dir`.
+    """
+    if given is None:
+        return of_config
+    parts = Path(given).parts
+    if not parts or ".." in parts or Path(given).is_absolute():
+        raise InputError(f"--name {given}: a name below storage_dir is expected, e.g. small/blend")
+    return given
+
+
 def find_start(folder: RunFolder, resume: str | None, num_epochs: int) -> Resumption:
     """Return what `--resume` means; nothing is changed on the disk.
 

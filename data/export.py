@@ -1,0 +1,198 @@
+"""A training set on the disk: PNG files in class folders, a table about them, and a gallery.
+
+`--export` writes the poisoned set so that people can look at it, and other tools can read it as
+any set of images in class folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from data.poison import Role, TrainingSet, Truth
+from utils.console import progress
+from utils.errors import InputError, TrainingError
+from utils.files import write_atomically, write_text
+
+THREADS = (
+    8  # the encoder leaves Python's lock, and a small file waits for the disk most of the time
+)
+COLUMNS = ("file", "given_label", "original_label", "kind")
+GALLERY_ROWS = {Role.POISONED: 6, Role.CROSS: 2}
+AMPLIFY = 10  # of the differences
+GREY = 128  # of a pixel that is the same in both images
+TILE = 160  # pixels of the gallery's longer side that an image has at least
+MARGIN, LINE = 8, 18  # pixels
+
+
+def make_empty_folder(folder: Path) -> None:
+    """Make `folder`, or take one that is empty.
+
+    Raises:
+        InputError: it holds something, is a file, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"--export {folder}: the folder is not empty; name another one")
+    except OSError as error:
+        raise InputError(f"--export {folder}: cannot be made or read ({error})") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--export {folder}: cannot be written")
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """Return a folder's name for each class: its own, without what a file system may refuse.
+
+    Two classes never share one.
+    """
+    names: list[str] = []
+    for label, name in enumerate(classes):
+        safe = re.sub(r"[^\w .-]", "_", name).strip(" .") or "class"
+        taken = {other.casefold() for other in names}
+        while safe.casefold() in taken:
+            safe = f"{safe}_{label}"
+        names.append(safe)
+    return names
+
+
+def file_names(training: TrainingSet) -> list[str]:
+    """Return the path of each sample below the exported folder: `train/<class>/<index>.png`."""
+    names, digits = folder_names(training.classes), len(str(len(training) - 1))
+    return [
+        f"train/{names[label]}/{index:0{digits}}.png"
+        for index, label in enumerate(training.labels.tolist())
+    ]
+
+
+def write_images(images: Tensor, paths: Sequence[Path]) -> None:
+    """Write `images` (N, H, W, 3) uint8 as PNG files, several at a time.
+
+    Raises:
+        TrainingError: the disk is full or the folder cannot be written.
+    """
+
+    def write(index: int) -> None:
+        Image.fromarray(images[index].numpy()).save(paths[index], compress_level=1)
+
+    try:
+        for folder in {path.parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(THREADS) as pool:
+            written = pool.map(write, range(len(paths)))
+            for _ in progress(written, "export", unit="image", total=len(paths)):
+                pass
+    except OSError as error:
+        raise TrainingError(f"the export could not be written ({error})") from error
+
+
+def index_table(files: Sequence[str], training: TrainingSet, truth: Truth) -> str:
+    """Return `index.csv`: a row a sample; labels are the names of class folders."""
+    names = folder_names(training.classes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    given, original = training.labels.tolist(), truth.original_labels.tolist()
+    for row in zip(files, given, original, truth.roles.tolist(), strict=True):
+        writer.writerow((row[0], names[row[1]], names[row[2]], Role(row[3]).name.lower()))
+    return text.getvalue()
+
+
+def enlarge(image: Tensor, factor: int) -> Image.Image:
+    """Return `image` (H, W, 3) uint8 with each pixel as a square of `factor` x `factor` pixels."""
+    large = image.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
+    return Image.fromarray(np.ascontiguousarray(large))
+
+
+def difference(clean: Tensor, changed: Tensor) -> Tensor:
+    """Return ten times the difference of two images, around grey: brighter is brightened."""
+    amplified = AMPLIFY * (changed.to(torch.int32) - clean.to(torch.int32)) + GREY
+    return amplified.clamp(0, 255).to(torch.uint8)
+
+
+def draw_tiles(rows: Sequence[tuple[str, Sequence[Tensor]]], titles: Sequence[str]) -> Image.Image:
+    """Return a sheet of enlarged images: a title above each column, a caption below each row.
+
+    Args:
+        rows: each a caption and as many images (H, W, 3) uint8 as there are titles.
+        titles: of the columns.
+    """
+    height, width = rows[0][1][0].shape[:2]
+    factor = max(1, -(-TILE // max(height, width)))
+    step_x, step_y = width * factor + MARGIN, height * factor + LINE + MARGIN
+    size = (step_x * len(titles) + MARGIN, step_y * len(rows) + LINE + MARGIN)
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=LINE - 5)
+    for column, title in enumerate(titles):
+        pen.text((MARGIN + column * step_x, MARGIN // 2), title, fill="black", font=font)
+    for row, (caption, images) in enumerate(rows):
+        top = MARGIN + LINE + row * step_y
+        for column, image in enumerate(images):
+            sheet.paste(enlarge(image, factor), (MARGIN + column * step_x, top))
+        pen.text((MARGIN, top + height * factor + 1), caption, fill="black", font=font)
+    return sheet
+
+
+def spread(members: Tensor, count: int) -> list[int]:
+    """Return at most `count` of the indices `members` (n,), evenly spaced."""
+    if len(members) <= count:
+        return [int(index) for index in members]
+    places = torch.linspace(0, len(members) - 1, count).round().long()
+    return [int(index) for index in members[places]]
+
+
+def draw_gallery(clean: Tensor, training: TrainingSet, truth: Truth) -> Image.Image | None:
+    """Return some changed samples, before and after; None where nothing is changed.
+
+    Args:
+        clean: (N, H, W, 3) uint8, the images as they were.
+        training: as the defender sees it.
+        truth: what was changed.
+    """
+    rows = []
+    for role, count in GALLERY_ROWS.items():
+        for index in spread(torch.nonzero(truth.roles == role).flatten(), count):
+            before, after = clean[index], training.images[index]
+            original = training.classes[int(truth.original_labels[index])]
+            given = training.classes[int(training.labels[index])]
+            caption = f"{index}: {role.name.lower()}, {original} -> {given}"
+            rows.append((caption, (before, after, difference(before, after))))
+    titles = ("clean", "changed", f"difference x {AMPLIFY}, grey: none")
+    return draw_tiles(rows, titles) if rows else None
+
+
+def write_picture(sheet: Image.Image, path: Path) -> None:
+    """Write `sheet` as PNG to `path`, whole or not at all."""
+    write_atomically(path, lambda file: sheet.save(file, format="PNG"))
+
+
+def export(clean: Tensor, training: TrainingSet, truth: Truth, folder: Path) -> list[str]:
+    """Write the training set into `folder`, which is empty; return lines to say.
+
+    `index.csv` comes last, so a folder without it is not whole.
+
+    Args:
+        clean: (N, H, W, 3) uint8, the images as they were.
+        training: as the defender sees it.
+        truth: what was changed.
+        folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`.
+    """
+    files = file_names(training)
+    write_images(training.images, [folder / file for file in files])
+    lines = [f"{len(files)} images of {training.num_classes} classes: {folder / 'train'}"]
+    gallery = draw_gallery(clean, training, truth)
+    if gallery is not None:
+        write_picture(gallery, folder / "gallery.png")
+        lines.append(f"some changed samples, before and after: {folder / 'gallery.png'}")
+    write_text(folder / "index.csv", index_table(files, training, truth))
+    return [*lines, f"what was changed: {folder / 'index.csv'}"]

@@ -1,0 +1,265 @@
+"""Run a list of configurations one after another, and tabulate their results.
+
+    python run_all.py config/small/*.yaml --defense asd none -- dataset_dir=FOLDER
+
+Each run is a process of its own (`ASD.py`). Finished runs are skipped and interrupted ones go on,
+so the same command can be given until all is done. A run that fails does not stop the list. Exit
+codes: 0 all runs are finished; 1 at least one failed; 2 wrong use; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from config.load import load_config
+from config.schema import Config
+from defense import DEFENSES
+from utils.arguments import Parser
+from utils.console import percent, say, table
+from utils.errors import InputError, TrainingError, nearest
+from utils.files import PROJECT, write_text
+from utils.interrupt import Interrupt, Interrupted
+from utils.run import RunFolder, flat, may_change
+
+# Columns of the table: key of a row, title on the screen.
+COLUMNS = {
+    "run": "run",
+    "defense": "defence",
+    "attack": "attack",
+    "seed": "seed",
+    "acc": "ACC",
+    "asr": "ASR",
+    "seconds": "seconds",
+    "poisoned_in_clean_pool": "poisoned in clean pool",
+    "state": "state",
+}
+OF_RESULT = ("defense", "attack", "seed", "acc", "asr", "seconds")
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the list.
+
+    Attributes:
+        path: of the YAML.
+        overrides: of the list, and the defence where `--defense` asks for another one.
+        name: of the run's folder; the YAML's path where it cannot be read.
+        config: as ASD.py will see it; None where it cannot be read.
+        error: why it cannot be read.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    name: str
+    config: Config | None = None
+    error: str | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run is kept."""
+        assert self.config is not None
+        return RunFolder(Path(self.config.storage_dir).expanduser() / self.name)
+
+
+def beside(path: Path, defense: str) -> Path:
+    """Return where a YAML's variant for another defence would be: `digits_none.yaml`."""
+    return path.with_name(f"{path.stem}_{defense}{path.suffix}")
+
+
+def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
+    """Return the run of a YAML, perhaps with another defence than its own.
+
+    Where `<stem>_<defense>.yaml` lies beside it, that one is meant: a defence may need settings of
+    its own (schedule, optimiser). Otherwise the run gets that name.
+    """
+    if defense is not None and beside(path, defense).is_file():
+        path, defense = beside(path, defense), None
+    try:
+        loaded = load_config(path, overrides)
+        name = loaded.name
+        if defense is not None and defense != loaded.config.defense:
+            name, overrides = f"{name}_{defense}", [*overrides, f"defense={defense}"]
+            loaded = load_config(path, overrides)
+    except InputError as error:
+        return Job(path, tuple(overrides), str(path), error=str(error))
+    return Job(path, tuple(overrides), name, loaded.config)
+
+
+def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
+    """Return the runs, each name once, in the order of the configurations.
+
+    Raises:
+        InputError: two configurations would share a run's folder.
+    """
+    paths = [Path(config) for config in arguments.configs]
+    if arguments.defense:  # a*.yaml also finds a_none.yaml, which `a.yaml` stands for already
+        variants = {beside(path, defense) for path in paths for defense in DEFENSES}
+        paths = [path for path in paths if path not in variants]
+    jobs: dict[str, Job] = {}
+    for path in paths:
+        for defense in arguments.defense or [None]:
+            job = plan_job(path, defense, arguments.overrides)
+            known = jobs.setdefault(job.name, job)
+            if known.path.resolve() != job.path.resolve():
+                raise InputError(f"{known.path} and {job.path} would both be the run {job.name}")
+    return list(jobs.values())
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether the run is finished, with the same configuration as now."""
+    if job.config is None or not job.folder.result.is_file():
+        return False
+    try:
+        before = flat(yaml.safe_load((job.folder.path / "config.yaml").read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        return False
+    now = flat(job.config.as_yaml())
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    return all(may_change(key) for key in changed)
+
+
+def run_job(job: Job, arguments: argparse.Namespace) -> str:
+    """Run a configuration to its end; return "finished", or how it failed.
+
+    The process is shielded from the terminal's Ctrl-C and told of it once, so that it can save.
+    """
+    if job.error is not None:
+        say(f"error: {job.error}")
+        return "failed (configuration)"
+    if not arguments.anew and is_finished(job):
+        say("finished before")
+        return FINISHED
+    command = [sys.executable, str(PROJECT / "ASD.py"), "--config", str(job.path)]
+    command += ["--name", job.name, "--resume", "False" if arguments.anew else ""]
+    command += [] if arguments.gpu is None else ["--gpu", arguments.gpu]
+    process = subprocess.Popen([*command, *job.overrides], start_new_session=True)
+    try:
+        code = process.wait()
+    except Interrupted:
+        process.terminate()
+        process.wait()
+        raise
+    if code == 0 and job.folder.result.is_file():
+        return FINISHED
+    return f"failed (exit code {code})"
+
+
+def poisoned_at_the_end(folder: RunFolder) -> int | None:
+    """Return the poisoned samples in the clean pool of the last epoch; None where not known."""
+    try:
+        with (folder.path / "log.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return int(rows[-1]["poisoned_in_clean_pool"])
+    except (OSError, ValueError, IndexError, KeyError, csv.Error):
+        return None
+
+
+def result_row(job: Job, state: str) -> dict[str, Any]:
+    """Return the run's row of the table; figures of a finished run only."""
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {"run": job.name, "state": state}
+    if state == FINISHED:
+        result = json.loads(job.folder.result.read_text("utf-8"))
+        row |= {key: result.get(key) for key in OF_RESULT}
+        row["poisoned_in_clean_pool"] = poisoned_at_the_end(job.folder)
+    return row
+
+
+def readable(row: dict[str, Any]) -> dict[str, str]:
+    """Return a row as the screen shows it."""
+    shown = {key: "-" if row[key] is None else str(row[key]) for key in COLUMNS}
+    shown |= {key: percent(row[key]) for key in ("acc", "asr")}
+    return {title: shown[key] for key, title in COLUMNS.items()}
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the rows, ACC and ASR as fractions, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text.getvalue())
+
+
+def report(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Print the table and write it as CSV."""
+    write_csv(rows, path)
+    say(table([readable(row) for row in rows], headers="keys"))
+    say(f"as CSV: {path}")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments; what follows `--` are overrides for all runs.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    given = list(argv)
+    end = given.index("--") if "--" in given else len(given)
+    parser = Parser(prog="run_all.py", description="Run configurations one after another.")
+    parser.add_argument("configs", nargs="+", metavar="YAML")
+    parser.add_argument(
+        "--defense", nargs="+", metavar="NAME", help="run each with these, e.g. asd none"
+    )
+    parser.add_argument("--gpu", default=None, help="as of ASD.py")
+    parser.add_argument(
+        "--anew",
+        action="store_true",
+        help="from scratch, finished runs too; earlier runs are moved aside",
+    )
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        default=Path("storage/results.csv"),
+        help="where the table goes (default: %(default)s)",
+    )
+    arguments = parser.parse_args(given[:end])
+    arguments.overrides = given[end + 1 :]
+    for defense in arguments.defense or []:
+        if defense not in DEFENSES:
+            raise InputError(f"--defense: no defence {defense!r}{nearest(defense, DEFENSES)}")
+    return arguments
+
+
+def run_list(argv: Sequence[str]) -> int:
+    """Run what the command line asks for; return the exit code."""
+    arguments = parse(argv)
+    jobs = plan_jobs(arguments)
+    rows: list[dict[str, Any]] = []
+    try:
+        for number, job in enumerate(jobs, start=1):
+            say(f"[{number}/{len(jobs)}] {job.name}")
+            rows.append(result_row(job, run_job(job, arguments)))
+    finally:
+        if rows:
+            report(rows, arguments.csv)
+    return 0 if all(row["state"] == FINISHED for row in rows) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    try:
+        with Interrupt():
+            return run_list(sys.argv[1:] if argv is None else argv)
+    except (InputError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Interrupted as stop:
+        return stop.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
