@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from config.schema import Config
-from data.transform import unpack
 from defense.mixmatch import Batch, Mix, MixMatch
 from utils.device import Engine
 
@@ -46,7 +45,7 @@ class PilDataset(Dataset[tuple[Any, ...]]):
     """Samples with `views` independently augmented views each.
 
     Args:
-        images: (N, H, W, 3) uint8, or packed.
+        images: (N, H, W, 3) uint8.
         labels: (N,) int64.
         chain: applied to a PIL image.
         views: how many.
@@ -55,7 +54,7 @@ class PilDataset(Dataset[tuple[Any, ...]]):
     def __init__(
         self, images: Tensor, labels: Tensor, chain: transforms.Compose, views: int
     ) -> None:
-        self.images: Any = np.ascontiguousarray(unpack(images).cpu())
+        self.images: Any = np.asarray(images.cpu())
         self.labels = labels.tolist()
         self.chain, self.views = chain, views
 

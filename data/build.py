@@ -16,7 +16,7 @@ from torch import Tensor
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Split
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
-from data.transform import TRANSFORMATIONS, pack
+from data.transform import TRANSFORMATIONS
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.streams import Streams
@@ -167,9 +167,9 @@ def to_device(
     """
     room = free_bytes(device) / 2 if budget == "auto" else budget * 2**30
     labels = training.labels.to(device)
-    if size_of(training.images) * 4 // 3 > room:  # packed: four bytes a pixel
+    if size_of(training.images) > room:
         return replace(training, labels=labels, mapped=True)
-    return replace(training, images=pack(training.images.to(device)), labels=labels)
+    return replace(training, images=training.images.to(device), labels=labels)
 
 
 def free_bytes(device: torch.device) -> int:

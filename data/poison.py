@@ -36,7 +36,7 @@ class TrainingSet:
     """All that a defender sees.
 
     Attributes:
-        images: (N, H, W, 3) uint8; on the device packed, (N, H, W) int32 (`data.transform.pack`).
+        images: (N, H, W, 3) uint8.
         labels: (N,) int64, given labels; those of poisoned samples are wrong.
         classes: names.
         mapped: the images stay in a memory map of the host, and are read batch by batch.

@@ -17,8 +17,6 @@ from data.transform import (
     Normalize,
     RandomCrop,
     RandomHorizontalFlip,
-    pack,
-    unpack,
 )
 from tests.conftest import colourful_images
 
@@ -45,7 +43,6 @@ def test_crop_and_flip_are_those_of_torchvision(
     images, index = colourful_images(6, 12), torch.tensor([4, 0, 5, 5])
     draws = chain.draw(4, torch.Generator().manual_seed(seed))
     views = chain.view(images, index, draws)
-    assert torch.equal(chain.view(pack(images), index, draws), views)
     for n, i in enumerate(index.tolist()):
         source = images[i].permute(2, 0, 1)
         if padding:
@@ -89,8 +86,6 @@ def test_a_view_depends_on_its_draw_alone(name: str) -> None:
     draws = chain.draw(5, torch.Generator().manual_seed(3))
     together = chain.view(images, torch.arange(5), draws)
     assert torch.equal(images, before)
-    assert torch.equal(chain.view(pack(images), torch.arange(5), draws), together)
-    assert torch.equal(unpack(pack(images)), images)
     assert together.shape[2:] == torch.Size(chain.output_size)
     for n in range(5):
         alone = chain.view(images, torch.tensor([n]), draws[n : n + 1])
