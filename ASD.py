@@ -239,7 +239,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
             raise
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = start.path is None or start.path.parent == session.folder.checkpoints
-    conclude(session, session.evaluate(), leave_result=finished and own_folder)
+    score = session.last_score or session.evaluate()  # the last epoch has just been tested
+    conclude(session, score, leave_result=finished and own_folder)
     leave()
     return 0
 

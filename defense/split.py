@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHUNK = 2**22  # samples that stage 1 looks at in one go; bounds its memory, not its result
+
 
 def lowest(values: Tensor, count: int) -> Tensor:
     """Return which `count` of `values` (n,) are the lowest, (n,) bool; of equals, the first.
@@ -53,13 +55,45 @@ def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int) -> 
     """
     pool = torch.zeros_like(labels, dtype=torch.bool)
     pool[seeds] = True
-    candidates = torch.nonzero(~pool).flatten()
-    # Stable, so that each class keeps the samples in the order of their indices.
-    by_class = candidates[labels[candidates].argsort(stable=True)]
-    sizes = torch.bincount(labels[candidates]).tolist()
-    for members in by_class.split(sizes):
-        pool[members] = lowest(loss[members], per_class)
+    if per_class == 0:
+        return pool
+    best = labels.new_empty(0)
+    limits = loss.new_full((int(labels.max()) + 1,), math.inf)
+    for start in range(0, len(loss), CHUNK):
+        part = slice(start, start + CHUNK)
+        wanted = (loss[part] < limits[labels[part]]) & ~pool[part]
+        candidates = torch.cat([best, torch.nonzero(wanted).flatten() + start])
+        best, limits = best_of_each_class(candidates, loss, labels, per_class, len(limits))
+    pool[best] = True
     return pool
+
+
+def best_of_each_class(
+    candidates: Tensor, loss: Tensor, labels: Tensor, per_class: int, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Return the `per_class` lowest losses of each class, and what a later sample must beat.
+
+    Args:
+        candidates: (n,) int64 indices; of equal losses, those before come first.
+        loss: (N,) of all samples.
+        labels: (N,) int64, their given labels.
+        per_class: how many of each class.
+        num_classes: number of classes.
+
+    Returns:
+        (m,) int64, the best of `candidates`; (num_classes,) the last loss that is in, or infinity
+        for a class that has room.
+    """
+    candidates = candidates[loss[candidates].argsort(stable=True)]
+    candidates = candidates[labels[candidates].argsort(stable=True)]
+    classes = labels[candidates]
+    sizes = torch.bincount(classes, minlength=num_classes)
+    first = sizes.cumsum(0) - sizes  # where each class begins
+    rank = torch.arange(len(candidates), device=loss.device) - first[classes]
+    limits = loss.new_full((num_classes,), math.inf)
+    last = candidates[rank == per_class - 1]
+    limits[labels[last]] = loss[last]
+    return candidates[rank < per_class], limits
 
 
 def class_agnostic(loss: Tensor, fraction: float) -> Tensor:

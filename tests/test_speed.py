@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import ASD
+from benchmark.scale import in_own_process
 from benchmark.timing import Timing, in_turns
 from data.feed import Feed
 from data.poison import TrainingSet
@@ -125,6 +126,14 @@ def test_works_take_turns_and_warm_up_is_not_counted() -> None:
     assert len(timings["a"].seconds) == 3
     assert Timing((1.0, 2.0, 9.0)).median == 2.0
     assert Timing((4.0,)).spread == 0.0
+
+
+@pytest.mark.parametrize("what", ["class-aware", "mapped"])
+def test_growth_is_measured_in_a_process_of_its_own(what: str) -> None:
+    result = in_own_process(what, 1000)
+    assert result["samples"] == 1000
+    assert result["seconds"] > 0
+    assert 2**25 < result["bytes"] < 2**32
 
 
 def test_bench_reports_all_parts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -42,7 +44,8 @@ def test_class_aware_counts_each_class(loss: Tensor, data: st.DataObject) -> Non
     labels = torch.tensor(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
     seeds = torch.tensor(sorted(data.draw(st.sets(st.integers(0, count - 1)))), dtype=torch.int64)
     per_class = data.draw(st.integers(0, 20))
-    pool = class_aware(loss, labels, seeds, per_class)
+    with mock.patch("defense.split.CHUNK", data.draw(st.integers(1, 30))):
+        pool = class_aware(loss, labels, seeds, per_class)
     assert pool[seeds].all()
     is_seed = torch.zeros(count, dtype=torch.bool)
     is_seed[seeds] = True

@@ -45,6 +45,7 @@ class Session:
     fingerprints: dict[str, str]
     progress: Progress
     epoch_began: float = field(default_factory=time.perf_counter)  # seconds
+    last_score: Score | None = None  # of the last `evaluate`
 
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
@@ -91,7 +92,8 @@ class Session:
     def evaluate(self) -> Score:
         """Return ACC and ASR of the network as it is."""
         batch = self.config.speed.evaluation_batch
-        return evaluate(self.network, self.truth, self.test_chain, self.engine, batch)
+        self.last_score = evaluate(self.network, self.truth, self.test_chain, self.engine, batch)
+        return self.last_score
 
     def describe_split(self, epoch: int, pools: Pools) -> dict[str, Any]:
         """Return the part of the log row that is known once `epoch` is split."""

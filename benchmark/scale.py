@@ -1,0 +1,145 @@
+"""How time and memory grow with the number of samples: `python -m benchmark.scale [--largest N]`.
+
+Each measurement runs in a process of its own, so that its peak memory is its own: the three splits
+(one core), and batches of 32x32 images drawn from memory and from a memory map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.timing import peak_host_bytes
+from data.feed import Feed
+from data.poison import TrainingSet
+from defense.split import class_agnostic, class_aware, meta_split
+from utils.console import say, table
+from utils.files import PROJECT, write_text
+from utils.run import git_commit, versions
+
+CLASSES = 10
+SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
+IMAGE_SIZES = (10**4, 10**5, 10**6)
+SIDE = 32  # pixels
+BATCH, BATCHES = 64, 1_000
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure_split(count: int, kind: str) -> dict[str, Any]:
+    """Return seconds and peak memory of one split of `count` losses on one core."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    loss = torch.rand(count, generator=generator)
+    if kind == "class-agnostic":
+        seconds = timed(lambda: class_agnostic(loss, 0.5))
+    elif kind == "meta-split":
+        virtual = torch.rand(count, generator=generator)
+        seconds = timed(lambda: meta_split(loss, virtual, 0.5))
+    else:
+        labels = torch.randint(CLASSES, (count,), generator=generator)
+        seeds = torch.arange(10 * CLASSES)
+        seconds = timed(lambda: class_aware(loss, labels, seeds, 100))
+    return {"what": kind, "samples": count, "seconds": seconds, "bytes": peak_host_bytes()}
+
+
+def measure_feed(count: int, mapped: bool) -> dict[str, Any]:
+    """Return the seconds of `BATCHES` random batches from so many images, and the peak memory.
+
+    The memory counts what this process holds of its own; pages of the map belong to the system's
+    cache, which gives them back when they are needed elsewhere.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = make_map(Path(folder) / "images", count)
+        images = torch.from_numpy(pixels if mapped else np.array(pixels))
+        training = TrainingSet(images, torch.zeros(count, dtype=torch.int64), ("a",), mapped)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randint(count, (BATCH * BATCHES,), generator=generator)
+        seconds = timed(lambda: [rows[index].sum() for rows, index in Feed(training, order, BATCH)])
+    what = "batches from a memory map" if mapped else "batches from memory"
+    return {"what": what, "samples": count, "seconds": seconds, "bytes": own_bytes()}
+
+
+def make_map(path: Path, count: int) -> Any:
+    """Return a new memory map of `count` images (count, SIDE, SIDE, 3) uint8."""
+    pixels = np.memmap(path, dtype=np.uint8, mode="w+", shape=(count, SIDE, SIDE, 3))
+    generator = np.random.default_rng(0)
+    for start in range(0, count, 10_000):
+        part = pixels[start : start + 10_000]
+        part[:] = generator.integers(256, size=part.shape, dtype=np.uint8)
+    pixels.flush()
+    del pixels
+    return np.memmap(path, dtype=np.uint8, mode="c", shape=(count, SIDE, SIDE, 3))
+
+
+def own_bytes() -> int:
+    """Return the memory of this process that is no page of a file, in bytes (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return peak_host_bytes()
+
+
+def in_own_process(what: str, count: int) -> dict[str, Any]:
+    """Return a measurement, made in a fresh process."""
+    command = [sys.executable, "-m", "benchmark.scale", "--one", what, "--samples", str(count)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+MEASUREMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "class-aware": lambda count: measure_split(count, "class-aware"),
+    "class-agnostic": lambda count: measure_split(count, "class-agnostic"),
+    "meta-split": lambda count: measure_split(count, "meta-split"),
+    "resident": lambda count: measure_feed(count, False),
+    "mapped": lambda count: measure_feed(count, True),
+}
+
+
+def main() -> None:
+    """Measure everything, print a table, and write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--largest", type=int, default=10**8)
+    parser.add_argument("--one", choices=MEASUREMENTS)
+    parser.add_argument("--samples", type=int)
+    arguments = parser.parse_args()
+    if arguments.one:
+        sys.stdout.write(json.dumps(MEASUREMENTS[arguments.one](arguments.samples)))
+        return
+    results = []
+    for what in MEASUREMENTS:
+        sizes = IMAGE_SIZES if what in {"resident", "mapped"} else SIZES
+        results += [in_own_process(what, size) for size in sizes if size <= arguments.largest]
+    rows = [
+        {
+            "what": result["what"],
+            "samples": f"{result['samples']:,}",
+            "seconds": f"{result['seconds']:.3g}",
+            "memory": f"{result['bytes'] / 2**20:,.0f} MiB",
+        }
+        for result in results
+    ]
+    say(table(rows, headers="keys"))
+    content = {"commit": git_commit(), "versions": versions(), "results": results}
+    path = PROJECT / "results" / "bench" / "scale.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
