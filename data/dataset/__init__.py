@@ -10,6 +10,7 @@ DATASETS: Registry[Source] = Registry(
         "cifar100": "data.dataset.cifar100:Cifar100",
         "digits": "data.dataset.digits:Digits",
         "gtsrb": "data.dataset.gtsrb:Gtsrb",
+        "image_folder": "data.dataset.image_folder:ImageFolder",
     },
 )
 
