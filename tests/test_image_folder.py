@@ -478,11 +478,14 @@ def test_links_are_not_followed_and_cannot_hang(tmp_path: Path) -> None:
     put(root, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
     (root / "train/a/loop").symlink_to(root)
     (root / "train/c").symlink_to(root / "train/a")
+    shutil.move(root / "test/b", root / "elsewhere")
+    (root / "test/b").symlink_to(root / "elsewhere")
     (root / "train/b/linked.png").symlink_to(root / "train/a/1.png")  # a file: it counts
     data = load(root, tmp_path / "cache")
     assert data.classes == ("a", "b")
     assert data.train.files == ("train/a/1.png", "train/b/1.png", "train/b/linked.png")
-    for link in ("train/a/loop", "train/c"):
+    assert data.test.files == ("test/a/1.png",)
+    for link in ("train/a/loop", "train/c", "test/b"):
         assert any(f"{root / link} is a link" in line for line in data.notices)
 
 
@@ -520,6 +523,19 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         ImageFolder().load(Request(None, DataSection(), tmp_path))
 
 
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "d", "train/a/1.png", "train/b/1.png", "train/b/deep/1.png")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert "b/deep cannot be read (Permission denied)" in refused(tmp_path / "d", tmp_path / "c")
+
+
 def test_a_class_without_test_images_is_said(tmp_path: Path) -> None:
     put(tmp_path / "d", "train/a/1.png", "train/b/1.png", "test/b/1.png")
     notices = load(tmp_path / "d", tmp_path / "cache").notices
@@ -545,7 +561,7 @@ def test_a_class_list_that_does_not_fit(tmp_path: Path, text: str, part: str) ->
 def test_a_class_list_chooses_and_orders(tmp_path: Path) -> None:
     put(tmp_path / "d", *(f"{split}/{name}/1.png" for split in ("train", "test") for name in "xyz"))
     put(tmp_path / "d", "train/ze\u0301ro/1.png", "test/strange/1.png")  # e and an accent
-    text = "# two of four\nz é no class\n".replace("z é no class", "z\u00e9ro  # composed\n\n x ")
+    text = "# two of four\nz\u00e9ro  # composed\n\n x \n"
     (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
     data = load(tmp_path / "d", tmp_path / "cache", classes=str(tmp_path / "classes.txt"))
     assert data.classes == ("ze\u0301ro", "x")

@@ -88,11 +88,12 @@ def list_training(root: Path) -> Listing:
     """Return the training images: `<five digits>/*.ppm`, the number being the label."""
     if not any((root / folder).is_dir() for folder in TRAINING_FOLDERS):
         fetch(root, (TRAINING,))
-    base = next(folder for folder in TRAINING_FOLDERS if (root / folder).is_dir())
-    files = sorted(path.relative_to(root).as_posix() for path in (root / base).glob("*/*.ppm"))
+    present = (folder for folder in TRAINING_FOLDERS if (root / folder).is_dir())
+    base = root / next(present, TRAINING_FOLDERS[0])
+    files = sorted(path.relative_to(root).as_posix() for path in base.glob("[0-9]" * 5 + "/*.ppm"))
     labels = [int(file.split("/")[-2]) for file in files]
     if len(files) not in (TRAINING_COUNT, REDUCED_COUNT) or set(labels) != set(range(len(CLASSES))):
-        raise not_whole(root / base, len(files), TRAINING_COUNT, TRAINING[0])
+        raise not_whole(base, len(files), TRAINING_COUNT, TRAINING[0])
     return Listing("train", root, files, labels)
 
 

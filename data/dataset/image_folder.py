@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,18 +41,25 @@ class ImageFolder(Source):
         settings = request.settings
         root = existing_folder(request.folder)
         train_folder, test_folder = find_splits(root)
-        folders = class_folders(train_folder, settings.classes)
-        frame = Frame(settings.side, settings.resize or settings.side)
-        survey = Survey(root, folders, settings.classes is not None)
+        try:
+            folders = class_folders(train_folder, settings.classes)
+            survey = Survey(root, folders, settings.classes is not None)
+            listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
+        except OSError as error:
+            raise InputError(
+                f"dataset_dir: {error.filename} cannot be read ({error.strerror})"
+            ) from error
 
-        train, train_part = decode_once(survey.listing(TRAIN, train_folder), frame, request.cache)
-        test, test_part = decode_once(survey.listing(TEST, test_folder), frame, request.cache)
-        skip = settings.skip_unreadable
+        frame = Frame(settings.side, settings.resize or settings.side)
+        (train, train_part), (test, test_part) = (
+            decode_once(listing, frame, request.cache) for listing in listings
+        )
+        parts = [train_part, test_part]
         notices = survey.notices
-        notices += judge_unreadable([train_part, test_part], skip, request.cache)
+        notices += judge_unreadable(parts, settings.skip_unreadable, request.cache)
         refuse_empty(train, folders, train_folder)
         notices += describe_test(test, folders)
-        notices += describe_repeated(train_part, test_part)
+        notices += describe_repeated(parts)
         return ImageData(train, test, tuple(folders), tuple(notices))
 
 
@@ -168,7 +175,8 @@ class Survey:
         key = repr((name, list(self.folders)))
         if folder is None:
             return Listing(key, self.root, [], [])
-        strange = sorted(set(subfolders(folder)) - set(self.folders))
+        present = set(subfolders(folder))
+        strange = sorted(present - set(self.folders))
         if strange and not self.chosen:
             raise InputError(
                 f"dataset_dir: {folder / strange[0]} belongs to no class of {TRAIN}/; remove it, "
@@ -178,14 +186,14 @@ class Survey:
         labels: list[int] = []
         self._note_links(folder, [entry.name for entry in os.scandir(folder)])
         for class_name, label in self.folders.items():
-            found = sorted(self._images(folder / class_name))
+            found = sorted(self._images(folder / class_name)) if class_name in present else []
             files += found
             labels += [label] * len(found)
         return Listing(key, self.root, files, labels)
 
     def _images(self, folder: Path) -> Iterator[str]:
         """Yield the image files below `folder`, relative to the root; no link to a folder."""
-        for place, directories, names in os.walk(folder):
+        for place, directories, names in os.walk(folder, onerror=throw):
             self._note_links(Path(place), directories)
             directories[:] = [name for name in directories if not name.startswith(".")]
             for name in names:
@@ -197,6 +205,11 @@ class Survey:
             path = folder / name
             if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
                 self.notices.append(f"{path} is a link to a folder and is left out")
+
+
+def throw(error: OSError) -> None:
+    """Raise an error that `os.walk` would pass over, with all images of the folder."""
+    raise error
 
 
 def refuse_empty(train: Split, folders: dict[str, int], folder: Path) -> None:
@@ -222,7 +235,7 @@ def describe_test(test: Split, folders: dict[str, int]) -> list[str]:
     return [f"{len(missing)} of {len(folders)} classes have no test image, {first!r} among them"]
 
 
-def describe_repeated(*parts: Decoded) -> list[str]:
+def describe_repeated(parts: Sequence[Decoded]) -> list[str]:
     """Return a line for each split that holds the same image more than once."""
     return [
         f"{part.repeated} of {len(part.files)} images repeat an earlier one (they are kept): "
