@@ -27,9 +27,10 @@ from config.schema import DataSection
 from data.build import load_data
 from data.dataset import ImageData, Request, cache, decode
 from data.dataset.decode import Frame, UnreadableImage, read_image
-from data.dataset.image_folder import ImageFolder
+from data.dataset.image_folder import ImageFolder, listed_classes
 from tests.conftest import DIGITS
 from utils.errors import InputError
+from utils.files import PROJECT
 
 COLOUR = (200, 40, 120)
 GREY = 90
@@ -567,6 +568,14 @@ def test_a_class_list_chooses_and_orders(tmp_path: Path) -> None:
     assert data.classes == ("ze\u0301ro", "x")
     assert data.train.files == ("train/ze\u0301ro/1.png", "train/x/1.png")
     assert data.test.files == ("test/x/1.png",)
+
+
+def test_the_committed_list_names_30_classes_of_imagenet() -> None:
+    file = PROJECT / "config" / "imagenet30" / "classes.txt"
+    present = [line.split()[0] for line in file.read_text().splitlines()[1:]]
+    assert listed_classes(file, present, Path("train")) == present
+    assert len(present) == 30
+    assert all(len(name) == 9 and name[0] == "n" and name[1:].isdecimal() for name in present)
 
 
 def test_through_the_configuration(folder: Path, tmp_path: Path) -> None:
