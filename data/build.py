@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
-from data.dataset import DATASETS, ImageData, Split
+from data.dataset import DATASETS, ImageData, Request, Source, Split
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.transform import TRANSFORMATIONS
 from utils.errors import InputError
@@ -22,7 +22,7 @@ from utils.files import write_atomically
 from utils.streams import Streams
 
 if TYPE_CHECKING:
-    from config.schema import Config, TransformSection
+    from config.schema import Config, DataSection, TransformSection
 
 CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
@@ -57,7 +57,9 @@ def load_data(config: Config) -> tuple[ImageData, list[str]]:
         InputError: it is not there, or a key contradicts it.
     """
     name, notice = dataset_name(config)
-    data = DATASETS.get(name)().load(config.dataset_dir)
+    source = DATASETS.get(name)
+    refuse_unread(config.data, name, source)
+    data = source().load(Request(config.dataset_dir, config.data, image_cache(config)))
     for key, count in config.class_counts().items():
         if count != data.num_classes:
             raise InputError(f"{key} and dataset contradict: {name} has {data.num_classes} classes")
@@ -69,11 +71,28 @@ def load_data(config: Config) -> tuple[ImageData, list[str]]:
         train=before_trigger(data.train, config.transform),
         test=before_trigger(data.test, config.transform),
     )
-    return data, [notice] if notice else []
+    return data, [*([notice] if notice else []), *data.notices]
+
+
+def image_cache(config: Config) -> Path:
+    """Return the folder in which decoded images are kept."""
+    if config.data.cache_dir is not None:
+        return Path(config.data.cache_dir).expanduser()
+    return Path(config.storage_dir).expanduser() / "cache" / "images"
+
+
+def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> None:
+    """Raise `InputError` if a key of `data` is set that the data set does not read."""
+    for key, field in type(settings).model_fields.items():
+        unread = key != "train_samples" and key not in source.settings_read
+        if unread and getattr(settings, key) != field.default:
+            raise InputError(f"data.{key} means nothing to dataset {name}; leave it out")
 
 
 def before_trigger(split: Split, transform: TransformSection) -> Split:
     """Apply `transform.pre` (resize, centre crop) once, before any trigger."""
+    if not transform.pre:
+        return split
     images = split.images
     for choice in transform.pre:
         step = TRANSFORMATIONS.get(choice.name)(choice.settings)
@@ -85,7 +104,7 @@ def before_trigger(split: Split, transform: TransformSection) -> Split:
         if not step.fits(images.shape[1], images.shape[2]):
             raise InputError(f"transform.pre.{choice.name}.size: larger than the image")
         images = step.apply(images, draw)
-    return Split(images, split.labels)
+    return Split(images, split.labels, split.files)
 
 
 def poison_data(

@@ -92,6 +92,78 @@ def test_a_view_depends_on_its_draw_alone(name: str) -> None:
         torch.testing.assert_close(alone[0], together[n], rtol=0, atol=0)
 
 
+SCALED = [("nearest", 0), ("bilinear", 1), (2, 1), ("bicubic", 2), (3, 2)]  # and grey levels apart
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(SCALED), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_a_scaled_window_is_torchvisions(
+    scaled: tuple[str | int, int], height: int, width: int, seed: int
+) -> None:
+    interpolation, tolerance = scaled
+    step = make("random_resize_crop", size=13, scale=[0.05, 1.0], interpolation=interpolation)
+    images = colourful_images(8, 40, seed)[:, :height, :width].contiguous()
+    draw = step.draw(8, height, width, torch.Generator().manual_seed(seed))
+    found = step.apply(images, draw)
+    for n, image in enumerate(images):
+        window = [int(draw[key][n]) for key in ("top", "left", "height", "width")]
+        mode = {2: "bilinear", 3: "bicubic"}.get(interpolation, interpolation)
+        expected = v2.functional.resized_crop(
+            image.permute(2, 0, 1), *window, [13, 13], v2.InterpolationMode(mode), antialias=True
+        )
+        difference = (found[n].int() - expected.permute(1, 2, 0).int()).abs().max()
+        assert difference <= tolerance
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (32, 32), (60, 100)])
+def test_windows_are_drawn_as_torchvision_draws_them(height: int, width: int) -> None:
+    count = 3000
+    step = make("random_resize_crop", size=32, scale=[0.2, 1.0])
+    draw = step.draw(count, height, width, torch.Generator().manual_seed(0))
+    reference = v2.RandomResizedCrop(32, (0.2, 1.0))
+    image = torch.empty(3, height, width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = [reference.make_params([image]) for _ in range(count)]
+    for key in ("top", "left", "height", "width"):
+        ours = draw[key].double().sort().values / max(height, width)
+        theirs = torch.tensor([float(one[key]) for one in drawn]).double().sort().values
+        theirs /= max(height, width)
+        assert (ours - theirs).abs().max() < 0.06, key  # the quantiles
+        assert abs(float(ours.mean() - theirs.mean())) < 0.012, key
+    assert (draw["top"] + draw["height"] <= height).all()
+    assert (draw["left"] + draw["width"] <= width).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "window"), [(20, 90, (0, 31, 20, 27)), (90, 20, (31, 0, 27, 20))]
+)
+def test_without_a_fitting_window_the_largest_in_the_middle_is_taken(
+    height: int, width: int, window: tuple[int, ...]
+) -> None:
+    step = make("random_resize_crop", size=8, scale=[1.0, 1.0])
+    draw = step.draw(5, height, width, torch.Generator().manual_seed(0))
+    keys = ("top", "left", "height", "width")
+    assert all(draw[key].tolist() == [place] * 5 for key, place in zip(keys, window, strict=True))
+    reference = v2.RandomResizedCrop(8, (1.0, 1.0)).make_params([torch.empty(3, height, width)])
+    assert tuple(reference[key] for key in keys) == window
+
+
+def test_bf16_does_not_touch_the_pixels() -> None:
+    step = make("random_resize_crop", size=12)
+    images = colourful_images(70, 20)
+    draw = step.draw(70, 20, 20, torch.Generator().manual_seed(0))
+    plain = step.apply(images, draw)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(step.apply(images, draw), plain)
+
+
+def test_a_range_that_is_none_is_refused() -> None:
+    for wrong in ({"scale": [1.0, 0.5]}, {"ratio": [0.0, 1.0]}):
+        with pytest.raises(ValueError, match="is no range above 0"):
+            make("random_resize_crop", size=8, **wrong)
+
+
 @pytest.mark.parametrize("name", ["random_color_jitter", "gaussian_blur", "random_resize_crop"])
 def test_torchvisions_draws_leave_the_global_generator_alone(name: str) -> None:
     step = make(name, **ALL[name])

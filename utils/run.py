@@ -30,6 +30,8 @@ MAY_CHANGE: tuple[str, ...] = (
     "prefetch",
     "speed",
     "test_interval",
+    "cache_dir",
+    "skip_unreadable",  # the data's fingerprint tells whether it matters
 )
 MAY_CHANGE += ("sync_bn", "num_workers", "pin_memory", "benchmark", "deterministic")
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pydantic")

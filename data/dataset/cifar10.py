@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from data.dataset.source import ImageData, Source, Split
+from data.dataset.source import ImageData, Request, Source, Split
 from utils.errors import InputError
-
-
-def archive_root(folder: str | None) -> Path:
-    """Return the folder that holds (or will hold) `cifar-10-batches-py`.
-
-    `folder` may be that root or, as in the published YAML, the batches folder itself.
-    """
-    if folder is None:
-        raise InputError("dataset_dir: missing; name the folder that holds (or gets) CIFAR-10")
-    path = Path(folder).expanduser()
-    return path.parent if path.name == CIFAR10.base_folder else path
 
 
 class Cifar10(Source):
     """50,000 training and 10,000 test images, 32x32, ten classes."""
 
-    published_word = "cifar"
+    published_word: str | None = "cifar"
+    title: ClassVar[str] = "CIFAR-10"
+    archive: ClassVar[type[CIFAR10]] = CIFAR10  # torchvision's reader
 
-    def load(self, folder: str | None) -> ImageData:
-        """Return CIFAR-10; download it when it is not there."""
-        root = archive_root(folder)
+    def load(self, request: Request) -> ImageData:
+        """Return the set; download it when it is not there."""
+        root = self._root(request.folder)
         try:
-            train = CIFAR10(str(root), train=True, download=True)
-            test = CIFAR10(str(root), train=False)
+            train = self.archive(str(root), train=True, download=True)
+            test = self.archive(str(root), train=False)
         except (OSError, RuntimeError) as error:  # no network, read-only folder, damaged archive
             raise InputError(
-                f"dataset_dir: CIFAR-10 is not (whole) in {root} and could not be downloaded "
-                f"({error}); get {CIFAR10.url} and unpack it there"
+                f"dataset_dir: {self.title} is not (whole) in {root} and could not be downloaded "
+                f"({error}); get {self.archive.url} and unpack it there"
             ) from error
         return ImageData(self._split(train), self._split(test), tuple(train.classes))
+
+    def _root(self, folder: str | None) -> Path:
+        """Return the folder that holds (or will hold) the folder of the archive.
+
+        `folder` may be that root or, as in the published YAML, the archive's folder itself.
+        """
+        if folder is None:
+            raise InputError(
+                f"dataset_dir: missing; name the folder that holds (or gets) {self.title}"
+            )
+        path = Path(folder).expanduser()
+        return path.parent if path.name == self.archive.base_folder else path
 
     @staticmethod
     def _split(dataset: CIFAR10) -> Split:

@@ -7,7 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from data.dataset.source import ImageData, Source, Split
+from data.dataset.source import ImageData, Request, Source, Split
 
 TEST_SAMPLES = 360  # of 1,797
 MAXIMUM_GREY = 16  # of the original 8x8 images
@@ -17,8 +17,8 @@ ENLARGE = 2  # 8x8 -> 16x16, so that the network's three halvings leave somethin
 class Digits(Source):
     """1,437 training and 360 test images, 16x16 RGB, ten classes."""
 
-    def load(self, folder: str | None) -> ImageData:
-        """Return the digits; `folder` is not read, since the set comes with scikit-learn."""
+    def load(self, request: Request) -> ImageData:
+        """Return the digits; no folder is read, since the set comes with scikit-learn."""
         digits = load_digits()
         grey = np.rint(digits.images * (255 / MAXIMUM_GREY)).astype(np.uint8)  # (1797, 8, 8)
         large = grey.repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)

@@ -5,11 +5,31 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from utils.errors import InputError
+
+if TYPE_CHECKING:
+    from config.schema import DataSection
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a data set is asked for.
+
+    Attributes:
+        folder: `dataset_dir` of the YAML.
+        settings: `data` of the YAML.
+        cache: where decoded images may be kept; the folder need not exist.
+    """
+
+    folder: str | None
+    settings: DataSection
+    cache: Path
 
 
 @dataclass(frozen=True)
@@ -17,12 +37,17 @@ class Split:
     """Images and their labels, decoded once.
 
     Attributes:
-        images: (N, H, W, 3) uint8, RGB.
+        images: (N, H, W, 3) uint8, RGB; perhaps mapped from a file larger than the memory. N may be
+            0 in a test set: then there is nothing to measure.
         labels: (N,) int64.
+        files: N paths relative to the data set's folder, where each image is a file of its own.
+        digest: SHA-256 of all pixels, where it is known without reading them.
     """
 
     images: Tensor
     labels: Tensor
+    files: tuple[str, ...] | None = None
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,16 +65,24 @@ class Split:
         index = torch.cat(keep).sort().values
         if len(index) < count:
             raise InputError(f"data.train_samples: {count} asked for, {len(index)} can be had")
-        return Split(self.images[index], self.labels[index])
+        files = None if self.files is None else tuple(self.files[i] for i in index.tolist())
+        return Split(self.images[index], self.labels[index], files)
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set as its authors published it: nothing is poisoned yet."""
+    """A data set as its authors published it: nothing is poisoned yet.
+
+    Attributes:
+        train, test: its two parts; `test` may be empty.
+        classes: names; a label is a place in this list.
+        notices: lines to say, about what was left out or looks odd.
+    """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -60,7 +93,10 @@ class ImageData:
         """Return the SHA-256 of all images and labels, by which a resumed run knows its data."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            digest.update(split.images.numpy().data)
+            if split.digest is None:
+                digest.update(split.images.numpy().data)
+            else:
+                digest.update(split.digest.encode())
             digest.update(split.labels.numpy().data)
         return digest.hexdigest()
 
@@ -70,10 +106,12 @@ class Source(ABC):
 
     # The published code finds its data set by this word in `dataset_dir`; None: no such rule.
     published_word: str | None = None
+    # The keys of the YAML's `data` that mean something to this set, beside `train_samples`.
+    settings_read: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
-    def load(self, folder: str | None) -> ImageData:
-        """Return the data set, read from (or downloaded to) `folder`.
+    def load(self, request: Request) -> ImageData:
+        """Return the data set, read from (or downloaded to) `request.folder`.
 
         Raises:
             InputError: the data are not there and cannot be had.

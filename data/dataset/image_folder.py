@@ -1,0 +1,245 @@
+"""Anybody's own images: `train/<class>/*` and `test/<class>/*`, of any size, format and mode."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from data.dataset.cache import Decoded, Listing, decode_once, judge_unreadable
+from data.dataset.decode import Frame
+from data.dataset.source import ImageData, Request, Source, Split
+from utils.errors import InputError, nearest
+from utils.files import find_file
+
+TRAIN, TEST = "train", "test"
+# A file with another ending is not looked at: lists, archives and notes may lie beside the images.
+ENDINGS = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"),
+    }
+)
+
+
+class ImageFolder(Source):
+    """One folder a class below `train/` and `test/`; without `train/`, all is for training.
+
+    Without `test/` there is nothing to measure: the test set is empty.
+    """
+
+    settings_read: ClassVar[frozenset[str]] = frozenset(
+        {"image_size", "resize", "classes", "skip_unreadable", "cache_dir"}
+    )
+
+    def load(self, request: Request) -> ImageData:
+        """Return the images, decoded now or earlier."""
+        settings = request.settings
+        root = existing_folder(request.folder)
+        train_folder, test_folder = find_splits(root)
+        try:
+            folders = class_folders(train_folder, settings.classes)
+            survey = Survey(root, folders, settings.classes is not None)
+            listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
+        except OSError as error:
+            raise InputError(
+                f"dataset_dir: {error.filename} cannot be read ({error.strerror})"
+            ) from error
+
+        frame = Frame(settings.side, settings.resize or settings.side)
+        (train, train_part), (test, test_part) = (
+            decode_once(listing, frame, request.cache) for listing in listings
+        )
+        parts = [train_part, test_part]
+        notices = survey.notices
+        notices += judge_unreadable(parts, settings.skip_unreadable, request.cache)
+        refuse_empty(train, folders, train_folder)
+        notices += describe_test(test, folders)
+        notices += describe_repeated(parts)
+        return ImageData(train, test, tuple(folders), tuple(notices))
+
+
+def existing_folder(folder: str | None) -> Path:
+    """Return `dataset_dir`.
+
+    Raises:
+        InputError: it is not given or not there.
+    """
+    layout = "name the folder that holds train/<class>/ and test/<class>/"
+    if folder is None:
+        raise InputError(f"dataset_dir: missing; {layout}")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"dataset_dir: there is no folder {path}; {layout}")
+    return path
+
+
+def find_splits(root: Path) -> tuple[Path, Path | None]:
+    """Return the folders of the training and of the test images; None without test images.
+
+    Raises:
+        InputError: there is `test/` alone, which might be a class or the wrong half of the data.
+    """
+    test = root / TEST
+    if (root / TRAIN).is_dir():
+        return root / TRAIN, test if test.is_dir() else None
+    if test.is_dir():
+        raise InputError(
+            f"dataset_dir: {root} has {TEST}/ and no {TRAIN}/; put the training images, one "
+            f"folder a class, below {TRAIN}/"
+        )
+    return root, None
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in `folder`, sorted; links and hidden ones are left out."""
+    with os.scandir(folder) as entries:
+        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def class_folders(folder: Path, list_path: str | None) -> dict[str, int]:
+    """Return the label of each class: all folders by name, or those of a list in its order.
+
+    Raises:
+        InputError: fewer than two classes, or the list does not fit the folders.
+    """
+    names = subfolders(folder)
+    if list_path is not None:
+        names = listed_classes(find_file(list_path, "data.classes"), names, folder)
+    if len(names) < 2:
+        found = f"only {names[0]!r}" if names else "none"
+        raise InputError(
+            f"dataset_dir: {folder} must hold a folder for each of two classes or more, {found} "
+            f"is there (links to folders are not followed)"
+        )
+    return {name: label for label, name in enumerate(names)}
+
+
+def listed_classes(file: Path, present: list[str], folder: Path) -> list[str]:
+    """Return the folder names in a file: one a line; `#` at its start or after a blank comments.
+
+    Raises:
+        InputError: the file is not text, names a class twice, or one without a folder.
+    """
+    key = f"data.classes: {file}"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{key} cannot be read ({error})") from error
+    # Some systems store an umlaut as a letter and a dot: names are compared composed.
+    folders = {unicodedata.normalize("NFC", name): name for name in present}
+    names = []
+    for line in lines:
+        name = unicodedata.normalize("NFC", re.sub(r"(^|\s)#.*", "", line).strip())
+        if name and name not in folders:
+            raise InputError(f"{key}: there is no folder {name!r} in {folder}{near(name, folders)}")
+        if name:
+            names.append(folders[name])
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{key}: {twice!r} is named twice")
+    return names
+
+
+def near(name: str, folders: dict[str, str]) -> str:
+    """Return a hint at the folder nearest to `name`; a thousand others are not listed."""
+    hint = nearest(name, folders)
+    return hint if "did you mean" in hint else ""
+
+
+class Survey:
+    """Lists the image files of both splits, and notes what it leaves out.
+
+    Args:
+        root: the data set's folder.
+        folders: label of each class folder.
+        chosen: whether the classes come from a list, so that others may lie beside them.
+    """
+
+    def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
+        self.root, self.folders, self.chosen = root, folders, chosen
+        self.notices: list[str] = []
+
+    def listing(self, name: str, folder: Path | None) -> Listing:
+        """Return the files of the split `name` below `folder`, by class and name.
+
+        Raises:
+            InputError: a folder of test images belongs to no class.
+        """
+        # Another choice of classes is another cache, so that two experiments can take turns.
+        key = repr((name, list(self.folders)))
+        if folder is None:
+            return Listing(key, self.root, [], [])
+        present = set(subfolders(folder))
+        strange = sorted(present - set(self.folders))
+        if strange and not self.chosen:
+            raise InputError(
+                f"dataset_dir: {folder / strange[0]} belongs to no class of {TRAIN}/; remove it, "
+                f"or list the classes in a file and name that in data.classes"
+            )
+        files: list[str] = []
+        labels: list[int] = []
+        self._note_links(folder, [entry.name for entry in os.scandir(folder)])
+        for class_name, label in self.folders.items():
+            found = sorted(self._images(folder / class_name)) if class_name in present else []
+            files += found
+            labels += [label] * len(found)
+        return Listing(key, self.root, files, labels)
+
+    def _images(self, folder: Path) -> Iterator[str]:
+        """Yield the image files below `folder`, relative to the root; no link to a folder."""
+        for place, directories, names in os.walk(folder, onerror=throw):
+            self._note_links(Path(place), directories)
+            directories[:] = [name for name in directories if not name.startswith(".")]
+            for name in names:
+                if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
+                    yield (Path(place) / name).relative_to(self.root).as_posix()
+
+    def _note_links(self, folder: Path, names: list[str]) -> None:
+        for name in sorted(names):
+            path = folder / name
+            if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
+                self.notices.append(f"{path} is a link to a folder and is left out")
+
+
+def throw(error: OSError) -> None:
+    """Raise an error that `os.walk` would pass over, with all images of the folder."""
+    raise error
+
+
+def refuse_empty(train: Split, folders: dict[str, int], folder: Path) -> None:
+    """Raise `InputError` if a class has no training image."""
+    present = set(train.labels.tolist())
+    empty = [name for name, label in folders.items() if label not in present]
+    if empty:
+        names = ", ".join(repr(name) for name in empty[:3]) + (", ..." if len(empty) > 3 else "")
+        raise InputError(
+            f"dataset_dir: {len(empty)} of {len(folders)} classes have no readable image in "
+            f"{folder}: {names}; add some, or remove the folder"
+        )
+
+
+def describe_test(test: Split, folders: dict[str, int]) -> list[str]:
+    """Return a line where the test set is empty or lacks a class."""
+    if not len(test):
+        return [f"there are no test images ({TEST}/<class>/*): ACC and ASR are not measured"]
+    missing = sorted(set(folders.values()) - set(test.labels.tolist()))
+    if not missing:
+        return []
+    first = list(folders)[missing[0]]
+    return [f"{len(missing)} of {len(folders)} classes have no test image, {first!r} among them"]
+
+
+def describe_repeated(parts: Sequence[Decoded]) -> list[str]:
+    """Return a line for each split that holds the same image more than once."""
+    return [
+        f"{part.repeated} of {len(part.files)} images repeat an earlier one (they are kept): "
+        f"{part.repeated_pair[0]!r} is {part.repeated_pair[1]!r}"
+        for part in parts
+        if part.repeated
+    ]
