@@ -167,7 +167,7 @@ def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None
     if hashlib.sha256(whole[DIGEST_SIZE:]).digest() != whole[:DIGEST_SIZE]:
         return None
     content = torch.load(io.BytesIO(whole[DIGEST_SIZE:]), weights_only=True)
-    images = data.train.images.clone()
+    images = data.train.own_copy()
     images[torch.nonzero(content["roles"]).flatten()] = content["images"]
     triggered = Split(content["test_images"], content["test_labels"])
     truth = Truth(content["roles"], data.train.labels, data.test, triggered)

@@ -188,7 +188,7 @@ def poison(
     """
     rule = attack.scene.rule
     check_target(rule.target_label, data.num_classes)
-    images, labels = data.train.images.clone(), data.train.labels.clone()
+    images, labels = data.train.own_copy(), data.train.labels.clone()
     roles = assign_roles(labels, attack, ratio, selection, streams)
     poisoned = torch.nonzero(roles == Role.POISONED).flatten()
     images[poisoned] = attack.apply(images[poisoned], poisoned, "train")
@@ -206,6 +206,8 @@ def triggered_split(test: Split, attack: Attack) -> Split:
 
     All-to-one: the test images whose label is not the target; all-to-all: all of them.
     """
+    if not len(test):
+        return test  # there is nothing to measure
     rule = attack.scene.rule
     others = torch.nonzero(rule.attackable(test.labels)).flatten()
     images = attack.apply(test.images[others], others, "test")

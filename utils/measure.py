@@ -63,7 +63,7 @@ def predictions(
     """Return the predicted classes (N,) int64, on the CPU, of `images` (N, H, W, 3) uint8."""
     network.eval()
     draws = chain.draw(len(images), Streams(0).torch("test"))
-    predicted = []
+    predicted = [torch.empty(0, dtype=torch.int64, device=engine.device)]
     own = engine.world.share(len(images))
     for start in progress(range(own.start, own.stop, batch_size), "test", unit="batch"):
         part = slice(start, min(start + batch_size, own.stop))
@@ -88,7 +88,9 @@ def evaluate(
 ) -> Score:
     """Return ACC over all clean test images and ASR over the triggered non-target ones."""
 
-    def share(split: Split) -> float:
+    def share(split: Split) -> float | None:
+        if not len(split):
+            return None
         predicted = predictions(network, split.images, chain, engine, batch_size)
         return int((predicted == split.labels).sum()) / len(split)
 

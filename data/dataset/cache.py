@@ -25,10 +25,9 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from data.dataset.decode import Frame, UnreadableImage, read_image
-from data.dataset.source import Split
+from data.dataset.source import Split, map_pixels
 from utils.console import progress, say
 from utils.errors import InputError
 from utils.files import write_atomically, write_text
@@ -100,17 +99,7 @@ class Decoded:
         """Return the images, mapped from the cache in `folder`, and their labels."""
         images = map_pixels(folder / PIXELS, self.shape)
         labels = torch.tensor(self.labels, dtype=torch.int64)
-        return Split(images, labels, tuple(self.files), self.digest)
-
-
-def map_pixels(path: Path, shape: Sequence[int]) -> Tensor:
-    """Return the pixels as a uint8 tensor of `shape`; writing to it changes memory, not the file.
-
-    A page is read from the disk when it is used, and may leave the memory again.
-    """
-    if shape[0] == 0:  # an empty file cannot be mapped
-        return torch.empty(tuple(shape), dtype=torch.uint8)
-    return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c", shape=tuple(shape)))
+        return Split(images, labels, tuple(self.files), self.digest, folder / PIXELS)
 
 
 def decode_once(listing: Listing, frame: Frame, cache: Path) -> tuple[Split, Decoded]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +34,16 @@ class Request:
     cache: Path
 
 
+def map_pixels(path: Path, shape: Sequence[int]) -> Tensor:
+    """Return the pixels as a uint8 tensor of `shape`; writing to it changes memory, not the file.
+
+    A page is read from the disk when it is used, and may leave the memory again.
+    """
+    if shape[0] == 0:  # an empty file cannot be mapped
+        return torch.empty(tuple(shape), dtype=torch.uint8)
+    return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c", shape=tuple(shape)))
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their labels, decoded once.
@@ -42,15 +54,26 @@ class Split:
         labels: (N,) int64.
         files: N paths relative to the data set's folder, where each image is a file of its own.
         digest: SHA-256 of all pixels, where it is known without reading them.
+        mapped_from: the file that the images are mapped from; None for images in memory.
     """
 
     images: Tensor
     labels: Tensor
     files: tuple[str, ...] | None = None
     digest: str | None = None
+    mapped_from: Path | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def own_copy(self) -> Tensor:
+        """Return the images such that they may be written.
+
+        Mapped ones are mapped once more: what is written takes memory, the rest stays in the file.
+        """
+        if self.mapped_from is None:
+            return self.images.clone()
+        return map_pixels(self.mapped_from, self.images.shape)
 
     def first_of_each_class(self, count: int, num_classes: int) -> Split:
         """Return `count` samples, equally many of each class, the first ones in file order.
