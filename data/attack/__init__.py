@@ -7,6 +7,7 @@ ATTACKS: Registry[Attack] = Registry(
     "attack",
     {
         "badnets": "data.attack.badnets:BadNets",
+        "clb": "data.attack.clb:Clb",
         "iab": "data.attack.iab:Iab",
         "refool": "data.attack.refool:Refool",
     },
