@@ -11,9 +11,10 @@ from config.load import load_config
 from data.attack import LabelRule, Scene, iab, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab, alike
+from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
 from data.poison import Role, poison
-from tests.conftest import colourful_images
+from tests.conftest import colourful_images, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.streams import Streams
@@ -267,6 +268,26 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
         attack(share=0.01)
     with pytest.raises(InputError, match=r"backdoor\.iab\.padding: 8"):
         attack(padding=8).prepare(small_data(), CPU, tmp_path)
+
+
+def test_what_was_made_is_found_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(
+        "backdoor.iab.mask_epochs=1",
+        "backdoor.iab.width=4",
+        "backdoor.iab.epochs=1",
+        "backdoor.iab.flip=false",
+        "backdoor.iab.network.resnet18_cifar.width=4",
+        f"storage_dir={tmp_path}",
+    ).config
+    data, _ = load_data(config)
+    training, truth = poison_data(config, data, Streams(0))
+    monkeypatch.setattr(Iab, "prepare", None)
+    again, same_truth = poison_data(config, data, Streams(0))
+    assert torch.equal(training.images, again.images)
+    assert torch.equal(training.labels, again.labels)
+    assert truth.fingerprint() == same_truth.fingerprint()
 
 
 @pytest.mark.parametrize("name", ["cifar10", "small"])

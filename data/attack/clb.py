@@ -69,7 +69,7 @@ class Clb(Attack):
         `step`, in units of 1/255, and `iterations`: of the perturbation. `amplitude`: of the
         trigger; 1 is black and white, less only shifts the image. `robust`: train the attacker's
         network against perturbations (`training_*`), else plainly, which is faster and weaker.
-        `epochs`, `rate`: of its training; the rate falls to a tenth after 0.4 and 0.8 of it.
+        `epochs`, `rate`: of its training; the rate falls to a tenth after 0.6 and 0.9 of it.
         """
 
         class_fraction: float = Field(default=0.25, gt=0, le=1)

@@ -56,7 +56,7 @@ class Iab(Attack):
         """How the networks are trained.
 
         `mask_epochs`, `epochs`: of the masks, then of generator and classifier (published: 25 and
-        575; the rates fall to a tenth after 0.4 and 0.8 of them). `share`: of each batch, with its
+        575; the rates fall to a tenth after 0.6 and 0.9 of them). `share`: of each batch, with its
         own trigger; as many again get another image's. `density`: share of the pixels that a mask
         may cover for nothing; `density_weight`, `diversity_weight`: of the two parts of the loss.
         `width`: channels of generator and masks. `cross`: cross samples for each poisoned one.

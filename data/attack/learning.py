@@ -26,8 +26,9 @@ from utils.streams import Streams
 NetworkChoice = Annotated[
     Choice, BeforeValidator(from_registry(NETWORKS)), PlainSerializer(dump_choice)
 ]
-# The learning rate falls to a tenth after these shares of the epochs.
-DECAYS = (0.4, 0.8)
+# The learning rate falls to a tenth after these shares of the epochs: later than in the published
+# schedules, which are many times longer.
+DECAYS = (0.6, 0.9)
 
 
 class LearningSettings(Section):
