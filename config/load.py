@@ -18,6 +18,7 @@ from utils.errors import InputError
 COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
 # Sections that name one of several parts: naming another one replaces it, with all its settings.
+# So does a `network` anywhere below, as of an attack that trains one.
 CHOICES = {
     "network",
     "optimizer",
@@ -124,7 +125,7 @@ def read_override(argument: str) -> dict[str, Any]:
 def merge(base: dict[str, Any], change: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Return `base` with `change` on top: mappings are merged, all else is replaced."""
     merged = dict(base)
-    if path in CHOICES and change and not set(change) & set(base):
+    if (path in CHOICES or path.endswith(".network")) and change and not set(change) & set(base):
         merged = {}
     if path == "backdoor" and attacks(change) and not attacks(change) & attacks(base):
         merged = {key: value for key, value in base.items() if key not in attacks(base)}

@@ -18,7 +18,7 @@ from config.load import load_config
 from data.attack import ATTACKS, Attack, LabelRule, Scene, pixels
 from data.attack.blend import draw_picture
 from data.attack.bpp import dither, quantise
-from data.attack.draws import draw_uniform
+from data.attack.draws import ImageDraws
 from data.attack.pixels import to_bytes
 from data.attack.wanet import GRIDS_FILE, WaNet, identity_grid, warp
 from data.build import CPU, load_data
@@ -188,12 +188,12 @@ def test_draws_of_an_image_depend_on_seed_purpose_and_index_alone(
     seed: int, indices: list[int]
 ) -> None:
     streams, wanted = Streams(seed), torch.tensor(indices)
-    draws = draw_uniform(streams, "a", wanted, (2, 3))
+    draws = ImageDraws(streams, "a", wanted).block((2, 3))
     assert draws.shape == (len(indices), 2, 3)
     assert ((draws >= 0) & (draws < 1)).all()
-    assert torch.equal(draws[-1:], draw_uniform(streams, "a", wanted[-1:], (2, 3)))
-    assert not torch.equal(draws, draw_uniform(streams, "b", wanted, (2, 3)))
-    assert not torch.equal(draws, draw_uniform(Streams(seed + 1), "a", wanted, (2, 3)))
+    assert torch.equal(draws[-1:], ImageDraws(streams, "a", wanted[-1:]).block((2, 3)))
+    assert not torch.equal(draws, ImageDraws(streams, "b", wanted).block((2, 3)))
+    assert not torch.equal(draws, ImageDraws(Streams(seed + 1), "a", wanted).block((2, 3)))
     assert len(torch.unique(draws.flatten(1), dim=0)) == len(set(indices))
 
 

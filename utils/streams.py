@@ -17,6 +17,8 @@ import torch
 Purpose = Literal[
     "test",  # views in evaluation, should a test chain have random steps
     "attack",  # whatever an attack draws for itself
+    "attack-network",  # initial weights of an attacker's networks
+    "attack-training",  # order and augmentation when an attacker trains them
     "poison",  # which training samples are poisoned
     "cross",  # which samples become cross samples
     "seeds",  # which clean samples are the verified seeds

@@ -14,7 +14,7 @@ from torch import Tensor
 from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.blend import blend, find_picture
-from data.attack.draws import draw_uniform
+from data.attack.draws import ImageDraws
 from data.attack.pixels import Rounding, in_chunks
 from utils.errors import InputError
 
@@ -87,7 +87,7 @@ class AdaptiveBlend(Attack):
     def masks(self, indices: Tensor) -> Tensor:
         """Return where each image gets the picture, (n, H, W, 1) float32 of 0 and 1."""
         grid, scene = self.settings.grid, self.scene
-        draws = draw_uniform(scene.streams, "adaptive-blend-pieces", indices, (grid * grid,))
+        draws = ImageDraws(scene.streams, "adaptive-blend-pieces", indices).block((grid * grid,))
         shown = torch.zeros(draws.shape)
         shown.scatter_(1, draws.argsort(dim=1)[:, : self.settings.shown], 1)
         rows = torch.arange(scene.height) * grid // scene.height  # the piece of each row

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
-from data.attack.draws import draw_uniform
+from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
 
@@ -111,6 +111,6 @@ class Bpp(Attack):
 
     def partners(self, indices: Tensor, count: int) -> Tensor:
         """Return another of `count` training images for each index, (n,) int64; never itself."""
-        draws = draw_uniform(self.scene.streams, "bpp-partner", indices, ())
+        draws = ImageDraws(self.scene.streams, "bpp-partner", indices).uniform()
         others = (draws * (count - 1)).long()
         return others + (others >= indices).long()

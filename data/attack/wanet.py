@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
-from data.attack.draws import draw_uniform
+from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
 from utils.files import write_atomically
@@ -109,5 +109,5 @@ class WaNet(Attack):
     def noisy_grids(self, indices: Tensor) -> Tensor:
         """Return the grid of each cross sample (n, H, W, 2): up to half a pixel off, each way."""
         shape = tuple(self.grid.shape)
-        noise = draw_uniform(self.scene.streams, "wanet-noise", indices, shape).float() * 2 - 1
+        noise = ImageDraws(self.scene.streams, "wanet-noise", indices).block(shape).float() * 2 - 1
         return (self.grid + noise / self.size).clamp(-1, 1)

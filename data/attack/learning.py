@@ -1,0 +1,224 @@
+"""What attacks that train networks have in common: views, batches, resuming after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from config.choice import Choice, dump_choice, from_registry
+from config.section import Section
+from data.attack.attack import Scene
+from data.transform import Chain, Normalize, RandomCrop, RandomHorizontalFlip, Transformation
+from model import NETWORKS, Network, build_network
+from utils.checkpoint import check_bytes
+from utils.console import progress, say
+from utils.errors import InputError, TrainingError
+from utils.files import write_atomically
+from utils.streams import Streams
+
+NetworkChoice = Annotated[
+    Choice, BeforeValidator(from_registry(NETWORKS)), PlainSerializer(dump_choice)
+]
+# The learning rate falls to a tenth after these shares of the epochs: later than in the published
+# schedules, which are many times longer.
+DECAYS = (0.6, 0.9)
+
+
+class LearningSettings(Section):
+    """Settings of every attack that trains a classifier of its own.
+
+    `network`: its kind. `padding`, `flip`: augmentation, a random crop after so many pixels of
+    padding (square images only) and mirroring; a mirrored digit or traffic sign is another one.
+    """
+
+    network: NetworkChoice = Field(default={"resnet18_cifar": None}, validate_default=True)
+    batch_size: int = Field(default=128, ge=2)
+    padding: int = Field(default=4, ge=0)
+    flip: bool = True
+
+
+class HasState(Protocol):
+    """A network or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Go back to a state."""
+        ...
+
+
+def train_resumably(
+    path: Path, parts: Mapping[str, HasState], epochs: int, train_epoch: Callable[[int], None]
+) -> None:
+    """Call `train_epoch` for every epoch; after each, the state of `parts` is kept at `path`.
+
+    What is kept there already is not done again. An epoch must depend on its number and on the
+    parts alone; then a training that was killed and resumed ends with the same bits.
+
+    Args:
+        path: of the file; its folder is made. The caller sees to it that another experiment has
+            another path.
+        parts: networks and optimisers, changed in place.
+        epochs: how many there are.
+        train_epoch: gets the epoch, 0-based.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = restore(path, parts)
+    for epoch in progress(range(first, epochs), path.stem, unit="epoch"):
+        train_epoch(epoch)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        content = {"epochs": epoch + 1, "parts": state}
+        write_atomically(path, lambda file, content=content: torch.save(content, file))  # type: ignore[misc]
+
+
+def restore(path: Path, parts: Mapping[str, HasState]) -> int:
+    """Load the state at `path` into `parts` and return how many epochs it is after; 0 without.
+
+    Raises:
+        InputError: the state is whole, but of other networks.
+    """
+    content = read_kept(path)
+    if content is None:
+        return 0
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(content["parts"][name])
+        return int(content["epochs"])
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: of another version; remove it, and it is learnt anew") from error
+
+
+def read_kept(path: Path) -> Any:
+    """Return the tensors and plain values at `path`; None if there is no file, or a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        check_bytes(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever the reading of random bytes may meet
+        say(f"{path} is damaged and made anew")
+        return None
+
+
+def statistics(images: Tensor) -> Normalize:
+    """Return mean and standard deviation of each channel of images (N, H, W, 3) uint8, in 0..1."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(3):
+        # Counted, not summed: exact, and without a copy of all images in floating point.
+        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        share = counts / counts.sum()
+        mean = float((share * values).sum())
+        means.append(mean)
+        deviations.append(max(float((share * (values - mean) ** 2).sum()) ** 0.5, 1e-3))
+    return Normalize(mean=means, std=deviations)
+
+
+def augmentation(settings: LearningSettings, normalize: Normalize, scene: Scene, key: str) -> Chain:
+    """Return the chain of training views; `key` leads to the settings, for messages.
+
+    Raises:
+        InputError: the padding is as large as the image.
+    """
+    height, width = scene.height, scene.width
+    if settings.padding >= min(height, width):
+        raise InputError(
+            f"{key}.padding: {settings.padding} is too much for {height}x{width} images; lower it"
+        )
+    steps: list[Transformation] = []
+    if height == width and settings.padding:
+        crop = {"size": height, "padding": settings.padding, "padding_mode": "reflect"}
+        steps.append(RandomCrop(RandomCrop.Settings.model_validate(crop)))
+    if settings.flip:
+        steps.append(RandomHorizontalFlip(RandomHorizontalFlip.Settings()))
+    return Chain(steps, normalize, height, width)
+
+
+def shuffled(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of the indices 0..count-1 in random order; a rest is left for another epoch.
+
+    A batch of one would leave BatchNorm nothing to compare; fewer than `batch_size` are one batch.
+    """
+    order = torch.randperm(count, generator=generator)
+    for batch in range(max(1, count // batch_size)):
+        yield order[batch * batch_size : (batch + 1) * batch_size]
+
+
+def views(chain: Chain, images: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+    """Return augmented, normalised views (n, 3, H, W) float32 of the samples `index` (n,).
+
+    Args:
+        chain: the augmentation.
+        images: (N, H, W, 3) uint8, on the device.
+        index: (n,) int64, on any device.
+        generator: for the augmentation.
+    """
+    device = images.device
+    draws = chain.draw(len(index), generator).to(device)
+    # In the usual memory order: convolutions of few channels are unsafe in channels_last.
+    return chain.view(images, index.to(device), draws).contiguous()
+
+
+def set_rate(optimizer: Optimizer, rate: float, epoch: int, epochs: int) -> None:
+    """Set the learning rate of an epoch; a function of its number, so that nothing is to resume."""
+    tenths = sum(epoch >= share * epochs for share in DECAYS)
+    for group in optimizer.param_groups:
+        group["lr"] = rate / 10**tenths
+
+
+def step(loss: Tensor, *optimizers: Optimizer) -> None:
+    """Let the optimisers take a step down the gradient of `loss`."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def check_loss(total: Tensor, what: str) -> None:
+    """Raise `TrainingError` unless an epoch's loss is finite."""
+    if not bool(total.isfinite()):
+        raise TrainingError(f"{what}: the loss is not finite; lower the attack's learning rates")
+
+
+def build_classifier(
+    choice: Choice, num_classes: int, streams: Streams, device: torch.device
+) -> Network:
+    """Return an untrained classifier of the attacker's, on the device."""
+    state = streams.state("attack-network")
+    return build_network(NETWORKS.get(choice.name), choice.settings, num_classes, state).to(device)
+
+
+@torch.no_grad()
+def share_predicted(network: nn.Module, images: Tensor, labels: Tensor, chain: Chain) -> float:
+    """Return the share of images (N, H, W, 3) uint8 that the network gives their labels (N,).
+
+    Args:
+        network: in eval mode.
+        images: on the CPU.
+        labels: on the CPU.
+        chain: without random steps.
+    """
+    if not len(images):
+        return 0.0
+    device = next(network.parameters()).device
+    nothing, right = torch.Generator(), 0
+    for start in range(0, len(images), 500):
+        batch = images[start : start + 500].to(device)
+        logits = network(views(chain, batch, torch.arange(len(batch)), nothing))
+        right += int((logits.argmax(dim=1).cpu() == labels[start : start + 500]).sum())
+    return right / len(images)
+
+
+def repeatable_convolutions() -> AbstractContextManager[None]:
+    """Return a context in which a GPU computes the same image alike every time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
