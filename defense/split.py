@@ -27,7 +27,8 @@ def lowest(values: Tensor, count: int) -> Tensor:
     threshold = kth_smallest(values, count)
     chosen = values < threshold
     equal = torch.nonzero(values == threshold).flatten()
-    chosen[equal[: count - int(chosen.sum())]] = True
+    # `count_nonzero`, since a sum would first make eight bytes of each.
+    chosen[equal[: count - int(torch.count_nonzero(chosen))]] = True
     return chosen
 
 
@@ -37,7 +38,7 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:
     On the CPU by NumPy: PyTorch's selection also keeps an index of 8 bytes for each value.
     """
     if values.device.type == "cpu":
-        return torch.from_numpy(np.partition(values.numpy(), k - 1)[k - 1 : k])[0]
+        return values.new_tensor(np.partition(values.numpy(), k - 1)[k - 1])
     return torch.kthvalue(values, k).values
 
 

@@ -123,6 +123,7 @@ def run_tiny(storage: Path, gpu: str, *more: str) -> subprocess.CompletedProcess
 
 def command(storage: Path, gpu: str, *more: str) -> list[str]:
     words = [sys.executable, "ASD.py", "--config", str(DIGITS), "--gpu", gpu, *TINY]
+    words += ["num_epochs=3", "global.epoch_first=1", "global.epoch_second=2", "global.n=0"]
     return [*words, "speed.precision=fp32", f"storage_dir={storage}", *more]
 
 
@@ -143,9 +144,6 @@ def test_a_run_in_two_processes(tmp_path: Path) -> None:
     assert first[1]["poisoned_in_clean_pool"] == first[0]["poisoned_in_clean_pool"]
     last = [float(log(tmp_path / name)[-1]["acc"]) for name in ("one", "two")]
     assert last[1] == pytest.approx(last[0], abs=0.15)  # chaotic, but not broken
-    again = run_tiny(tmp_path / "two", "cpu", "num_epochs=9")
-    assert again.returncode == 0
-    assert "evaluated only" in again.stdout
 
 
 def test_a_process_that_dies_ends_the_run_and_it_goes_on_alone(tmp_path: Path) -> None:
@@ -171,7 +169,7 @@ def test_a_process_that_dies_ends_the_run_and_it_goes_on_alone(tmp_path: Path) -
     alone = run_tiny(tmp_path, "cpu", "semi.mixmatch.train_iteration=20")
     assert alone.returncode == 0, alone.stderr
     assert "2 process(es) before, 1 now" in alone.stdout
-    assert len(log(tmp_path)) == 9
+    assert len(log(tmp_path)) == 3
 
 
 def youngest_worker(parent: int) -> int:
