@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-from benchmark.bench import run_bench
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
@@ -226,6 +225,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         print_plan(session)
         return 0
     if arguments.bench:
+        from benchmark.bench import run_bench  # here, since few need it and it takes seconds
+
         run_bench(session)
         return 0
     if not start.only_evaluate:

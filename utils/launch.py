@@ -7,10 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from utils.errors import TrainingError
 from utils.files import PROJECT
 
@@ -28,6 +24,11 @@ def launch(argv: Sequence[str], processes: int) -> int:
     Raises:
         TrainingError: a process died without a word.
     """
+    # Here, since few need it and it takes seconds.
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     # The launcher reports each failure in a page of its own; one line of ours is enough.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
