@@ -10,6 +10,7 @@ import torch
 from hypothesis import settings
 
 from config.load import Loaded, load_config
+from data.dataset import ImageData, Split
 from utils.files import PROJECT
 
 # The same examples at every run, and no time limit on one: the machine may be busy.
@@ -61,3 +62,11 @@ def colourful_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
     """Return random images (count, size, size, 3) uint8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
+
+
+def learnable_data(count: int = 64, size: int = 8) -> ImageData:
+    """Noise on a brightness that tells the class, so that there is something to learn."""
+    labels = torch.arange(count) % 4
+    images = colourful_images(count, size) // 4 + (labels * 60)[:, None, None, None].byte()
+    split = Split(images, labels)
+    return ImageData(split, Split(images.flip(2), labels), tuple("abcd"))

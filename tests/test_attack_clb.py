@@ -18,7 +18,7 @@ from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
 from data.poison import poison
 from data.transform import Chain
-from tests.conftest import colourful_images, tiny_config
+from tests.conftest import colourful_images, learnable_data, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.streams import Streams
@@ -36,14 +36,6 @@ TINY = {
 }
 
 
-def small_data(count: int = 64, size: int = 8) -> ImageData:
-    """Noise on a brightness that tells the class, so that there is something to learn."""
-    labels = torch.arange(count) % 4
-    images = colourful_images(count, size) // 4 + (labels * 60)[:, None, None, None].byte()
-    split = Split(images, labels)
-    return ImageData(split, Split(images.flip(2), labels), tuple("abcd"))
-
-
 def attack(size: int = 8, seed: int = 0, **settings: object) -> Clb:
     scene = Scene(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
     return Clb(Clb.Settings.model_validate({**TINY, **settings}), scene)
@@ -53,13 +45,13 @@ def attack(size: int = 8, seed: int = 0, **settings: object) -> Clb:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clb, Path]:
     """A prepared attack and its folder."""
     folder, made = tmp_path_factory.mktemp("clb") / "own", attack()
-    made.prepare(small_data(), CPU, folder)
+    made.prepare(learnable_data(), CPU, folder)
     return made, folder
 
 
 def target_images() -> tuple[torch.Tensor, torch.Tensor]:
     """Return the training images of the target class, and their indices."""
-    data = small_data()
+    data = learnable_data()
     members = torch.nonzero(data.train.labels == 1).flatten()
     return data.train.images[members], members
 
@@ -97,7 +89,7 @@ def test_a_fainter_trigger_shifts_the_image() -> None:
 @pytest.mark.parametrize("robust", [False, True])
 def test_no_value_changes_by_more_than_eps(eps: float, robust: bool, tmp_path: Path) -> None:
     made = attack(eps=eps, robust=robust, epochs=1)
-    made.prepare(small_data(), CPU, tmp_path)
+    made.prepare(learnable_data(), CPU, tmp_path)
     images, members = target_images()
     poisoned = made.apply(images, members, "train").int()
     untriggered = (draw_corners(8, 8) == 0).expand_as(images)
@@ -121,7 +113,7 @@ def test_an_image_gets_the_same_bytes_in_any_batch(prepared: tuple[Clb, Path]) -
 def test_perturbations_raise_the_loss_of_the_true_class(prepared: tuple[Clb, Path]) -> None:
     """In [0, 1], within eps, and harder than the same amount of noise."""
     made, (images, _) = prepared[0], target_images()
-    attacker = clb.Attacker(made.settings, made.scene, small_data(), CPU)
+    attacker = clb.Attacker(made.settings, made.scene, learnable_data(), CPU)
     attacker.train(prepared[1] / "classifier.pt")
     plain = images.permute(0, 3, 1, 2).float() / 255
     labels = torch.ones(len(plain), dtype=torch.int64)
@@ -144,7 +136,7 @@ def test_perturbations_raise_the_loss_of_the_true_class(prepared: tuple[Clb, Pat
 
 @given(st.floats(0.01, 1))
 def test_the_poisoned_set(fraction: float) -> None:
-    data, made = small_data(), attack(class_fraction=fraction)
+    data, made = learnable_data(), attack(class_fraction=fraction)
     made.places = torch.where(data.train.labels == 1, torch.arange(64) // 4, -1)
     made.changes = torch.full((16, 8, 8, 3), 3, dtype=torch.int16)
     training, truth = poison(data, made, 0.05, "exact", Streams(0))
@@ -174,7 +166,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, robust: bool
 ) -> None:
     made = attack(robust=robust)
-    made.prepare(small_data(), CPU, tmp_path / "whole")
+    made.prepare(learnable_data(), CPU, tmp_path / "whole")
     epochs, check = [0], learning.check_loss
 
     def kill(total: torch.Tensor, what: str) -> None:
@@ -185,11 +177,11 @@ def test_a_resumed_training_ends_with_the_same_bits(
 
     monkeypatch.setattr(clb, "check_loss", kill)
     with pytest.raises(KeyboardInterrupt):
-        attack(robust=robust).prepare(small_data(), CPU, tmp_path / "resumed")
+        attack(robust=robust).prepare(learnable_data(), CPU, tmp_path / "resumed")
     monkeypatch.undo()
     torch.randn(7)  # the global generator is of no importance
     resumed = attack(robust=robust)
-    resumed.prepare(small_data(), CPU, tmp_path / "resumed")
+    resumed.prepare(learnable_data(), CPU, tmp_path / "resumed")
     pairs = list(zip(kept(tmp_path / "whole"), kept(tmp_path / "resumed"), strict=True))
     assert len(pairs) > 100
     assert all(torch.equal(*pair) for pair in pairs)
@@ -203,7 +195,7 @@ def test_what_is_kept_is_not_computed_again(
     monkeypatch.setattr(clb, "step", None)
     monkeypatch.setattr(clb, "ascend", None)
     again = attack()
-    again.prepare(small_data(), CPU, prepared[1])
+    again.prepare(learnable_data(), CPU, prepared[1])
     images, members = target_images()
     first, second = (one.apply(images, members, "train") for one in (prepared[0], again))
     assert torch.equal(first, second)
@@ -211,23 +203,23 @@ def test_what_is_kept_is_not_computed_again(
 
 def test_damaged_perturbations_are_computed_anew(tmp_path: Path) -> None:
     made = attack(epochs=1)
-    made.prepare(small_data(), CPU, tmp_path)
+    made.prepare(learnable_data(), CPU, tmp_path)
     (tmp_path / "perturbation.pt").write_bytes(b"half a file")
     again = attack(epochs=1)
-    again.prepare(small_data(), CPU, tmp_path)
+    again.prepare(learnable_data(), CPU, tmp_path)
     assert made.changes is not None and again.changes is not None
     assert torch.equal(made.changes, again.changes)
 
 
 def test_the_attacker_says_what_matters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    attack(robust=False, epochs=1, class_fraction=0.9).prepare(small_data(), CPU, tmp_path)
+    attack(robust=False, epochs=1, class_fraction=0.9).prepare(learnable_data(), CPU, tmp_path)
     printed = capsys.readouterr().out
     for part in ("robust: false", "class_fraction: 0.9", "ACC", "once perturbed"):
         assert part in printed
 
 
 def test_a_class_without_images_gets_no_perturbations(tmp_path: Path) -> None:
-    data = small_data()
+    data = learnable_data()
     labels = torch.where(data.train.labels == 1, 0, data.train.labels)
     made = attack(epochs=1)
     made.prepare(
@@ -239,11 +231,11 @@ def test_a_class_without_images_gets_no_perturbations(tmp_path: Path) -> None:
 
 def test_a_robust_networks_training_view_is_perturbed_within_its_bound() -> None:
     made = attack()
-    attacker = clb.Attacker(made.settings, made.scene, small_data(), CPU)
+    attacker = clb.Attacker(made.settings, made.scene, learnable_data(), CPU)
     stream = torch.Generator().manual_seed(0)
     chain = Chain([], clb.NO_NORMALIZE, 8, 8)
-    images = learning.views(chain, small_data().train.images, torch.arange(8), stream)
-    harder = attacker.perturbed(images, small_data().train.labels[:8], stream)
+    images = learning.views(chain, learnable_data().train.images, torch.arange(8), stream)
+    harder = attacker.perturbed(images, learnable_data().train.labels[:8], stream)
     assert 4 / 255 < (harder - images).abs().max() <= 8 / 255 + 1e-6
 
 

@@ -12,9 +12,8 @@ from data.attack import LabelRule, Scene, iab, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab, alike
 from data.build import load_data, poison_data
-from data.dataset import ImageData, Split
 from data.poison import Role, poison
-from tests.conftest import colourful_images, tiny_config
+from tests.conftest import colourful_images, learnable_data, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.streams import Streams
@@ -33,14 +32,6 @@ TINY = {
 }
 
 
-def small_data(count: int = 64, size: int = 8) -> ImageData:
-    """Noise on a brightness that tells the class, so that there is something to learn."""
-    labels = torch.arange(count) % 4
-    images = colourful_images(count, size) // 4 + (labels * 60)[:, None, None, None].byte()
-    split = Split(images, labels)
-    return ImageData(split, Split(images.flip(2), labels), tuple("abcd"))
-
-
 def attack(size: int = 8, seed: int = 0, **settings: object) -> Iab:
     scene = Scene(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
     return Iab(Iab.Settings.model_validate({**TINY, **settings}), scene)
@@ -50,7 +41,7 @@ def attack(size: int = 8, seed: int = 0, **settings: object) -> Iab:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Iab, Path]:
     """A trained attack and its folder."""
     folder, made = tmp_path_factory.mktemp("iab"), attack()
-    made.prepare(small_data(), CPU, folder / "own")
+    made.prepare(learnable_data(), CPU, folder / "own")
     return made, folder / "own"
 
 
@@ -118,7 +109,7 @@ def test_the_trigger_depends_on_the_image(prepared: tuple[Iab, Path]) -> None:
 
 def test_a_cross_sample_never_has_its_own_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
     made, seen = attack(), []
-    made.clean = small_data(5).train.images
+    made.clean = learnable_data(5).train.images
 
     class Spy:
         @staticmethod
@@ -135,7 +126,7 @@ def test_a_cross_sample_never_has_its_own_trigger(monkeypatch: pytest.MonkeyPatc
 
 def test_masks_learn_to_cover_the_wanted_share(tmp_path: Path) -> None:
     made = attack(mask_epochs=20, density=0.3, density_weight=100.0)
-    data = small_data()
+    data = learnable_data()
     training = iab.Training(made.settings, made.scene, data, CPU)
     batch = next(training.batches(0, "masks"))
     training.train_masks(tmp_path / "masks.pt")
@@ -175,11 +166,11 @@ def test_a_resumed_training_ends_with_the_same_bits(
 
     monkeypatch.setattr(iab, "check_loss", kill)
     with pytest.raises(KeyboardInterrupt):
-        attack().prepare(small_data(), CPU, tmp_path)
+        attack().prepare(learnable_data(), CPU, tmp_path)
     monkeypatch.undo()
     torch.randn(7)  # the global generator is of no importance
     resumed = attack()
-    resumed.prepare(small_data(), CPU, tmp_path)
+    resumed.prepare(learnable_data(), CPU, tmp_path)
     expected, found = states(folder), states(tmp_path)
     assert len(found) == len(expected) > 100
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
@@ -193,7 +184,7 @@ def test_a_finished_training_is_not_done_again(
 ) -> None:
     monkeypatch.setattr(iab, "step", None)
     again = attack()
-    again.prepare(small_data(), CPU, prepared[1])
+    again.prepare(learnable_data(), CPU, prepared[1])
     images = colourful_images(3, 8)
     first, second = (one.apply(images, torch.arange(3), "test") for one in (prepared[0], again))
     assert torch.equal(first, second)
@@ -201,7 +192,7 @@ def test_a_finished_training_is_not_done_again(
 
 def test_another_seed_gives_another_trigger(prepared: tuple[Iab, Path], tmp_path: Path) -> None:
     other = attack(seed=1)
-    other.prepare(small_data(), CPU, tmp_path)
+    other.prepare(learnable_data(), CPU, tmp_path)
     images = colourful_images(3, 8)
     first, second = (one.apply(images, torch.arange(3), "test") for one in (prepared[0], other))
     assert not torch.equal(first, second)
@@ -212,7 +203,7 @@ def test_a_damaged_state_is_learnt_anew(
 ) -> None:
     whole = (prepared[1] / "masks.pt").read_bytes()
     (tmp_path / "masks.pt").write_bytes(whole[: len(whole) // 2])
-    attack().prepare(small_data(), CPU, tmp_path)
+    attack().prepare(learnable_data(), CPU, tmp_path)
     assert "masks.pt is damaged" in capsys.readouterr().out
     pairs = zip(states(tmp_path), states(prepared[1]), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
@@ -221,11 +212,11 @@ def test_a_damaged_state_is_learnt_anew(
 def test_a_state_of_other_networks_is_refused(prepared: tuple[Iab, Path], tmp_path: Path) -> None:
     (tmp_path / "masks.pt").write_bytes((prepared[1] / "masks.pt").read_bytes())
     with pytest.raises(InputError, match=r"masks\.pt: of another version; remove it"):
-        attack(width=5).prepare(small_data(), CPU, tmp_path)
+        attack(width=5).prepare(learnable_data(), CPU, tmp_path)
 
 
 def test_the_poisoned_set(prepared: tuple[Iab, Path]) -> None:
-    data = small_data()
+    data = learnable_data()
     training, truth = poison(data, prepared[0], 0.1, "exact", Streams(0))
     roles = torch.bincount(truth.roles, minlength=3).tolist()
     assert roles == [64 - 6 - 6, 6, 6]
@@ -240,7 +231,7 @@ def test_the_poisoned_set(prepared: tuple[Iab, Path]) -> None:
 def test_the_attacker_says_how_well_it_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    attack(mask_epochs=1, epochs=1).prepare(small_data(), CPU, tmp_path)
+    attack(mask_epochs=1, epochs=1).prepare(learnable_data(), CPU, tmp_path)
     printed = capsys.readouterr().out
     for part in ("ACC", "ASR", "another image's trigger"):
         assert part in printed
@@ -267,7 +258,7 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"iab\.share"):
         attack(share=0.01)
     with pytest.raises(InputError, match=r"backdoor\.iab\.padding: 8"):
-        attack(padding=8).prepare(small_data(), CPU, tmp_path)
+        attack(padding=8).prepare(learnable_data(), CPU, tmp_path)
 
 
 def test_what_was_made_is_found_by_the_next_run(
