@@ -30,7 +30,7 @@ from utils.console import EpochTable, be_silent, percent, progress, say, shown, 
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
-from utils.launch import already_launched, launch
+from utils.launch import already_launched, bereaved, launch
 from utils.measure import Score
 from utils.plan import print_plan
 from utils.run import (
@@ -42,7 +42,7 @@ from utils.run import (
 )
 from utils.session import Session, fingerprint_tensor
 from utils.streams import Streams
-from utils.world import join, leave, lost_contact
+from utils.world import is_first_process, join, leave, lost_contact
 
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
@@ -252,15 +252,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Interrupt() as interrupt:
             return run(argv, interrupt)
     except (InputError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_first_process() or isinstance(error, TrainingError):  # all read the same input
+            print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except RuntimeError as error:
         if not lost_contact(error):
             raise
-        print(
-            "error: another process of the run is gone; the last checkpoint stays", file=sys.stderr
-        )
-        return TrainingError.exit_code
+        return bereaved()
     except Interrupted as stop:
         return stop.exit_code
 

@@ -146,6 +146,14 @@ def test_a_run_in_two_processes(tmp_path: Path) -> None:
     assert last[1] == pytest.approx(last[0], abs=0.15)  # chaotic, but not broken
 
 
+def test_wrong_input_is_said_once(tmp_path: Path) -> None:
+    done = run_tiny(tmp_path, "cpu,cpu", "backdoor.target_label=77")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "target_label" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_process_that_dies_ends_the_run_and_it_goes_on_alone(tmp_path: Path) -> None:
     running = subprocess.Popen(
         command(tmp_path, "cpu,cpu", "semi.mixmatch.train_iteration=20"),

@@ -5,17 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from utils.errors import TrainingError
 from utils.files import PROJECT
 
 OWN_EXIT_CODES = {1, 2, 130, 143}  # a process that ends with one of these has said why
+LOST_CONTACT = 75  # of a process that ends because another one has
+MARK = "ASD_LAUNCHED"  # in the environment of processes that `launch` has started
+GRACE = 2.0  # seconds; the process that failed first is to be seen first
 
 
 def already_launched() -> bool:
     """Return whether this process is one of several that a launcher has started."""
     return "LOCAL_RANK" in os.environ
+
+
+def bereaved() -> int:
+    """Return the exit code of a process that has lost another one; say so, unless `launch` will."""
+    time.sleep(GRACE)
+    if MARK not in os.environ:
+        line = "error: another process of the run is gone; the last checkpoint stays"
+        print(line, file=sys.stderr)
+    return LOST_CONTACT
 
 
 def launch(argv: Sequence[str], processes: int) -> int:
@@ -35,20 +48,24 @@ def launch(argv: Sequence[str], processes: int) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id="asd",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.2,
     )
+    os.environ[MARK] = "1"
     command = ["-u", str(PROJECT / "ASD.py"), *argv]
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as failure:
-        rank, first = failure.get_first_failure()
-        if first.exitcode in OWN_EXIT_CODES:
-            return int(first.exitcode)
+        codes = {rank: int(child.exitcode) for rank, child in failure.failures.items()}
+        for code in codes.values():
+            if code in OWN_EXIT_CODES:
+                return code
+        rank = min(codes, key=lambda rank: codes[rank])  # a signal is a negative number
         raise TrainingError(
-            f"process {rank} of {processes} died (exit code {first.exitcode}); the others were "
+            f"process {rank} of {processes} died (exit code {codes[rank]}); the others were "
             f"stopped, and the last checkpoint stays: go on with the same command without --resume"
         ) from failure
     except SignalException as stop:

@@ -114,6 +114,11 @@ def join(device: torch.device) -> World:
     return World(distributed.get_rank(), size)
 
 
+def is_first_process() -> bool:
+    """Return whether this is the first process, or the only one; also before they are connected."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def leave() -> None:
     """Part from the other processes, if there are any."""
     if distributed.is_available() and distributed.is_initialized():
