@@ -40,6 +40,7 @@ from utils.session import Session
 
 FOLDER = PROJECT / "results" / "bench"
 REPEATS = 7  # of every measurement
+WORKERS = min(4, os.cpu_count() or 1)  # of each conventional loader
 CONVENTIONAL, REFERENCE, FAST = "conventional", "reference", "fast"
 
 
@@ -81,7 +82,6 @@ class Bench:
         self.config, self.fast = session.config, session.engine
         self.device = session.engine.device
         self.reference = Engine(self.device)
-        self.workers = min(4, os.cpu_count() or 1)
         on_gpu = self.device.type == "cuda"
         self.samples = min(len(session.training), 50_000 if on_gpu else 2_000)
         self.steps = 20 if on_gpu else 1
@@ -115,7 +115,7 @@ class Bench:
         setting, training = self.setting(self.reference), self.session.training
         step = ConventionalStep(
             self.config, training.images, training.labels, setting.network, setting.optimizer,
-            self.device, self.workers,
+            self.device, WORKERS,
         )  # fmt: skip
         return lambda: [step() for _ in range(self.steps)]
 
@@ -150,7 +150,7 @@ class Bench:
         images = PilDataset(
             training.images[:count], training.labels[:count], pil_chain(self.config), 1
         )
-        loader = DataLoader(images, self.config.loader.batch_size, num_workers=self.workers)
+        loader = DataLoader(images, self.config.loader.batch_size, num_workers=WORKERS)
 
         def work() -> list[list[float]]:
             setting.network.eval()
@@ -323,7 +323,7 @@ def report(
         "device": device_name(session.engine.device),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "workers": min(4, os.cpu_count() or 1),
+        "workers": WORKERS,
         "commit": git_commit(),
         "versions": versions(),
         "matrix_peak_flops": peak,

@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.timing import peak_host_bytes
-from data.feed import Feed
+from benchmark.timing import peak_host_bytes, timed
+from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.split import class_agnostic, class_aware, meta_split
 from utils.console import say, table
 from utils.files import PROJECT, write_text
 from utils.run import git_commit, versions
 
+CPU = torch.device("cpu")
 CLASSES = 10
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 IMAGE_SIZES = (10**4, 10**5, 10**6)
 SIDE = 32  # pixels
 BATCH, BATCHES = 64, 1_000
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def measure_split(count: int, kind: str) -> dict[str, Any]:
@@ -47,14 +40,14 @@ def measure_split(count: int, kind: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     loss = torch.rand(count, generator=generator)
     if kind == "class-agnostic":
-        seconds = timed(lambda: class_agnostic(loss, 0.5))
+        seconds = timed(lambda: class_agnostic(loss, 0.5), CPU)
     elif kind == "meta-split":
         virtual = torch.rand(count, generator=generator)
-        seconds = timed(lambda: meta_split(loss, virtual, 0.5))
+        seconds = timed(lambda: meta_split(loss, virtual, 0.5), CPU)
     else:
         labels = torch.randint(CLASSES, (count,), generator=generator)
         seeds = torch.arange(10 * CLASSES)
-        seconds = timed(lambda: class_aware(loss, labels, seeds, 100))
+        seconds = timed(lambda: class_aware(loss, labels, seeds, 100), CPU)
     return {"what": kind, "samples": count, "seconds": seconds, "bytes": peak_host_bytes()}
 
 
@@ -70,7 +63,8 @@ def measure_feed(count: int, mapped: bool) -> dict[str, Any]:
         training = TrainingSet(images, torch.zeros(count, dtype=torch.int64), ("a",), mapped)
         generator = torch.Generator().manual_seed(0)
         order = torch.randint(count, (BATCH * BATCHES,), generator=generator)
-        seconds = timed(lambda: [rows[index].sum() for rows, index in Feed(training, order, BATCH)])
+        feed = Feed(training, order, consecutive(0, len(order), BATCH))
+        seconds = timed(lambda: [rows[index].sum() for rows, index in feed], CPU)
     what = "batches from a memory map" if mapped else "batches from memory"
     return {"what": what, "samples": count, "seconds": seconds, "bytes": own_bytes()}
 

@@ -16,27 +16,22 @@ from torch import Tensor
 from data.poison import TrainingSet
 
 
+def consecutive(start: int, stop: int, size: int) -> list[slice]:
+    """Return the consecutive slices of `size` samples, the last perhaps smaller, in between."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
 class Feed:
     """The batches of one order of the samples.
 
     Args:
         training: the set.
         order: (n,) int64, samples in the order in which they are wanted, on the device.
-        batch_size: of all batches but the last.
-        parts: only these slices of `order`, in place of consecutive batches.
+        parts: the slices of `order` that make the batches.
     """
 
-    def __init__(
-        self,
-        training: TrainingSet,
-        order: Tensor,
-        batch_size: int,
-        parts: Sequence[slice] | None = None,
-    ) -> None:
-        self.training, self.order = training, order
-        starts = range(0, len(order), batch_size)
-        ends = (min(start + batch_size, len(order)) for start in starts)
-        self.parts = parts or [slice(*bounds) for bounds in zip(starts, ends, strict=True)]
+    def __init__(self, training: TrainingSet, order: Tensor, parts: Sequence[slice]) -> None:
+        self.training, self.order, self.parts = training, order, parts
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield, for each batch, images (m, H, W, 3) uint8 on the device and (b,) places in them.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from data.feed import Feed
+from data.feed import Feed, consecutive
 from defense.defense import Setting, endless_order
 from defense.mixmatch import Batch, Mix
 from utils.errors import TrainingError
@@ -56,9 +56,9 @@ class EpochDraws:
     def batches(self, first_step: int) -> Iterator[tuple[Batch, Mix]]:
         """Yield the input of each step from `first_step` on."""
         size = self.batch_size
-        parts = [slice(step * size, (step + 1) * size) for step in range(first_step, self.steps)]
+        parts = consecutive(first_step * size, self.steps * size, size)
         training, view = self.setting.training, self.setting.chain.view
-        feeds = (Feed(training, order, size, parts) for order in (self.labelled, self.unlabelled))
+        feeds = (Feed(training, order, parts) for order in (self.labelled, self.unlabelled))
         for step, part, (known, index), (others, other_index) in zip(
             range(first_step, self.steps), parts, *feeds, strict=True
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from data.feed import Feed
+from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from data.transform import Chain
 from loss import Criterion
@@ -33,12 +33,8 @@ def record_losses(
     draws = chain.draw(count, generator)
     losses = torch.empty(count, device=engine.device)
     own = engine.world.share(count)
-    samples = torch.arange(own.start, own.stop, device=engine.device)
-    parts = [
-        slice(start, min(start + batch_size, own.stop))
-        for start in range(own.start, own.stop, batch_size)
-    ]
-    feed = Feed(training, samples, batch_size)
+    parts = consecutive(own.start, own.stop, batch_size)
+    feed = Feed(training, torch.arange(count, device=engine.device), parts)
     for part, (images, index) in zip(progress(parts, "record", unit="batch"), feed, strict=True):
         views = chain.view(images, index, draws[part].to(engine.device))
         with engine.autocast():

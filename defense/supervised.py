@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data.feed import Feed
+from data.feed import Feed, consecutive
 from data.transform import Draws
 from defense.defense import Setting
 from loss import Criterion
@@ -43,11 +43,9 @@ class Supervised:
             first: batches to leave out.
         """
         world, training = self.setting.engine.world, self.setting.training
-        count = len(order)
-        starts = range(first * batch_size, count, batch_size)
-        parts = [slice(start, min(start + batch_size, count)) for start in starts]
+        parts = consecutive(first * batch_size, len(order), batch_size)
         own = [within(part, world.share(part.stop - part.start)) for part in parts]
-        feed = Feed(training, order, batch_size, own)
+        feed = Feed(training, order, own)
         for part, mine, (images, index) in zip(parts, own, feed, strict=True):
             views = self.setting.chain.view(images, index, draws[mine])
             yield self._step(views, training.labels[order[part]])

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from config.section import Section
 from model.network import Network
-from model.resnet_cifar import convolution
+from model.resnet_cifar import convolution, initialise_convolutions
 
 
 class PreActBlock(nn.Module):
@@ -49,9 +49,7 @@ class Backbone(nn.Module):
         self.layer3 = self._stage(2 * width, 4 * width, 2)
         self.layer4 = self._stage(4 * width, 8 * width, 2)
         self.bn = nn.BatchNorm2d(8 * width)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise_convolutions(self)
 
     @staticmethod
     def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

@@ -21,6 +21,13 @@ def convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -
     )
 
 
+def initialise_convolutions(network: nn.Module) -> None:
+    """Draw the weights of all convolutions anew, of a size that ReLU keeps (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
@@ -54,9 +61,7 @@ class Backbone(nn.Module):
         self.layer2 = self._stage(width, 2 * width, 2)
         self.layer3 = self._stage(2 * width, 4 * width, 2)
         self.layer4 = self._stage(4 * width, 8 * width, 2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise_convolutions(self)
 
     @staticmethod
     def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

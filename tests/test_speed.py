@@ -15,7 +15,7 @@ from torch import Tensor
 import ASD
 from benchmark.scale import in_own_process
 from benchmark.timing import Timing, in_turns
-from data.feed import Feed
+from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.mixmatch import Batch, Mix, MixMatch
 from model import NETWORKS, build_network
@@ -96,7 +96,8 @@ orders = st.lists(st.integers(0, 19), min_size=1, max_size=50).map(torch.tensor)
 def test_mapped_images_come_as_resident_ones_do(order: Tensor, batch: int) -> None:
     resident = TrainingSet(colourful_images(20, 4), torch.arange(20) % 2, ("a", "b"))
     mapped = replace(resident, mapped=True)
-    pairs = zip(Feed(resident, order, batch), Feed(mapped, order, batch), strict=True)
+    parts = consecutive(0, len(order), batch)
+    pairs = zip(Feed(resident, order, parts), Feed(mapped, order, parts), strict=True)
     count = 0
     for (whole, places), (rows, own) in pairs:
         assert torch.equal(whole[places], rows[own])

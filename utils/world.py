@@ -38,9 +38,13 @@ class World:
 
     def share(self, count: int) -> slice:
         """Return this process's part of `count` samples; all of them where there are too few."""
-        if count < SMALLEST_PART * self.size:
-            return slice(0, count)
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+        return slice(0, count) if self._too_few(count) else self._share_of(self.rank, count)
+
+    def _too_few(self, count: int) -> bool:
+        return count < SMALLEST_PART * self.size
+
+    def _share_of(self, rank: int, count: int) -> slice:
+        return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
     def gather(self, part: Tensor, count: int) -> Tensor:
         """Return the whole (count, ...) from the parts (n, ...) that `share` gave out.
@@ -50,16 +54,16 @@ class World:
         """
         if self.size == 1:
             return part
-        if count < SMALLEST_PART * self.size:  # each has computed all; one gradient is enough
+        if self._too_few(count):  # each has computed all; one gradient is enough
             return part if self.is_first else part.detach() + 0 * part
         longest = -(-count // self.size)
         padded = part.new_zeros(longest, *part.shape[1:])
         padded[: len(part)] = part.detach()
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         distributed.all_gather(parts, padded)
-        bounds = [count * rank // self.size for rank in range(self.size + 1)]
         for rank in range(self.size):
-            parts[rank] = parts[rank][: bounds[rank + 1] - bounds[rank]]
+            share = self._share_of(rank, count)
+            parts[rank] = parts[rank][: share.stop - share.start]
         parts[self.rank] = part
         return torch.cat(parts)
 
@@ -109,6 +113,8 @@ def join(device: torch.device) -> World:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else every process would talk through the first GPU
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return World(distributed.get_rank(), size)
