@@ -106,11 +106,11 @@ class AdaptiveSplitting(Defense):
             joined = joined_per_class(epoch, schedule)
             return Pools(class_aware(loss, training.labels, self.setting.seeds, joined), loss)
         if stage == CLASS_AGNOSTIC:
-            return self._with_seeds(class_agnostic(loss, schedule.epsilon), loss)
+            return Pools(self._with_seeds(class_agnostic(loss, schedule.epsilon)), loss)
         self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
         virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch)
         clean = meta_split(loss, virtual_loss, schedule.meta_fraction)
-        return self._with_seeds(clean, loss - virtual_loss)
+        return Pools(self._with_seeds(clean), loss, loss - virtual_loss)
 
     def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:
         setting = self.setting
@@ -127,12 +127,12 @@ class AdaptiveSplitting(Defense):
             raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
         return losses
 
-    def _with_seeds(self, clean: Tensor, score: Tensor) -> Pools:
+    def _with_seeds(self, clean: Tensor) -> Tensor:
         # The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
         if self.schedule.keep_seeds:
             clean = clean.clone()
             clean[self.setting.seeds] = True
-        return Pools(clean, score)
+        return clean
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""

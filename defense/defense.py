@@ -47,11 +47,18 @@ class Pools:
 
     Attributes:
         clean: (N,) bool; True: the label is kept, False (the polluted pool): it is dropped.
-        score: (N,) float by which they were divided, high is suspicious; None without a split.
+        loss: (N,) float, every sample's for its given label; None without a split.
+        reduction: (N,) float, by how much a virtual model's is lower; None but in a meta-split.
     """
 
     clean: Tensor
-    score: Tensor | None = None
+    loss: Tensor | None = None
+    reduction: Tensor | None = None
+
+    @property
+    def score(self) -> Tensor | None:
+        """(N,) float by which the samples were divided, high is suspicious."""
+        return self.loss if self.reduction is None else self.reduction
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import os
 import pickle
 import pickletools
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from defense.history import History
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
 
@@ -38,6 +39,7 @@ class Progress:
         row: what the log will say of that epoch, as far as it is known.
         rows: the log of all finished epochs.
         seconds: spent on that epoch before an interruption.
+        history: what the splits said of each sample.
         best_acc, best_epoch: the best test accuracy so far and its 0-based epoch.
     """
 
@@ -48,8 +50,19 @@ class Progress:
     row: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    history: History = field(default_factory=History)
     best_acc: float = 0.0
     best_epoch: int = -1
+
+    def as_state(self) -> dict[str, Any]:
+        """Return all of it as tensors and plain values."""
+        return {**vars(self), "history": dict(vars(self.history))}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Progress:
+        """Return what `as_state` put into a checkpoint; an earlier one holds no history."""
+        place = {part.name: state[part.name] for part in fields(cls) if part.name in state}
+        return cls(**{**place, "history": History(**state.get("history", {}))})
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:

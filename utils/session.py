@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer_state_dict"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler_state_dict"])
-        self.progress = Progress(**{part.name: state[part.name] for part in fields(Progress)})
+        self.progress = Progress.from_state(state)
         if self.progress.totals is not None:
             self.progress.totals = self.progress.totals.to(self.engine.device)
 
@@ -69,12 +69,11 @@ class Session:
         if not self.engine.world.is_first:
             return
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
-        place = {part.name: getattr(self.progress, part.name) for part in fields(Progress)}
         save_checkpoint(
             self.folder.checkpoints,
             {
                 "format": FORMAT,
-                **place,
+                **self.progress.as_state(),
                 "result": self.progress.rows[-1] if self.progress.rows else {},
                 "model_state_dict": self.network.state_dict(),
                 "optimizer_state_dict": self.optimizer.state_dict(),
@@ -103,6 +102,7 @@ class Session:
         weight = self.defense.unlabelled_weight(epoch)
         if weight is not None:
             row["lambda_u"] = weight
+        self.progress.history.note(row["stage"], pools)
         quality = pool_quality(pools, self.truth)
         row["clean_pool"] = quality.clean_pool
         if self.config.backdoor is not None:
