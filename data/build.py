@@ -171,7 +171,8 @@ def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None
     images[torch.nonzero(content["roles"]).flatten()] = content["images"]
     triggered = Split(content["test_images"], content["test_labels"])
     truth = Truth(content["roles"], data.train.labels, data.test, triggered)
-    return TrainingSet(images, content["labels"], data.classes), truth
+    training = TrainingSet(images, content["labels"], data.classes, files=data.train.files)
+    return training, truth
 
 
 def to_device(

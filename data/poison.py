@@ -40,12 +40,14 @@ class TrainingSet:
         labels: (N,) int64, given labels; those of poisoned samples are wrong.
         classes: names.
         mapped: the images stay in a memory map of the host, and are read batch by batch.
+        files: N paths relative to the data set's folder, where each image is a file of its own.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     mapped: bool = False
+    files: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -198,7 +200,7 @@ def poison(
     if len(cross):
         images[cross] = attack.apply_cross(images[cross], cross)
     truth = Truth(roles, data.train.labels, data.test, triggered_split(data.test, attack))
-    return TrainingSet(images, labels, data.classes), truth
+    return TrainingSet(images, labels, data.classes, files=data.train.files), truth
 
 
 def triggered_split(test: Split, attack: Attack) -> Split:
@@ -217,5 +219,6 @@ def triggered_split(test: Split, attack: Attack) -> Split:
 def leave_clean(data: ImageData) -> tuple[TrainingSet, Truth]:
     """Return the data set as it is, for a run without an attack."""
     roles = torch.zeros(len(data.train), dtype=torch.uint8)
-    training = TrainingSet(data.train.images, data.train.labels, data.classes)
+    train = data.train
+    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
     return training, Truth(roles, data.train.labels, data.test, None)

@@ -65,6 +65,37 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "in class folders, index.csv, and gallery.png",
     )
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write the report of a finished or interrupted run anew, and stop; nothing is trained",
+    )
+    parser.add_argument(
+        "--fail-on-suspicion",
+        action="store_true",
+        help="after a run or with --report: exit 3 where the verdict is `poisoned`, 4 where it is "
+        "`cannot tell`",
+    )
+    parser.add_argument(
+        "--export-clean",
+        default=None,
+        metavar="DIR",
+        help="copy the training images that the run's report keeps (purified.txt) to class folders "
+        "in the empty or new folder DIR, and stop",
+    )
+    parser.add_argument(
+        "--predict",
+        nargs="+",
+        default=None,
+        metavar="PATH",
+        help="label images, or all in a folder, with the run's model, and stop; overrides of keys "
+        "come before it",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="with --predict: print a JSON list of file, label and probability",
+    )
+    parser.add_argument(
         "--name",
         default=None,
         help="of the run's folder (default: the YAML's path below config/ without .yaml)",

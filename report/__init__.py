@@ -1,0 +1,1 @@
+"""What a run leaves for people: suspects, a verdict, a page to read."""

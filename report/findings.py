@@ -1,0 +1,99 @@
+"""All that a run has found out about each training sample, gathered once for every kind of report.
+
+Everything but `poisoned` is what a defender may know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from data.feed import Feed, consecutive
+from data.poison import TrainingSet
+from data.transform import Chain
+from defense.history import History
+from utils.console import progress
+from utils.device import Engine
+from utils.streams import Streams
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a model says of N samples, seen plainly; all on the CPU.
+
+    Attributes:
+        predicted: (N,) int64, its own label.
+        probability: (N,) float32, that it gives to its own label.
+        given: (N,) float32, that it gives to the sample's given label.
+    """
+
+    predicted: Tensor
+    probability: Tensor
+    given: Tensor
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of the N training samples at the end of a run; all on the CPU.
+
+    Attributes:
+        training: images and given labels as the defender had them.
+        opinion: of the model as it is now.
+        history: what the splits said.
+        seeds: (n,) int64, the verified samples.
+        score: (N,) float32 in 0..1, high is suspicious.
+        kept: (N,) bool, the samples that may be kept.
+        poisoned: (N,) bool, the truth; None where nobody knows it.
+    """
+
+    training: TrainingSet
+    opinion: Opinion
+    history: History
+    seeds: Tensor
+    score: Tensor
+    kept: Tensor
+    poisoned: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.training)
+
+    @property
+    def order(self) -> Tensor:
+        """(N,) int64, indices of the samples, the most suspicious first; of equals, the first."""
+        return self.score.argsort(descending=True, stable=True)
+
+    @property
+    def reduction(self) -> Tensor | None:
+        """(N,) float32, mean loss reduction of the last meta-splits; None without one."""
+        kept = self.history.reductions
+        return torch.stack(kept).mean(dim=0) if kept else None
+
+    def name(self, index: int) -> str:
+        """Return the sample's file relative to the data set's folder, or its number."""
+        files = self.training.files
+        return str(index) if files is None else files[index]
+
+
+@torch.no_grad()
+def ask(
+    network: nn.Module, training: TrainingSet, chain: Chain, engine: Engine, batch_size: int
+) -> Opinion:
+    """Return what `network` says of all training samples through the views of a test."""
+    network.eval()
+    count, device = len(training), engine.device
+    draws = chain.draw(count, Streams(0).torch("test"))
+    own = engine.world.share(count)
+    parts = consecutive(own.start, own.stop, batch_size)
+    feed = Feed(training, torch.arange(count, device=device), parts)
+    found = torch.zeros(3, count, device=device)
+    for part, (images, index) in zip(progress(parts, "ask", unit="batch"), feed, strict=True):
+        with engine.autocast():
+            logits = network(chain.view(images, index, draws[part].to(device)))
+        probabilities = logits.float().softmax(dim=1)
+        best = probabilities.max(dim=1)
+        given = probabilities.gather(1, training.labels[part, None])[:, 0]
+        found[:, part] = torch.stack([best.indices.float(), best.values, given])
+    predicted, probability, given = (engine.world.gather(row[own], count).cpu() for row in found)
+    return Opinion(predicted.long(), probability, given)
