@@ -20,10 +20,14 @@ from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
 from data.export import export, make_empty_folder
+from data.review import read_review
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
 from model.synchronised import synchronise
+from report.examine import examine
+from report.verdict import Verdict, exit_code, judge, read_verdict
+from report.write import write_report
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
 from utils.console import EpochTable, be_silent, percent, progress, say, shown, table
@@ -31,7 +35,7 @@ from utils.device import asked_for_several, choose_engine, find_device, make_rep
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
-from utils.measure import Score
+from utils.measure import Score, ranking_quality
 from utils.plan import print_plan
 from utils.run import (
     Resumption,
@@ -75,12 +79,14 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     for line in lines:
         say(line)
     seeds = verified_seeds(config.global_, training, truth.untouched, streams)
+    review = read_review(config.review, training)
     fingerprints = {
         "data": data.fingerprint(),
         "poison": truth.fingerprint(),
         "seeds": fingerprint_tensor(seeds),
     }
     start.refuse_other_data(fingerprints)
+    seeds = review.seeds(seeds)
 
     # ----------------------------------------------------------- network, optimiser, defence
     height, width = training.images.shape[1:3]
@@ -102,7 +108,15 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     training = to_device(training, device, config.speed.memory_budget)
     defense = DEFENSES.get(config.defense)(
         Setting(
-            config, training, seeds.to(device), train_chain, network, optimizer, streams, engine
+            config=config,
+            training=training,
+            seeds=seeds.to(device),
+            chain=train_chain,
+            network=network,
+            optimizer=optimizer,
+            streams=streams,
+            engine=engine,
+            review=review.to(device),
         )
     )
     session = Session(
@@ -112,6 +126,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         training=training,
         truth=truth,
         seeds=seeds,
+        review=review,
         network=network,
         optimizer=optimizer,
         scheduler=build_scheduler(config.lr_scheduler, optimizer),
@@ -147,7 +162,8 @@ def begin(session: Session, start: Resumption) -> None:
     if start.state is not None or not session.engine.world.is_first:
         return
     if session.folder.holds_a_run():
-        say(f"the earlier run was moved to {session.folder.move_aside()}")
+        session.earlier = session.folder.move_aside()
+        say(f"the earlier run was moved to {session.earlier}")
     session.folder.create()
     session.folder.write_config(session.config.as_yaml())
     session.folder.write_json("manifest.json", session.manifest())
@@ -199,10 +215,26 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
                 interrupt.check()
 
 
-def conclude(session: Session, score: Score, leave_result: bool) -> None:
-    """Leave `result.json` behind a finished run, and print ACC and ASR beside other defences'."""
-    if leave_result and session.engine.world.is_first and not session.folder.result.exists():
-        session.folder.write_json("result.json", session.result(score))
+def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
+    """Say what the model thinks of the data it was trained on; leave report, result and model."""
+    findings = examine(session)
+    verdict = judge(findings, session.seeds_checked)
+    result = (
+        session.result(score)
+        | ranking_quality(findings.score, findings.poisoned)
+        | verdict.as_result()
+    )
+    if session.engine.world.is_first:
+        if session.config.report:
+            for line in write_report(session, findings, verdict, result):
+                say(line)
+        if finished:  # last of all: where it is, all else is
+            session.folder.write_json("result.json", result)
+    return verdict
+
+
+def conclude(session: Session, score: Score) -> None:
+    """Print ACC and ASR beside those of other defences on the same data."""
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
     rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
     for other in comparable_results(session.folder, session.fingerprints):
@@ -229,7 +261,9 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
 
         run_bench(session)
         return 0
-    if not start.only_evaluate:
+    if arguments.report and start.state is None:
+        raise InputError(f"--report: there is no checkpoint in {session.folder.checkpoints}")
+    if not start.only_evaluate and not arguments.report:
         begin(session, start)
         try:
             train(session, interrupt)
@@ -241,9 +275,12 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = start.path is None or start.path.parent == session.folder.checkpoints
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
-    conclude(session, score, leave_result=finished and own_folder)
+    verdict = None if arguments.report else read_verdict(session.folder.result)
+    if own_folder and verdict is None and (finished or arguments.report):
+        verdict = examine_data(session, score, finished)
+    conclude(session, score)
     leave()
-    return 0
+    return exit_code(verdict) if arguments.fail_on_suspicion else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -321,6 +321,8 @@ class Config(Section):
     semi: SemiSection = SemiSection()
     network: NetworkChoice = Field(default={"resnet18_cifar": None}, validate_default=True)
     sync_bn: bool | None = None
+    review: str | None = None
+    report: bool = True
     optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
     lr_scheduler: SchedulerChoice | None = None
     num_epochs: int = Field(default=120, ge=1)

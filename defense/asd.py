@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -101,16 +102,18 @@ class AdaptiveSplitting(Defense):
         """Divide all samples by their losses, in the way of the epoch's stage."""
         training, schedule = self.setting.training, self.schedule
         loss = self._record(self.setting.network, "record-augment", epoch)
+        eligible = self._without_reviewed(loss)
         stage = self.stage(epoch)
         if stage == CLASS_AWARE:
             joined = joined_per_class(epoch, schedule)
-            return Pools(class_aware(loss, training.labels, self.setting.seeds, joined), loss)
+            clean = class_aware(eligible, training.labels, self.setting.seeds, joined)
+            return self._pinned(Pools(clean, loss))
         if stage == CLASS_AGNOSTIC:
-            return Pools(self._with_seeds(class_agnostic(loss, schedule.epsilon)), loss)
+            return self._pinned(Pools(class_agnostic(eligible, schedule.epsilon), loss))
         self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
         virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch)
-        clean = meta_split(loss, virtual_loss, schedule.meta_fraction)
-        return Pools(self._with_seeds(clean), loss, loss - virtual_loss)
+        clean = meta_split(eligible, virtual_loss, schedule.meta_fraction)
+        return self._pinned(Pools(clean, loss, loss - virtual_loss))
 
     def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:
         setting = self.setting
@@ -127,12 +130,22 @@ class AdaptiveSplitting(Defense):
             raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
         return losses
 
-    def _with_seeds(self, clean: Tensor) -> Tensor:
-        # The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
+    def _without_reviewed(self, loss: Tensor) -> Tensor:
+        """Return the losses with those that a person called poisoned out of every split's reach."""
+        poisoned = self.setting.review.poisoned
+        return loss.index_fill(0, poisoned, torch.inf) if len(poisoned) else loss
+
+    def _pinned(self, pools: Pools) -> Pools:
+        """Return the pools with reviewed samples where a person put them.
+
+        The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
+        """
+        clean, setting = pools.clean.clone(), self.setting
         if self.schedule.keep_seeds:
-            clean = clean.clone()
-            clean[self.setting.seeds] = True
-        return clean
+            clean[setting.seeds] = True
+        clean[setting.review.clean] = True
+        clean[setting.review.poisoned] = False
+        return replace(pools, clean=clean)
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""

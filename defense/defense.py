@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from data.poison import TrainingSet
+from data.review import Review
 from data.transform import Chain
 from model import Network
 from utils.device import Engine
@@ -29,6 +30,7 @@ class Setting:
         training: all samples with their given labels, on the device.
         seeds: (n,) int64, indices of the verified clean samples, on the device.
         chain: the augmentation of training.
+        review: what a person has said of some samples, on the device.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class Setting:
     optimizer: Optimizer
     streams: Streams
     engine: Engine
+    review: Review
 
 
 @dataclass(frozen=True)

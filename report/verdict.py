@@ -1,11 +1,30 @@
-"""Whether a set looks poisoned, for data of which nobody knows the truth."""
+"""Whether a set looks poisoned, for data of which nobody knows the truth; or that nobody can tell.
+
+Poison that changes labels has one label, the target. So where the ranking of the suspects is good
+for anything, its top holds samples of one given label: far more than the class's share of all
+samples. Hard samples gather in hard classes too, but not so densely. How densely they do, and
+where the line is drawn, comes from runs on clean and on poisoned sets: `thresholds.json`.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from report.findings import Findings
+
+VERDICT_FILE = "verdict.json"
+THRESHOLDS = Path(__file__).with_name("thresholds.json")
 Name = Literal["poisoned", "no_sign", "cannot_tell"]
+EXIT_CODES: dict[str, int] = {"no_sign": 0, "poisoned": 3, "cannot_tell": 4}
+FEWEST = 16  # suspects; fewer say nothing about how densely a class stands among them
+WIDTH = 3.0  # standard errors between a share and the bound that it is surely above
+GROWTH = 1.1  # of the length of the list, from one look at it to the next
 
 
 @dataclass(frozen=True)
@@ -26,3 +45,131 @@ class Verdict:
     estimated_poisoned: int
     statistics: dict[str, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+
+    def as_result(self) -> dict[str, Any]:
+        """Return its part of `result.json`."""
+        return {
+            "verdict": self.name,
+            "suspected_target": self.suspected_target,
+            "estimated_poisoned": self.estimated_poisoned,
+        }
+
+
+@dataclass(frozen=True)
+class Concentration:
+    """The class that stands most densely at the top of the suspects.
+
+    Attributes:
+        label: the class.
+        excess: 0..1; 0: as its share of all samples would have it, 1: nothing else is there. It is
+            a lower bound, so that a short list cannot reach 1 by chance.
+        first: how many suspects that is seen in.
+        share: of that class among them.
+    """
+
+    label: int
+    excess: float
+    first: int
+    share: float
+
+
+def concentration(order: Tensor, labels: Tensor, num_classes: int) -> Concentration:
+    """Return how densely one class stands at the top of the suspects.
+
+    Args:
+        order: (N,) int64, samples, the most suspicious first.
+        labels: (N,) int64, given labels.
+        num_classes: number of classes.
+    """
+    sizes = torch.bincount(labels, minlength=num_classes).double()
+    usual = sizes / len(labels)
+    best = Concentration(0, 0.0, 0, 0.0)
+    first = FEWEST
+    while first <= len(order) // 4:
+        share = torch.bincount(labels[order[:first]], minlength=num_classes).double() / first
+        excess = (surely_above(share, first) - usual) / (1 - usual).clamp_min(1e-9)
+        label = int(excess.argmax())
+        if float(excess[label]) > best.excess:
+            best = Concentration(label, float(excess[label]), first, float(share[label]))
+        first = max(first + 1, int(first * GROWTH))
+    return best
+
+
+def surely_above(share: Tensor, count: int) -> Tensor:
+    """Return the lower end of Wilson's interval for a share seen in `count` samples."""
+    spread = WIDTH**2 / count
+    middle = share + spread / 2
+    half = WIDTH * (share * (1 - share) / count + spread / (4 * count)).sqrt()
+    return (middle - half) / (1 + spread)
+
+
+def estimate_poisoned(order: Tensor, labels: Tensor, target: int) -> int:
+    """Return about how many samples with the label `target` are poisoned.
+
+    Those in that beginning of the list after which most samples have another label.
+    """
+    is_target = (labels[order] == target).double()
+    lead = (2 * is_target - 1).cumsum(0)
+    return int(is_target[: int(lead.argmax()) + 1].sum())
+
+
+def judge(findings: Findings, seeds_checked: bool) -> Verdict:
+    """Return the verdict on the training set.
+
+    Args:
+        findings: what is known of each sample; the truth in it is not read.
+        seeds_checked: whether a person, or the truth of a benchmark, vouches for the seeds.
+    """
+    limits = read_thresholds()
+    labels, classes = findings.training.labels.cpu(), findings.training.classes
+    found = concentration(findings.order, labels, len(classes))
+    agreement = float((findings.opinion.predicted == labels).double().mean())
+    statistics = {
+        "concentration": found.excess,
+        "concentration_poisoned": limits["poisoned_from"],
+        "concentration_no_sign": limits["no_sign_to"],
+        "agreement": agreement,
+        "agreement_needed": limits["agreement_from"],
+    }
+    dense = (
+        f"{found.share:.0%} of the {found.first} most suspicious samples are labelled "
+        f"{classes[found.label]!r}, which is the label of "
+        f"{float((labels == found.label).double().mean()):.0%} of all"
+    )
+    if found.excess >= limits["poisoned_from"]:
+        count = estimate_poisoned(findings.order, labels, found.label)
+        return Verdict("poisoned", classes[found.label], count, statistics, (dense,))
+    doubts = []
+    if found.excess > limits["no_sign_to"]:
+        doubts.append(f"{dense}: too many for chance, too few for poison")
+    if agreement < limits["agreement_from"]:
+        doubts.append(
+            f"the model gives only {agreement:.0%} of the samples their given label by itself; "
+            f"below {limits['agreement_from']:.0%} its suspicion means little"
+        )
+    if not seeds_checked:
+        doubts.append("nobody has checked the verified samples, so they may be poisoned themselves")
+    if doubts:
+        return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
+    return Verdict("no_sign", None, 0, statistics, ("no class stands out among the suspects",))
+
+
+def read_thresholds() -> dict[str, float]:
+    """Return the thresholds, by name."""
+    return json.loads(THRESHOLDS.read_text(encoding="utf-8"))["thresholds"]
+
+
+def read_verdict(result: Path) -> Verdict | None:
+    """Return the verdict in a finished run's `result.json`; None where there is none."""
+    try:
+        found = json.loads(result.read_text(encoding="utf-8"))
+        return Verdict(
+            found["verdict"], found["suspected_target"], int(found["estimated_poisoned"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def exit_code(verdict: Verdict | None) -> int:
+    """Return the exit code of `--fail-on-suspicion`: 0, 3 (poisoned) or 4 (cannot tell)."""
+    return EXIT_CODES["cannot_tell" if verdict is None else verdict.name]

@@ -33,6 +33,7 @@ TINY = (
     "global.n=2",
     "global.seed_num=5",
     "meta.epoch=1",
+    "report=false",
 )
 
 

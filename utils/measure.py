@@ -96,3 +96,23 @@ def evaluate(
 
     triggered = truth.triggered_test
     return Score(share(truth.clean_test), None if triggered is None else share(triggered))
+
+
+def ranking_quality(score: Tensor, poisoned: Tensor | None) -> dict[str, float]:
+    """Return how well the suspects' ranking finds the poison, for `result.json`.
+
+    Args:
+        score: (N,) float, high is suspicious.
+        poisoned: (N,) bool, the truth; None where nobody knows it.
+
+    Returns:
+        `suspects_auroc`, and `suspects_precision`: the share of poisoned samples among the first of
+        the list, as many as are poisoned. Empty without poison.
+    """
+    if poisoned is None or not bool(poisoned.any()):
+        return {}
+    first = score.argsort(descending=True, stable=True)[: int(poisoned.sum())]
+    return {
+        "suspects_auroc": float(roc_auc_score(poisoned.numpy(), score.numpy())),
+        "suspects_precision": float(poisoned[first].double().mean()),
+    }

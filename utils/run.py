@@ -31,6 +31,8 @@ MAY_CHANGE: tuple[str, ...] = (
     "speed",
     "test_interval",
     "cache_dir",
+    "review",  # a person may look at samples while the run goes on
+    "report",
     "skip_unreadable",  # the data's fingerprint tells whether it matters
 )
 MAY_CHANGE += ("sync_bn", "num_workers", "pin_memory", "benchmark", "deterministic")

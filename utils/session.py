@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from config.schema import Config
 from data.poison import TrainingSet, Truth
+from data.review import Review
 from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
@@ -36,6 +38,7 @@ class Session:
     training: TrainingSet
     truth: Truth
     seeds: torch.Tensor
+    review: Review
     network: Network
     optimizer: Optimizer
     scheduler: LRScheduler | None
@@ -46,6 +49,17 @@ class Session:
     progress: Progress
     epoch_began: float = field(default_factory=time.perf_counter)  # seconds
     last_score: Score | None = None  # of the last `evaluate`
+    earlier: Path | None = None  # where an earlier run of this name was moved
+
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether we poisoned the data ourselves, so that what is poisoned can be measured."""
+        return self.config.backdoor is not None
+
+    @property
+    def seeds_checked(self) -> bool:
+        """Whether a person, or a benchmark's truth, vouches for the verified samples."""
+        return True
 
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""

@@ -1,0 +1,28 @@
+"""From a run to what it has found out."""
+
+from __future__ import annotations
+
+from report.findings import Findings, ask
+from report.purified import may_be_kept
+from report.score import suspicion
+from utils.session import Session
+
+
+def examine(session: Session) -> Findings:
+    """Ask the model, as it is, about every training sample, and gather what the splits said.
+
+    With several processes all of them must come here.
+    """
+    training, batch = session.training, session.config.speed.evaluation_batch
+    opinion = ask(session.network, training, session.test_chain, session.engine, batch)
+    labels, seeds = training.labels.cpu(), session.seeds.cpu()
+    history = session.progress.history
+    return Findings(
+        training=training,
+        opinion=opinion,
+        history=history,
+        seeds=seeds,
+        score=suspicion(opinion, history, session.review),
+        kept=may_be_kept(opinion, labels, seeds, session.review),
+        poisoned=session.truth.poisoned if session.truth_is_known else None,
+    )

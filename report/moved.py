@@ -1,0 +1,48 @@
+"""How verdict and ranking differ from those of the report before, once a person has had a say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from report.findings import Findings
+from report.suspects import FILE_NAME, read_ranks
+from report.verdict import VERDICT_FILE, Verdict
+
+WORST = 64  # as many as the contact sheet shows
+
+
+def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:
+    """Return lines on what is different from the report in the folder `before`.
+
+    Nothing where there was none, or where it was on other samples.
+    """
+    earlier, ranks = read_verdict(before), read_ranks(before / FILE_NAME)
+    worst = [findings.name(index) for index in findings.order[:WORST].tolist()]
+    if earlier is None or any(name not in ranks for name in worst):
+        return []
+    lines = [f"verdict: {verdict.name}, {earlier['name']} in the report before"]
+    if verdict.suspected_target != earlier["suspected_target"]:
+        was, now = earlier["suspected_target"], verdict.suspected_target
+        lines.append(f"suspected target: {now or 'none'}, {was or 'none'} before")
+    if verdict.estimated_poisoned != earlier["estimated_poisoned"]:
+        was = earlier["estimated_poisoned"]
+        lines.append(f"poisoned, about: {verdict.estimated_poisoned}, {was} before")
+    stayed = sum(ranks[name] <= len(worst) for name in worst)
+    risen = max(worst, key=lambda name: ranks[name])
+    lines.append(
+        f"ranking: {stayed} of the {len(worst)} worst were among the worst before; the furthest "
+        f"risen is {risen}, from rank {ranks[risen]} to {worst.index(risen) + 1}"
+    )
+    return lines
+
+
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """Return the verdict of an earlier report; None where there is no readable one."""
+    try:
+        found = json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fields = {"name", "suspected_target", "estimated_poisoned"}
+    return found if isinstance(found, dict) and fields <= found.keys() else None

@@ -1,0 +1,34 @@
+"""`purified.txt`: the samples that may be kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.review import Review
+from report.findings import Findings, Opinion
+from utils.files import write_text
+
+FILE_NAME = "purified.txt"
+
+
+def may_be_kept(opinion: Opinion, labels: Tensor, seeds: Tensor, review: Review) -> Tensor:
+    """Return which samples may be kept, (N,) bool.
+
+    Those whose given label is the one that the model gives by itself: it learnt that label from
+    others, without a trigger. A verified sample is kept, and one that a person called poisoned is
+    not, whatever the model says.
+    """
+    kept = opinion.predicted == labels
+    kept[torch.cat([seeds, review.clean])] = True
+    kept[review.poisoned] = False
+    return kept
+
+
+def write_purified(findings: Findings, folder: Path) -> Path:
+    """Write `purified.txt` to `folder`, one file or number a line; return its path."""
+    names = [findings.name(index) for index in torch.nonzero(findings.kept).flatten().tolist()]
+    write_text(folder / FILE_NAME, "".join(f"{name}\n" for name in names))
+    return folder / FILE_NAME

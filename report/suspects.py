@@ -1,0 +1,76 @@
+"""`suspects.csv`: every training sample, the most suspicious first, with what speaks against it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from report.findings import Findings
+from utils.files import write_text
+
+FILE_NAME = "suspects.csv"
+
+
+def suspects(findings: Findings, first: int | None = None) -> list[dict[str, Any]]:
+    """Return a row for each of the `first` most suspicious samples, or for all.
+
+    The columns: `rank` from 1; `file`, relative to the data set's folder, or the number where there
+    are no files; `index`, the number; `label`, as given; `predicted`, the model's own label, and
+    its `probability`; `score` in 0..1; `given_probability`, that the model gives to the given
+    label; `loss_<stage>` at the stage's last split; `reduction`, mean of the last meta-splits;
+    `polluted_epochs`, spent in the polluted pool; `kept`, 1 in `purified.txt`; and `poisoned`, 1 or
+    0, in a benchmark run only.
+    """
+    return [row_of(findings, rank, i) for rank, i in enumerate(findings.order[:first].tolist(), 1)]
+
+
+def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
+    """Return the row of the sample `index`."""
+    opinion, history, classes = findings.opinion, findings.history, findings.training.classes
+    row: dict[str, Any] = {
+        "rank": rank,
+        "file": findings.name(index),
+        "index": index,
+        "label": classes[int(findings.training.labels[index])],
+        "predicted": classes[int(opinion.predicted[index])],
+        "probability": shortened(opinion.probability[index]),
+        "score": shortened(findings.score[index]),
+        "given_probability": shortened(opinion.given[index]),
+    }
+    for stage, loss in history.losses.items():
+        row["loss_" + stage.replace("-", "_")] = shortened(loss[index])
+    if findings.reduction is not None:
+        row["reduction"] = shortened(findings.reduction[index])
+    if history.polluted is not None:
+        row["polluted_epochs"] = int(history.polluted[index])
+    row["kept"] = int(findings.kept[index])
+    if findings.poisoned is not None:
+        row["poisoned"] = int(findings.poisoned[index])
+    return row
+
+
+def shortened(value: Any) -> float:
+    """Return a number with the digits that a reader can use."""
+    return float(f"{float(value):.6g}")
+
+
+def write_suspects(findings: Findings, folder: Path) -> Path:
+    """Write `suspects.csv` to `folder`; return its path."""
+    rows = suspects(findings)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / FILE_NAME, text.getvalue())
+    return folder / FILE_NAME
+
+
+def read_ranks(path: Path) -> dict[str, int]:
+    """Return the rank of each `file` in an earlier `suspects.csv`; empty where there is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["file"]: int(row["rank"]) for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, TypeError):
+        return {}  # another program's file, or none: then there is nothing to compare with

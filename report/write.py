@@ -1,0 +1,31 @@
+"""Writing all that a run leaves for people, from the run as it is now."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from report.findings import Findings
+from report.moved import what_moved
+from report.purified import write_purified
+from report.suspects import write_suspects
+from report.verdict import VERDICT_FILE, Verdict
+from utils.files import write_text
+from utils.session import Session
+
+FOLDER = "report"
+
+
+def write_report(
+    session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any]
+) -> list[str]:
+    """Write `report/` in the run's folder; return lines to say. One process calls this."""
+    folder = session.folder.path / FOLDER
+    before = folder if session.earlier is None else session.earlier / FOLDER
+    lines = what_moved(before, findings, verdict)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_suspects(findings, folder)
+    write_purified(findings, folder)
+    write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
+    return [*lines, f"report: {folder}"]

@@ -1,0 +1,230 @@
+"""The list of suspects and the verdict: from what a defender can see, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ASD
+from data.poison import TrainingSet
+from data.review import Review
+from defense.defense import Pools
+from defense.history import KEPT_REDUCTIONS, History
+from report.findings import Findings, Opinion
+from report.purified import may_be_kept
+from report.score import ranks, suspicion
+from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
+from tests.conftest import colourful_images
+
+NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
+def test_ranks_are_shares_of_lower_samples(values: list[int]) -> None:
+    found = ranks(torch.tensor(values))
+    for value, rank in zip(values, found.tolist(), strict=True):
+        lower = sum(other < value for other in values)
+        equal = sum(other == value for other in values)
+        assert rank == pytest.approx((lower + equal / 2) / len(values))
+
+
+def test_the_history_keeps_what_the_splits_say() -> None:
+    history = History()
+    for epoch in range(8):
+        clean = torch.tensor([True, epoch < 3, False])
+        loss = torch.tensor([0.1, 0.2, float(epoch)])
+        reduction = None if epoch < 2 else loss + 1
+        history.note("early" if epoch < 2 else "late", Pools(clean, loss, reduction))
+    assert history.epochs == 8
+    assert history.polluted is not None and history.polluted.tolist() == [0, 5, 8]
+    assert history.losses["early"][2] == 1 and history.losses["late"][2] == 7
+    assert len(history.reductions) == KEPT_REDUCTIONS
+    assert [float(kept[2]) for kept in history.reductions] == [4, 5, 6, 7, 8]
+
+
+def test_a_method_that_does_not_split_leaves_no_history() -> None:
+    history = History()
+    history.note("supervised", Pools(torch.ones(3, dtype=torch.bool)))
+    assert history == History()
+
+
+def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Findings:
+    """A set in which the last samples, from `poisoned_from` on, are labelled 3 and look like it."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % classes
+    labels[poisoned_from:] = 3
+    poisoned = torch.arange(count) >= poisoned_from
+    loss = torch.rand(count, generator=generator) + 3 * poisoned
+    wrong = poisoned | (torch.rand(count, generator=generator) < 0.02)
+    predicted = torch.where(wrong, (labels + 1) % classes, labels)
+    chosen = torch.full((count,), 0.9)
+    opinion = Opinion(predicted, chosen, torch.where(wrong, 0.02, 0.9) - loss / 100)
+    history = History()
+    for stage in ("class-aware", "class-agnostic", "meta-split"):
+        reduction = loss if stage == "meta-split" else None
+        history.note(stage, Pools(loss < loss.median(), loss, reduction))
+    training = TrainingSet(
+        colourful_images(count, 4), labels, tuple(f"class {i}" for i in range(classes))
+    )
+    seeds = torch.arange(0, poisoned_from, 50)
+    return Findings(
+        training=training,
+        opinion=opinion,
+        history=history,
+        seeds=seeds,
+        score=suspicion(opinion, history, NOBODY),
+        kept=may_be_kept(opinion, labels, seeds, NOBODY),
+        poisoned=None,
+    )
+
+
+def test_poison_is_found_with_its_target_and_about_its_number() -> None:
+    verdict = judge(made_up(poisoned_from=950), seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
+    assert 45 <= verdict.estimated_poisoned <= 60
+    assert "'class 3'" in verdict.reasons[0]
+
+
+def test_a_clean_set_shows_no_sign() -> None:
+    verdict = judge(made_up(poisoned_from=1000), seeds_checked=True)
+    assert verdict.name == "no_sign"
+    assert verdict.suspected_target is None and verdict.estimated_poisoned == 0
+
+
+def test_unchecked_seeds_never_allow_an_all_clear() -> None:
+    verdict = judge(made_up(poisoned_from=1000), seeds_checked=False)
+    assert verdict.name == "cannot_tell" and "checked" in verdict.reasons[0]
+    assert judge(made_up(poisoned_from=950), seeds_checked=False).name == "poisoned"
+
+
+def test_a_weak_model_cannot_tell() -> None:
+    findings = made_up(poisoned_from=1000)
+    findings.opinion.predicted[::3] += 1
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[0]
+
+
+@given(st.permutations(range(40)), st.integers(2, 5))
+def test_a_random_order_has_no_concentration_to_speak_of(order: list[int], classes: int) -> None:
+    labels = torch.arange(40) % classes
+    assert concentration(torch.tensor(order), labels, classes).excess < 1
+
+
+def test_concentration_and_estimate_of_a_known_order() -> None:
+    labels = torch.tensor([1] * 20 + [0, 2] * 40)
+    found = concentration(torch.arange(100), labels, 3)
+    assert found.label == 1 and found.share == 1 and found.first >= 16
+    assert estimate_poisoned(torch.arange(100), labels, 1) == 20
+
+
+def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
+    labels = torch.tensor([0] * 9 + [1]).repeat(100)
+    assert concentration(torch.arange(1000), labels, 2).excess < 0.05
+
+
+def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
+    findings = made_up(poisoned_from=950)
+    review = Review(clean=torch.tensor([990]), poisoned=torch.tensor([10]))
+    score = suspicion(findings.opinion, findings.history, review)
+    assert score[990] == 0 and score[10] == 1 and score.min() >= 0 and score.max() <= 1
+    kept = may_be_kept(findings.opinion, findings.training.labels, findings.seeds, review)
+    assert kept[990] and not kept[10]
+    assert int(kept[950:].sum()) == 1  # none of the poisoned samples but the reviewed one
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A finished run with its report, and the command line that made it."""
+    from tests.conftest import DIGITS, TINY
+
+    storage = tmp_path_factory.mktemp("storage")
+    arguments = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, "report=true"]
+    arguments.append(f"storage_dir={storage}")
+    assert ASD.main(arguments) == 0
+    return storage / "digits", arguments
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "report" / "suspects.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_benchmark_run_leaves_a_full_list(finished: tuple[Path, list[str]]) -> None:
+    run, _ = finished
+    rows = rows_of(run)
+    assert list(rows[0])[:7] == [
+        "rank",
+        "file",
+        "index",
+        "label",
+        "predicted",
+        "probability",
+        "score",
+    ]
+    assert {"loss_class_aware", "loss_class_agnostic", "loss_meta_split"} <= set(rows[0])
+    assert sorted(int(row["index"]) for row in rows) == list(range(300))
+    assert [int(row["rank"]) for row in rows] == list(range(1, 301))
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True) and scores[-1] >= 0 and scores[0] <= 1
+    manifest = json.loads((run / "manifest.json").read_text())
+    told = {int(row["index"]) for row in rows if row["poisoned"] == "1"}
+    assert told == set(manifest["poisoned_indices"])
+    kept = (run / "report" / "purified.txt").read_text().split()
+    assert kept == sorted((row["file"] for row in rows if row["kept"] == "1"), key=int)
+    assert set(map(str, manifest["seed_indices"])) <= set(kept)
+
+
+def test_result_and_verdict_agree(finished: tuple[Path, list[str]]) -> None:
+    run, _ = finished
+    result = json.loads((run / "result.json").read_text())
+    verdict = json.loads((run / "report" / "verdict.json").read_text())
+    assert result["verdict"] == verdict["name"] in {"poisoned", "no_sign", "cannot_tell"}
+    assert result["suspected_target"] == verdict["suspected_target"]
+    assert result["estimated_poisoned"] == verdict["estimated_poisoned"]
+    assert 0 <= result["suspects_auroc"] <= 1 and 0 <= result["suspects_precision"] <= 1
+
+
+def test_the_report_can_be_written_anew_without_training(
+    finished: tuple[Path, list[str]],
+) -> None:
+    run, arguments = finished
+    before = {file.name: file.read_bytes() for file in (run / "report").glob("*.*")}
+    checkpoint = (run / "checkpoint" / "latest_model.pt").read_bytes()
+    (run / "report" / "suspects.csv").unlink()
+    assert ASD.main([*arguments, "--report"]) == 0
+    assert {file.name: file.read_bytes() for file in (run / "report").glob("*.*")} == before
+    assert (run / "checkpoint" / "latest_model.pt").read_bytes() == checkpoint
+
+
+def test_a_report_of_nothing_is_refused(
+    tiny_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ASD.main([*tiny_arguments, "--report"]) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("no_sign", 0), ("poisoned", 3), ("cannot_tell", 4)])
+def test_the_exit_code_can_stop_a_release(
+    finished: tuple[Path, list[str]], name: str, code: int
+) -> None:
+    run, arguments = finished
+    path = run / "result.json"
+    told = path.read_text()
+    path.write_text(json.dumps({**json.loads(told), "verdict": name}))
+    try:
+        assert ASD.main([*arguments, "--fail-on-suspicion"]) == code
+        assert ASD.main(arguments) == 0
+    finally:
+        path.write_text(told)
+
+
+def test_no_result_is_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    assert read_verdict(tmp_path / "result.json") is None
+    assert exit_code(None) == 4
