@@ -18,15 +18,14 @@ import torch
 
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
-from data.build import load_data, poison_data, to_device
+from data.build import assemble, load_data, poison_data, to_device
 from data.export import export, make_empty_folder
-from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
 from model.synchronised import synchronise
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
-from utils.console import EpochTable, be_silent, percent, progress, say, shown, table
+from utils.console import EpochTable, be_silent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
@@ -71,15 +70,13 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     # --------------------------------- the poisoned data set: what the defender sees, and truth
     with world.one_after_the_other():  # the first downloads, decodes, makes; the others read
         data, lines = load_data(config)
-        training, truth = poison_data(config, data, streams, device)
-    for line in lines:
+        material = assemble(config, data, streams, device)
+    for line in [*lines, *material.lines]:
         say(line)
-    seeds = verified_seeds(config.global_, training, truth.untouched, streams)
-    fingerprints = {
-        "data": data.fingerprint(),
-        "poison": truth.fingerprint(),
-        "seeds": fingerprint_tensor(seeds),
-    }
+    training, truth, seeds = material.training, material.truth, material.seeds
+    fingerprints = {"data": material.data.fingerprint(), "seeds": fingerprint_tensor(seeds)}
+    if config.truth_known:
+        fingerprints["poison"] = truth.fingerprint()
     start.refuse_other_data(fingerprints)
 
     # ----------------------------------------------------------- network, optimiser, defence
@@ -112,6 +109,8 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         training=training,
         truth=truth,
         seeds=seeds,
+        seeds_checked=material.seeds_checked,
+        holds_out=material.holds_out,
         network=network,
         optimizer=optimizer,
         scheduler=build_scheduler(config.lr_scheduler, optimizer),
@@ -204,9 +203,9 @@ def conclude(session: Session, score: Score, leave_result: bool) -> None:
     if leave_result and session.engine.world.is_first and not session.folder.result.exists():
         session.folder.write_json("result.json", session.result(score))
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
-    rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
+    rows[0] |= session.readable_score(score.acc, score.asr)
     for other in comparable_results(session.folder, session.fingerprints):
-        scores = {"ACC": percent(other["acc"]), "ASR": percent(other["asr"])}
+        scores = session.readable_score(other["acc"], other.get("asr"))
         rows.append({"run": other["run"], "defence": other["defense"], **scores})
     say(table(rows, headers="keys"))
 
