@@ -18,10 +18,9 @@ import torch
 
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
-from data.build import load_data, poison_data, to_device
+from data.build import assemble, load_data, poison_data, to_device
 from data.export import export, make_empty_folder
 from data.review import read_review
-from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
 from model.synchronised import synchronise
@@ -30,7 +29,7 @@ from report.verdict import Verdict, exit_code, judge, read_verdict
 from report.write import write_report
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
-from utils.console import EpochTable, be_silent, percent, progress, say, shown, table
+from utils.console import EpochTable, be_silent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
@@ -75,16 +74,14 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     # --------------------------------- the poisoned data set: what the defender sees, and truth
     with world.one_after_the_other():  # the first downloads, decodes, makes; the others read
         data, lines = load_data(config)
-        training, truth = poison_data(config, data, streams, device)
-    for line in lines:
+        material = assemble(config, data, streams, device)
+    for line in [*lines, *material.lines]:
         say(line)
-    seeds = verified_seeds(config.global_, training, truth.untouched, streams)
+    training, truth, seeds = material.training, material.truth, material.seeds
     review = read_review(config.review, training)
-    fingerprints = {
-        "data": data.fingerprint(),
-        "poison": truth.fingerprint(),
-        "seeds": fingerprint_tensor(seeds),
-    }
+    fingerprints = {"data": material.data.fingerprint(), "seeds": fingerprint_tensor(seeds)}
+    if config.truth_known:
+        fingerprints["poison"] = truth.fingerprint()
     start.refuse_other_data(fingerprints)
     seeds = review.seeds(seeds)
 
@@ -127,6 +124,8 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         truth=truth,
         seeds=seeds,
         review=review,
+        seeds_checked=material.seeds_checked,
+        holds_out=material.holds_out,
         network=network,
         optimizer=optimizer,
         scheduler=build_scheduler(config.lr_scheduler, optimizer),
@@ -236,9 +235,9 @@ def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
 def conclude(session: Session, score: Score) -> None:
     """Print ACC and ASR beside those of other defences on the same data."""
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
-    rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
+    rows[0] |= session.readable_score(score.acc, score.asr)
     for other in comparable_results(session.folder, session.fingerprints):
-        scores = {"ACC": percent(other["acc"]), "ASR": percent(other["asr"])}
+        scores = session.readable_score(other["acc"], other.get("asr"))
         rows.append({"run": other["run"], "defence": other["defense"], **scores})
     say(table(rows, headers="keys"))
 

@@ -45,6 +45,7 @@ COLUMNS = {
     "state": "state",
 }
 OF_RESULT = ("defense", "attack", "seed", "acc", "asr", "seconds")
+OF_TRUTH = ("attack", "asr", "poisoned_in_clean_pool")
 FINISHED = "finished"
 
 
@@ -177,17 +178,24 @@ def result_row(job: Job, state: str) -> dict[str, Any]:
     return row
 
 
-def readable(row: dict[str, Any]) -> dict[str, str]:
+def known_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the table's columns; those about the truth only where a run knows something of it."""
+    return [
+        key for key in COLUMNS if key not in OF_TRUTH or any(row[key] is not None for row in rows)
+    ]
+
+
+def readable(row: dict[str, Any], columns: Sequence[str]) -> dict[str, str]:
     """Return a row as the screen shows it."""
-    shown = {key: "-" if row[key] is None else str(row[key]) for key in COLUMNS}
-    shown |= {key: percent(row[key]) for key in ("acc", "asr")}
-    return {title: shown[key] for key, title in COLUMNS.items()}
+    shown = {key: "-" if row[key] is None else str(row[key]) for key in columns}
+    shown |= {key: percent(row[key]) for key in ("acc", "asr") if key in columns}
+    return {COLUMNS[key]: shown[key] for key in columns}
 
 
-def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -> None:
     """Write the rows, ACC and ASR as fractions, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,8 +204,9 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def report(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Print the table and write it as CSV."""
-    write_csv(rows, path)
-    say(table([readable(row) for row in rows], headers="keys"))
+    columns = known_columns(rows)
+    write_csv(rows, columns, path)
+    say(table([readable(row, columns) for row in rows], headers="keys"))
     say(f"as CSV: {path}")
 
 

@@ -215,13 +215,16 @@ class GlobalSection(Section):
     `seed_num` verified samples a class; `n` more a class join them every `t` epochs. `epsilon` of
     all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
     paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
+    The verified samples are those that `seed_indices` (a file of sample numbers or file names)
+    lists, or the images in `seed_dir`; `seed_num: auto` takes what these give.
     """
 
     epoch_first: int = Field(default=60, ge=0)
     epoch_second: int = Field(default=90, ge=0)
     epoch_third: int = Field(default=120, ge=1)
-    seed_num: int = Field(default=10, ge=1)
+    seed_num: Literal["auto"] | Annotated[int, Field(ge=1)] = 10
     seed_indices: str | None = None
+    seed_dir: str | None = None
     epsilon: float = Field(default=0.5, gt=0, lt=1)
     epsilon_meta: float | None = Field(default=None, gt=0, lt=1)
     t: int = Field(default=5, ge=1)
@@ -240,6 +243,9 @@ class GlobalSection(Section):
             if getattr(self, first) > getattr(self, second):
                 why = f"{getattr(self, first)} comes after {getattr(self, second)}"
                 raise contradiction(f"global.{first}", f"global.{second}", why)
+        if self.seed_dir is not None and self.seed_indices is not None:
+            why = "the verified samples come from one place"
+            raise contradiction("global.seed_dir", "global.seed_indices", why)
         return self
 
 
@@ -332,8 +338,19 @@ class Config(Section):
     meta: MetaSection = MetaSection()
     speed: SpeedSettings = SpeedSettings()
 
+    @property
+    def truth_known(self) -> bool:
+        """Whether anybody knows which samples are poisoned: this run poisoned them itself.
+
+        Where nobody does, nothing that needs the truth is computed or shown.
+        """
+        return self.backdoor is not None
+
     @model_validator(mode="after")
     def _agree(self) -> Config:
+        if self.truth_known and self.global_.seed_dir is not None:
+            why = "the attack would poison verified images; leave one of them out"
+            raise contradiction("global.seed_dir", "backdoor", why)
         ramp = self.semi.criterion.mixmatch.rampup_length
         if self.defense == "asd":
             if self.num_epochs > self.global_.epoch_third:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,14 +15,16 @@ from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source, Split
+from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
-from data.transform import TRANSFORMATIONS
+from data.seeds import verified_seeds
+from data.transform import before_trigger
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.streams import Streams
 
 if TYPE_CHECKING:
-    from config.schema import Config, DataSection, TransformSection
+    from config.schema import Config, DataSection
 
 CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
@@ -89,24 +91,6 @@ def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> Non
             raise InputError(f"data.{key} means nothing to dataset {name}; leave it out")
 
 
-def before_trigger(split: Split, transform: TransformSection) -> Split:
-    """Apply `transform.pre` (resize, centre crop) once, before any trigger."""
-    if not transform.pre:
-        return split
-    images = split.images
-    for choice in transform.pre:
-        step = TRANSFORMATIONS.get(choice.name)(choice.settings)
-        draw = step.draw(len(images), images.shape[1], images.shape[2], torch.Generator())
-        if draw:
-            raise InputError(
-                f"transform.pre.{choice.name}: a random step cannot come before the trigger"
-            )
-        if not step.fits(images.shape[1], images.shape[2]):
-            raise InputError(f"transform.pre.{choice.name}.size: larger than the image")
-        images = step.apply(images, draw)
-    return Split(images, split.labels, split.files)
-
-
 def poison_data(
     config: Config, data: ImageData, streams: Streams, device: torch.device = CPU
 ) -> tuple[TrainingSet, Truth]:
@@ -137,6 +121,48 @@ def poison_data(
     training, truth = poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
     write_poison(folder / POISON_FILE, training, truth)
     return training, truth
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a run is made from.
+
+    Attributes:
+        data: as loaded; of own data, with held-out verified samples as the test set.
+        training, truth: what the defender sees, and what is true.
+        seeds: (n,) int64, sorted, the verified samples.
+        seeds_checked: whether somebody vouches for them: a person, the truth, or a data set that
+            is known to be clean.
+        holds_out: whether ACC is measured on verified samples that are held out of training.
+        lines: to say.
+    """
+
+    data: ImageData
+    training: TrainingSet
+    truth: Truth
+    seeds: Tensor
+    seeds_checked: bool
+    holds_out: bool = False
+    lines: tuple[str, ...] = ()
+
+
+def assemble(
+    config: Config, data: ImageData, streams: Streams, device: torch.device = CPU
+) -> Material:
+    """Poison benchmark data and draw their verified samples; find those of own data.
+
+    Raises:
+        InputError: attack or verified samples do not fit the data.
+    """
+    if config.truth_known:
+        training, truth = poison_data(config, data, streams, device)
+        seeds = verified_seeds(config.global_, training, truth.untouched, streams)
+        return Material(data, training, truth, seeds, seeds_checked=True)
+    found = verify(config, data, streams, image_cache(config))
+    training, truth = leave_clean(found.data)
+    return Material(
+        found.data, training, truth, found.seeds, found.checked, found.holds_out, found.lines
+    )
 
 
 def write_poison(path: Path, training: TrainingSet, truth: Truth) -> None:

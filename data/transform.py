@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -19,7 +19,12 @@ from torch import Generator, Tensor
 from torchvision.transforms import v2
 
 from config.section import Section
+from data.dataset import Split
+from utils.errors import InputError
 from utils.registry import Registry
+
+if TYPE_CHECKING:
+    from config.schema import TransformSection
 
 Draw = dict[str, Tensor]  # named random numbers, one row a sample
 
@@ -545,3 +550,21 @@ class Chain:
         mean, scale = self._constants(images.device)
         rows = images.flatten(2).float()  # (n, H', W' * 3)
         return rows.sub_(mean).mul_(scale).view(images.shape).permute(0, 3, 1, 2)
+
+
+def before_trigger(split: Split, transform: TransformSection) -> Split:
+    """Apply `transform.pre` (resize, centre crop) once, before any trigger."""
+    if not transform.pre:
+        return split
+    images = split.images
+    for choice in transform.pre:
+        step = TRANSFORMATIONS.get(choice.name)(choice.settings)
+        draw = step.draw(len(images), images.shape[1], images.shape[2], torch.Generator())
+        if draw:
+            raise InputError(
+                f"transform.pre.{choice.name}: a random step cannot come before the trigger"
+            )
+        if not step.fits(images.shape[1], images.shape[2]):
+            raise InputError(f"transform.pre.{choice.name}.size: larger than the image")
+        images = step.apply(images, draw)
+    return Split(images, split.labels, split.files)

@@ -24,5 +24,5 @@ def examine(session: Session) -> Findings:
         seeds=seeds,
         score=suspicion(opinion, history, session.review),
         kept=may_be_kept(opinion, labels, seeds, session.review),
-        poisoned=session.truth.poisoned if session.truth_is_known else None,
+        poisoned=session.truth.poisoned if session.config.truth_known else None,
     )

@@ -274,7 +274,12 @@ def test_no_truth_no_columns_about_it(
     assert code == 0
     header = (tmp_path / "digits" / "log.csv").read_text().splitlines()[0].split(",")
     assert not {"asr", "tpr", "fpr", "auroc", "poisoned_in_clean_pool"} & set(header)
-    assert json.loads((tmp_path / "digits" / "result.json").read_text())["asr"] is None
+    result = json.loads((tmp_path / "digits" / "result.json").read_text())
+    assert not {"asr", "attack", "poisoned_samples"} & set(result)
+    assert result["seeds_checked"] is True  # the digits are known to be clean
+    manifest = json.loads((tmp_path / "digits" / "manifest.json").read_text())
+    assert not {"attack", "poisoned_samples", "poisoned_indices"} & set(manifest)
+    assert "poison" not in result["fingerprints"]
 
 
 def test_seeds_from_a_file_are_used(

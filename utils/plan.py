@@ -48,23 +48,30 @@ def estimated_bytes(session: Session) -> dict[str, int]:
     return {"images": images, "weights": weights, "features": max(graph, evaluation)}
 
 
+def describe_attack(session: Session) -> dict[str, str]:
+    """Return the attack and how much it poisoned; nothing where nobody knows."""
+    backdoor, training = session.config.backdoor, session.training
+    if backdoor is None:
+        return {}
+    poisoned = int(session.truth.poisoned.sum())
+    target = f"{backdoor.target_label} ({training.classes[backdoor.target_label]})"
+    return {
+        "attack": f"{backdoor.attack.name}, target {target}",
+        "poisoned": f"{poisoned} training samples ({100 * poisoned / len(training):.2f} %)",
+    }
+
+
 def print_plan(session: Session) -> None:
     """Print data set, attack, stages, steps, device and memory."""
     config, training = session.config, session.training
     height, width = training.images.shape[1:3]
-    backdoor = config.backdoor
-    poisoned = int(session.truth.poisoned.sum())
     memory = estimated_bytes(session)
     steps = session.defense.steps_per_epoch
     lines = {
         "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
         f"{width}x{height}, {training.num_classes} classes",
-        "attack": "none"
-        if backdoor is None
-        else f"{backdoor.attack.name}, target {backdoor.target_label} "
-        f"({training.classes[backdoor.target_label]})",
-        "poisoned": f"{poisoned} training samples ({100 * poisoned / len(training):.2f} %)",
-        "verified seeds": str(len(session.seeds)),
+        **describe_attack(session),
+        "verified seeds" if session.seeds_checked else "seeds, unchecked": str(len(session.seeds)),
         "defence": config.defense,
         "network": f"{config.network.name}, "
         f"{sum(p.numel() for p in session.network.parameters()):,} weights",

@@ -33,6 +33,8 @@ MAY_CHANGE: tuple[str, ...] = (
     "cache_dir",
     "review",  # a person may look at samples while the run goes on
     "report",
+    "seed_dir",  # the seeds' fingerprint tells whether it matters
+    "seed_indices",
     "skip_unreadable",  # the data's fingerprint tells whether it matters
 )
 MAY_CHANGE += ("sync_bn", "num_workers", "pin_memory", "benchmark", "deterministic")
@@ -190,13 +192,13 @@ def run_folder_name(given: str | None, of_config: str) -> str:
     return given
 
 
-def find_start(folder: RunFolder, resume: str | None, num_epochs: int) -> Resumption:
+def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:
     """Return what `--resume` means; nothing is changed on the disk.
 
     Args:
         folder: of the run.
         resume: "False", the name or path of a checkpoint, or None or empty for the latest.
-        num_epochs: of the whole run.
+        num_epochs: of the whole run; None: as many as the checkpoint's configuration says.
 
     Raises:
         InputError: the checkpoint is missing, damaged or refused.
@@ -221,10 +223,13 @@ def find_start(folder: RunFolder, resume: str | None, num_epochs: int) -> Resump
     return judge(path, state, latest[1] if latest else state, num_epochs)
 
 
-def judge(path: Path, state: dict[str, Any], latest: dict[str, Any], num_epochs: int) -> Resumption:
+def judge(
+    path: Path, state: dict[str, Any], latest: dict[str, Any], num_epochs: int | None
+) -> Resumption:
     """Return whether a checkpoint is trained on or only evaluated."""
     if "format" not in state:
         return Resumption(path, state, True, f"{path}: of the published code, evaluated only")
+    num_epochs = num_epochs or state["config"]["num_epochs"]
     if state["epoch"] >= num_epochs:
         return Resumption(path, state, True, f"{path}: a finished run, evaluated only")
     if (state["epoch"], state["step"]) < (latest["epoch"], latest["step"]):
@@ -288,7 +293,8 @@ def comparable_results(folder: RunFolder, fingerprints: Mapping[str, str]) -> li
         try:
             result = json.loads(file.read_text())
             same = all(
-                result["fingerprints"][key] == fingerprints[key] for key in ("data", "poison")
+                result["fingerprints"].get(key) == fingerprints.get(key)
+                for key in ("data", "poison")
             )
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another program's file

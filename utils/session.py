@@ -19,7 +19,7 @@ from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
 from utils.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
-from utils.console import say
+from utils.console import percent, say
 from utils.device import Engine, device_name
 from utils.measure import Score, evaluate, pool_quality
 from utils.run import Resumption, RunFolder, git_commit, versions
@@ -39,6 +39,7 @@ class Session:
     truth: Truth
     seeds: torch.Tensor
     review: Review
+    seeds_checked: bool
     network: Network
     optimizer: Optimizer
     scheduler: LRScheduler | None
@@ -47,19 +48,10 @@ class Session:
     defense: Defense
     fingerprints: dict[str, str]
     progress: Progress
+    holds_out: bool = False  # ACC is measured on verified samples that training never sees
     epoch_began: float = field(default_factory=time.perf_counter)  # seconds
     last_score: Score | None = None  # of the last `evaluate`
     earlier: Path | None = None  # where an earlier run of this name was moved
-
-    @property
-    def truth_is_known(self) -> bool:
-        """Whether we poisoned the data ourselves, so that what is poisoned can be measured."""
-        return self.config.backdoor is not None
-
-    @property
-    def seeds_checked(self) -> bool:
-        """Whether a person, or a benchmark's truth, vouches for the verified samples."""
-        return True
 
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
@@ -108,6 +100,11 @@ class Session:
         self.last_score = evaluate(self.network, self.truth, self.test_chain, self.engine, batch)
         return self.last_score
 
+    def readable_score(self, acc: float | None, asr: float | None) -> dict[str, str]:
+        """Return ACC and, where it is known, ASR for people, by column title."""
+        attacked = {"ASR": percent(asr)} if self.config.truth_known else {}
+        return {"ACC": percent(acc), **attacked}
+
     def describe_split(self, epoch: int, pools: Pools) -> dict[str, Any]:
         """Return the part of the log row that is known once `epoch` is split."""
         row: dict[str, Any] = {"epoch": epoch, "stage": self.defense.stage(epoch)}
@@ -117,9 +114,9 @@ class Session:
         if weight is not None:
             row["lambda_u"] = weight
         self.progress.history.note(row["stage"], pools)
-        quality = pool_quality(pools, self.truth)
-        row["clean_pool"] = quality.clean_pool
-        if self.config.backdoor is not None:
+        row["clean_pool"] = int(pools.clean.sum())
+        if self.config.truth_known:
+            quality = pool_quality(pools, self.truth)
             row |= {"poisoned_in_clean_pool": quality.poisoned_in_clean_pool}
             row |= {"tpr": quality.tpr, "fpr": quality.fpr, "auroc": quality.auroc}
         return row
@@ -151,7 +148,7 @@ class Session:
         tested = is_last or epochs_done % self.config.test_interval == 0
         score = self.evaluate() if tested else Score(None, None)
         row["acc"] = score.acc
-        if self.config.backdoor is not None:
+        if self.config.truth_known:
             row["asr"] = score.asr
         row["seconds"] = round(self.stop_clock(), 3)
         speed = steps_timed * self.defense.images_per_step / max(training_seconds, 1e-9)
@@ -173,22 +170,23 @@ class Session:
 
     def result(self, score: Score) -> dict[str, Any]:
         """Return the content of `result.json`; all figures are of the last epoch."""
-        backdoor = self.config.backdoor
+        backdoor, state = self.config.backdoor, self.progress
         return {
             "defense": self.config.defense,
             "dataset": self.config.dataset,
-            "attack": "none" if backdoor is None else backdoor.attack.name,
-            "epochs": self.progress.epoch,
+            **({} if backdoor is None else {"attack": backdoor.attack.name}),
+            "epochs": state.epoch,
             "acc": score.acc,
-            "asr": score.asr,
+            **({} if backdoor is None else {"asr": score.asr}),
             "seconds": round(sum(row["seconds"] for row in self.progress.rows), 1),
             "device": device_name(self.engine.device),
             "engine": str(self.engine),
             "seed": self.seed,
             "training_samples": len(self.training),
-            "poisoned_samples": int(self.truth.poisoned.sum()),
-            "best_acc": self.progress.best_acc,
-            "best_epoch": self.progress.best_epoch,
+            **self._known_truth(),
+            "seeds_checked": self.seeds_checked,
+            "best_acc": None if state.best_epoch < 0 else state.best_acc,
+            "best_epoch": None if state.best_epoch < 0 else state.best_epoch,
             "fingerprints": self.fingerprints,
             "git_commit": git_commit(),
             "versions": versions(),
@@ -196,22 +194,33 @@ class Session:
 
     def manifest(self) -> dict[str, Any]:
         """Return what the run was made of, sample by sample."""
-        backdoor = self.config.backdoor
-        poisoned = torch.nonzero(self.truth.poisoned).flatten().tolist()
+        backdoor, files = self.config.backdoor, self.training.files
+        seeds = self.seeds.tolist()
+        held_out = self.truth.clean_test.files if self.holds_out else None
         return {
             "seed": self.seed,
             "dataset": self.config.dataset,
             "classes": list(self.training.classes),
             "fingerprints": self.fingerprints,
-            "attack": "none" if backdoor is None else backdoor.attack.name,
-            "poisoned_samples": len(poisoned),
-            "poisoned_indices": poisoned,
-            "seed_indices": self.seeds.tolist(),
+            **({} if backdoor is None else {"attack": backdoor.attack.name}),
+            **self._known_truth(indices=True),
+            "seeds_checked": self.seeds_checked,
+            "seed_indices": seeds,
+            **({} if files is None else {"seed_files": [files[index] for index in seeds]}),
+            **({} if held_out is None else {"held_out_files": list(held_out)}),
             "versions": versions(),
             "git_commit": git_commit(),
             "device": device_name(self.engine.device),
             "engine": str(self.engine),
         }
+
+    def _known_truth(self, indices: bool = False) -> dict[str, Any]:
+        """Return how many samples are poisoned, perhaps which; nothing where nobody knows."""
+        if not self.config.truth_known:
+            return {}
+        poisoned = torch.nonzero(self.truth.poisoned).flatten().tolist()
+        known: dict[str, Any] = {"poisoned_samples": len(poisoned)}
+        return known | ({"poisoned_indices": poisoned} if indices else {})
 
 
 def fingerprint_tensor(tensor: torch.Tensor) -> str:

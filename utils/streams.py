@@ -22,6 +22,7 @@ Purpose = Literal[
     "poison",  # which training samples are poisoned
     "cross",  # which samples become cross samples
     "seeds",  # which clean samples are the verified seeds
+    "held-out",  # which verified samples measure ACC in place of a test set
     "subset",  # which samples a reduced data set keeps
     "network",  # initial weights
     "record-augment",  # the view on which the split loss is measured

@@ -239,8 +239,12 @@ def decode_all(listing: Listing, frame: Frame, file: BinaryIO, tally: Tally) -> 
                 bar.update()
 
 
-def judge_unreadable(parts: Sequence[Decoded], skip: bool, cache: Path) -> list[str]:
+def judge_unreadable(
+    parts: Sequence[Decoded], skip: bool, cache: Path, key: str = "dataset_dir"
+) -> list[str]:
     """Return lines that list the unreadable files, if they may be skipped.
+
+    `key` is the setting that led to them.
 
     Raises:
         InputError: there are some, and `data.skip_unreadable` is not set.
@@ -253,7 +257,7 @@ def judge_unreadable(parts: Sequence[Decoded], skip: bool, cache: Path) -> list[
     if not skip:
         first = ", ".join(f"{file!r} ({one_line(reason)})" for file, reason in unreadable[:3])
         raise InputError(
-            f"dataset_dir: {count}: {first}{', ...' if len(unreadable) > 3 else ''}; repair or "
+            f"{key}: {count}: {first}{', ...' if len(unreadable) > 3 else ''}; repair or "
             f"remove them, or leave them out with data.skip_unreadable=true"
         )
     lines = [f"  {file!r}: {one_line(reason)}" for file, reason in unreadable[:LISTED]]

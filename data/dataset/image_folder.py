@@ -32,6 +32,7 @@ class ImageFolder(Source):
     Without `test/` there is nothing to measure: the test set is empty.
     """
 
+    known_to_be_clean: ClassVar[bool] = False
     settings_read: ClassVar[frozenset[str]] = frozenset(
         {"image_size", "resize", "classes", "skip_unreadable", "cache_dir"}
     )
@@ -227,7 +228,7 @@ def refuse_empty(train: Split, folders: dict[str, int], folder: Path) -> None:
 def describe_test(test: Split, folders: dict[str, int]) -> list[str]:
     """Return a line where the test set is empty or lacks a class."""
     if not len(test):
-        return [f"there are no test images ({TEST}/<class>/*): ACC and ASR are not measured"]
+        return [f"there are no test images ({TEST}/<class>/*): nothing is measured on them"]
     missing = sorted(set(folders.values()) - set(test.labels.tolist()))
     if not missing:
         return []

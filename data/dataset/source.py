@@ -75,6 +75,17 @@ class Split:
             return self.images.clone()
         return map_pixels(self.mapped_from, self.images.shape)
 
+    def picked(self, index: Tensor) -> Split:
+        """Return the samples `index` (n,), in memory."""
+        files = None if self.files is None else tuple(self.files[i] for i in index.tolist())
+        return Split(self.images[index], self.labels[index], files)
+
+    def joined(self, other: Split) -> Split:
+        """Return these samples and those of `other` behind them, in memory."""
+        files = None if self.files is None or other.files is None else self.files + other.files
+        images = torch.cat([self.images, other.images])
+        return Split(images, torch.cat([self.labels, other.labels]), files)
+
     def first_of_each_class(self, count: int, num_classes: int) -> Split:
         """Return `count` samples, equally many of each class, the first ones in file order.
 
@@ -88,8 +99,7 @@ class Split:
         index = torch.cat(keep).sort().values
         if len(index) < count:
             raise InputError(f"data.train_samples: {count} asked for, {len(index)} can be had")
-        files = None if self.files is None else tuple(self.files[i] for i in index.tolist())
-        return Split(self.images[index], self.labels[index], files)
+        return self.picked(index)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,8 @@ class Source(ABC):
     published_word: str | None = None
     # The keys of the YAML's `data` that mean something to this set, beside `train_samples`.
     settings_read: ClassVar[frozenset[str]] = frozenset()
+    # Whether strangers could not have changed it: then its samples are trusted until we poison it.
+    known_to_be_clean: ClassVar[bool] = True
 
     @abstractmethod
     def load(self, request: Request) -> ImageData:

@@ -1,0 +1,309 @@
+"""Own data, of which nobody knows the truth: what a person has checked, and what measures ACC.
+
+Verified samples come from a list (`global.seed_indices`), or from a folder (`global.seed_dir`, else
+`seeds/` beside `train/`) with the images that a person has looked at, in folders of the same
+classes. An image of that folder which is also a training image of its class, pixel for pixel,
+stands for that one; any other becomes one more training sample. Where nobody has checked anything,
+seeds are drawn from the data themselves: then they may be poisoned, and prove nothing.
+
+Without a test set, a part of the verified samples is held out of training and measures ACC: of each
+class what lies beyond `global.seed_num`, at most a third. With `seed_num: auto` it is a third.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from data.dataset import DATASETS, ImageData, Split
+from data.dataset.cache import decode_once, judge_unreadable
+from data.dataset.decode import Frame
+from data.dataset.image_folder import TRAIN, Survey, find_splits, subfolders
+from data.poison import TrainingSet, leave_clean
+from data.seeds import composed, draw_seeds, number_to_draw, read_seeds, refuse_few
+from data.transform import before_trigger
+from utils.errors import InputError, nearest
+from utils.streams import Streams
+
+if TYPE_CHECKING:
+    from config.schema import Config
+
+KEY = "global.seed_dir"
+SEEDS = "seeds"  # the folder beside train/ that is taken without being named; also where its
+# images are among the files of the training set
+HELD_OUT_SHARE = 3  # at most one of so many verified samples of a class is held out
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Own data, ready for training.
+
+    Attributes:
+        data: with the verified images that were not in it, and without the held-out ones, which
+            are its test set then.
+        seeds: (n,) int64, sorted, the verified samples that are trained on.
+        checked: whether a person has checked them.
+        holds_out: whether the test set are held-out verified samples.
+        lines: to say.
+    """
+
+    data: ImageData
+    seeds: Tensor
+    checked: bool
+    holds_out: bool
+    lines: tuple[str, ...]
+
+
+def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Verified:
+    """Find the verified samples of own data, and hold some out where there is no test set.
+
+    Args:
+        config: without an attack.
+        data: as loaded.
+        streams: of the run.
+        cache: the folder in which decoded images are kept.
+
+    Raises:
+        InputError: the list or the folder of verified samples does not fit the data.
+    """
+    folder = seed_folder(config)
+    if folder is None and config.global_.seed_indices is None:
+        return draw_unverified(config, data, streams)
+    if folder is not None:
+        data, seeds, lines = from_folder(config, data, folder, cache)
+    else:
+        seeds, lines = read_seeds(str(config.global_.seed_indices), as_training(data), 1), []
+    asked = config.global_.seed_num
+    if asked != "auto":
+        where = (
+            f"{KEY}: {folder}" if folder else f"global.seed_indices: {config.global_.seed_indices}"
+        )
+        refuse_few(seeds, as_training(data), asked, where)
+    if len(data.test):
+        return Verified(data, seeds, True, False, tuple(lines))
+    held_out = choose_held_out(data, seeds, asked, streams)
+    return hold_out(data, seeds, held_out, lines)
+
+
+def as_training(data: ImageData) -> TrainingSet:
+    """Return the training part of `data`, as it is."""
+    return leave_clean(data)[0]
+
+
+def draw_unverified(config: Config, data: ImageData, streams: Streams) -> Verified:
+    """Draw seeds from the data; they count as checked where the data are known to be clean."""
+    training = as_training(data)
+    count = number_to_draw(config.global_, training)
+    everything = torch.ones(len(training), dtype=torch.bool)
+    seeds = draw_seeds(training, everything, count, streams)
+    checked = config.dataset is None or DATASETS.get(config.dataset).known_to_be_clean
+    if checked:
+        return Verified(data, seeds, True, False, ())
+    unmeasured = "" if len(data.test) else ", and ACC is not measured"
+    line = (
+        f"NOBODY HAS CHECKED THE SEEDS: {count} images a class were drawn from the folder itself "
+        f"and may be poisoned, so this run can never conclude `no sign of poison`{unmeasured}; put "
+        f"about twenty checked images a class into {SEEDS}/<class>/ beside {TRAIN}/, or list them "
+        f"in a file (global.seed_indices)"
+    )
+    return Verified(data, seeds, False, False, (line,))
+
+
+# ------------------------------------------------------------------------------- held-out samples
+
+
+def choose_held_out(data: ImageData, seeds: Tensor, asked: int | str, streams: Streams) -> Tensor:
+    """Return which of the verified samples measure ACC, as places in `seeds`, (m,) int64."""
+    generator = streams.torch("held-out")
+    labels = data.train.labels[seeds]
+    chosen = [torch.empty(0, dtype=torch.int64)]
+    for label in range(data.num_classes):
+        places = torch.nonzero(labels == label).flatten()
+        most = len(places) // HELD_OUT_SHARE
+        count = most if isinstance(asked, str) else min(most, len(places) - asked)
+        order = torch.randperm(len(places), generator=generator)
+        chosen.append(places[order[:count]])
+    return torch.cat(chosen).sort().values
+
+
+def hold_out(data: ImageData, seeds: Tensor, places: Tensor, lines: list[str]) -> Verified:
+    """Move the verified samples `places` of `seeds` from the training to the test set."""
+    if not len(places):
+        line = (
+            f"ACC is not measured: there is no test/, and none of the {len(seeds)} verified "
+            f"samples can be held out (a third of a class, if global.seed_num remain)"
+        )
+        return Verified(data, seeds, True, False, (*lines, line))
+    kept = torch.ones(len(data.train), dtype=torch.bool)
+    kept[seeds[places]] = False
+    moved = kept.cumsum(0) - 1  # the new place of each sample that stays
+    remaining = seeds[kept[seeds]]
+    line = (
+        f"ACC is measured on {len(places)} verified samples that are held out of training, since "
+        f"there is no test/; {len(remaining)} remain as seeds"
+    )
+    changed = replace(
+        data,
+        train=data.train.picked(torch.nonzero(kept).flatten()),
+        test=data.train.picked(seeds[places]),
+    )
+    return Verified(changed, moved[remaining], True, True, (*lines, line))
+
+
+# --------------------------------------------------------------------- a folder of checked images
+
+
+def seed_folder(config: Config) -> Path | None:
+    """Return the folder of verified images: the given one, else `seeds/` beside `train/`."""
+    if config.global_.seed_dir is not None:
+        return existing_seed_folder(config, Path(config.global_.seed_dir).expanduser())
+    if config.global_.seed_indices is not None or config.dataset != "image_folder":
+        return None
+    root = Path(config.dataset_dir or "").expanduser()
+    beside_train = (root / TRAIN).is_dir() and (root / SEEDS).is_dir()
+    return root / SEEDS if beside_train else None
+
+
+def existing_seed_folder(config: Config, folder: Path) -> Path:
+    """Return `folder`, which the configuration names.
+
+    Raises:
+        InputError: it is not there, means nothing to the data set, or lies among the classes.
+    """
+    if config.dataset != "image_folder":
+        raise InputError(f"{KEY}: for dataset image_folder only; use global.seed_indices")
+    if not folder.is_dir():
+        raise InputError(f"{KEY}: there is no folder {folder}")
+    train_folder, _ = find_splits(Path(config.dataset_dir or "").expanduser())
+    if folder.resolve().is_relative_to(train_folder.resolve()):
+        raise InputError(
+            f"{KEY}: {folder} lies among the class folders and would be one of them; move it out "
+            f"of {train_folder}"
+        )
+    return folder
+
+
+def sample_path(file: str, config: Config) -> Path:
+    """Return where the image `file` of a training set (`TrainingSet.files`) is on the disk."""
+    root = Path(config.dataset_dir or "").expanduser()
+    first, _, rest = file.partition("/")
+    folder = seed_folder(config) if first == SEEDS else None
+    return root / file if folder is None else folder / rest
+
+
+def from_folder(
+    config: Config, data: ImageData, folder: Path, cache: Path
+) -> tuple[ImageData, Tensor, list[str]]:
+    """Return the data with the images of `folder` among them, which these are, and lines to say."""
+    checked = read_folder(config, data.classes, folder, cache)
+    seeds, new, lines = match(data, checked)
+    found = f"{len(seeds) + len(new)} verified images in {folder}"
+    lines.insert(0, f"{found}: {len(seeds)} are training images, {len(new)} are added to them")
+    first = len(data.train)
+    if new:
+        data = replace(data, train=data.train.joined(checked.picked(torch.tensor(new))))
+    indices = torch.tensor([*seeds, *range(first, first + len(new))], dtype=torch.int64)
+    return data, indices.sort().values, lines
+
+
+def read_folder(config: Config, classes: tuple[str, ...], folder: Path, cache: Path) -> Split:
+    """Return the verified images, sized as the training images.
+
+    Raises:
+        InputError: no image, one that cannot be read, or a folder that is no class.
+    """
+    labels = {composed(name): label for label, name in enumerate(classes)}
+    try:
+        present = subfolders(folder)
+        for name in present:
+            if composed(name) not in labels:
+                raise InputError(
+                    f"{KEY}: {folder / name} belongs to no class{nearest(name, classes)}"
+                )
+        wanted = {name: labels[composed(name)] for name in present}
+        listing = Survey(folder, wanted, chosen=True).listing(SEEDS, folder)
+    except OSError as error:
+        raise InputError(f"{KEY}: {error.filename} cannot be read ({error.strerror})") from error
+    if not listing.files:
+        raise InputError(f"{KEY}: {folder} holds no image; put some into {folder}/<class>/")
+    frame = Frame(config.data.side, config.data.resize or config.data.side)
+    split, part = decode_once(listing, frame, cache)
+    judge_unreadable([part], config.data.skip_unreadable, cache, KEY)
+    split = replace(split, files=tuple(f"{SEEDS}/{file}" for file in part.files))
+    return before_trigger(split, config.transform)
+
+
+def pixel_hashes(split: Split) -> list[bytes]:
+    """Return a hash of the pixels of each image."""
+    return [hashlib.blake2b(image.data, digest_size=16).digest() for image in split.images.numpy()]
+
+
+def twins(train: Split, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
+    """Return, for each hash of an image, the training samples with the same pixels."""
+    found: dict[bytes, list[int]] = {wanted: [] for wanted in hashes}
+    for index, own in enumerate(pixel_hashes(train)):
+        if own in found:
+            found[own].append(index)
+    return found
+
+
+def match(data: ImageData, checked: Split) -> tuple[list[int], list[int], list[str]]:
+    """Return the training samples that are verified, the new images of `checked`, and lines to say.
+
+    Raises:
+        InputError: a person saw another class in an image than the training set says.
+    """
+    assert checked.files is not None
+    hashes = pixel_hashes(checked)
+    same_pixels = twins(data.train, hashes)
+    first: dict[bytes, int] = {}
+    seeds, new, lines = [], [], []
+    for place, own in enumerate(hashes):
+        label, file = int(checked.labels[place]), checked.files[place]
+        earlier = first.setdefault(own, place)
+        if earlier != place:
+            refuse_two_classes(checked, earlier, place)
+            lines.append(f"{file!r} repeats {checked.files[earlier]!r} and is counted once")
+            continue
+        agreeing = [i for i in same_pixels[own] if int(data.train.labels[i]) == label]
+        others = [i for i in same_pixels[own] if i not in agreeing]
+        if others:
+            lines += contested(data, others[0], file, label, bool(agreeing))
+        if agreeing:
+            seeds.append(agreeing[0])
+        else:
+            new.append(place)
+    return seeds, new, lines
+
+
+def refuse_two_classes(checked: Split, first: int, second: int) -> None:
+    """Raise `InputError` if the same image was verified as two classes."""
+    if checked.labels[first] != checked.labels[second]:
+        assert checked.files is not None
+        raise InputError(
+            f"{KEY}: {checked.files[first]!r} and {checked.files[second]!r} are the same image in "
+            f"two classes; remove the wrong one"
+        )
+
+
+def contested(data: ImageData, index: int, file: str, label: int, agreeing: bool) -> list[str]:
+    """Return a line where a verified image has another label, too, in the training set.
+
+    Raises:
+        InputError: it has no other label there.
+    """
+    assert data.train.files is not None
+    given = data.classes[int(data.train.labels[index])]
+    what = (
+        f"{file!r} is verified as {data.classes[label]!r}, but the same image lies in the folder "
+        f"of class {given!r}: {data.train.files[index]!r}"
+    )
+    if not agreeing:
+        raise InputError(f"{KEY}: {what}; move that one, or take it out of the verified images")
+    return [f"{what}, too"]
