@@ -1,9 +1,14 @@
 """Whether a set looks poisoned, for data of which nobody knows the truth; or that nobody can tell.
 
-Poison that changes labels has one label, the target. So where the ranking of the suspects is good
-for anything, its top holds samples of one given label: far more than the class's share of all
-samples. Hard samples gather in hard classes too, but not so densely. How densely they do, and
-where the line is drawn, comes from runs on clean and on poisoned sets: `thresholds.json`.
+Poison that changes labels has one label, the target, and comes from all other classes. So where
+the ranking of the suspects is good for anything, its top holds samples of one given label, far
+more than the class's share of all samples, and the model itself gives them many different labels.
+Two classes that are hard to tell apart look different: there the top holds one given label too
+(digits, without poison: 25 samples labelled 9), but the model's own label is the same for nearly
+all of them (4). So it counts how densely a class stands there once its most frequent own label is
+left out. A backdoor that starts from one class only is not told from such a confusion; then the
+verdict is `cannot_tell`. Where the lines are drawn comes from runs on clean and on poisoned sets:
+`thresholds.json`.
 """
 
 from __future__ import annotations
@@ -73,21 +78,31 @@ class Concentration:
     share: float
 
 
-def concentration(order: Tensor, labels: Tensor, num_classes: int) -> Concentration:
+def concentration(
+    order: Tensor, labels: Tensor, predicted: Tensor, num_classes: int, leave_one_out: bool
+) -> Concentration:
     """Return how densely one class stands at the top of the suspects.
+
+    Only samples count for it to which the model itself gives another label.
 
     Args:
         order: (N,) int64, samples, the most suspicious first.
         labels: (N,) int64, given labels.
-        num_classes: number of classes.
+        predicted: (N,) int64, the model's own labels.
+        num_classes: number of classes, C.
+        leave_one_out: leave out, for each class, its suspects with the most frequent own label.
     """
-    sizes = torch.bincount(labels, minlength=num_classes).double()
-    usual = sizes / len(labels)
+    usual = torch.bincount(labels, minlength=num_classes).double() / len(labels)
     best = Concentration(0, 0.0, 0, 0.0)
     first = FEWEST
     while first <= len(order) // 4:
-        share = torch.bincount(labels[order[:first]], minlength=num_classes).double() / first
-        excess = (surely_above(share, first) - usual) / (1 - usual).clamp_min(1e-9)
+        top = order[:first]
+        pairs = torch.bincount(labels[top] * num_classes + predicted[top], minlength=num_classes**2)
+        against = pairs.reshape(num_classes, num_classes).fill_diagonal_(0)  # (given, own)
+        left_out = against.amax(dim=1) if leave_one_out else torch.zeros_like(usual)
+        among = (first - left_out).clamp_min(1).double()
+        share = (against.sum(dim=1) - left_out) / among
+        excess = (surely_above(share, among) - usual) / (1 - usual).clamp_min(1e-9)
         label = int(excess.argmax())
         if float(excess[label]) > best.excess:
             best = Concentration(label, float(excess[label]), first, float(share[label]))
@@ -95,8 +110,8 @@ def concentration(order: Tensor, labels: Tensor, num_classes: int) -> Concentrat
     return best
 
 
-def surely_above(share: Tensor, count: int) -> Tensor:
-    """Return the lower end of Wilson's interval for a share seen in `count` samples."""
+def surely_above(share: Tensor, count: Tensor) -> Tensor:
+    """Return the lower ends of Wilson's intervals for shares seen in `count` samples."""
     spread = WIDTH**2 / count
     middle = share + spread / 2
     half = WIDTH * (share * (1 - share) / count + spread / (4 * count)).sqrt()
@@ -122,26 +137,26 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """
     limits = read_thresholds()
     labels, classes = findings.training.labels.cpu(), findings.training.classes
-    found = concentration(findings.order, labels, len(classes))
-    agreement = float((findings.opinion.predicted == labels).double().mean())
+    predicted, order = findings.opinion.predicted, findings.order
+    broad = concentration(order, labels, predicted, len(classes), leave_one_out=True)
+    dense = concentration(order, labels, predicted, len(classes), leave_one_out=False)
+    agreement = float((predicted == labels).double().mean())
     statistics = {
-        "concentration": found.excess,
-        "concentration_poisoned": limits["poisoned_from"],
-        "concentration_no_sign": limits["no_sign_to"],
+        "broad_concentration": broad.excess,
+        "concentration": dense.excess,
         "agreement": agreement,
-        "agreement_needed": limits["agreement_from"],
+        **limits,
     }
-    dense = (
-        f"{found.share:.0%} of the {found.first} most suspicious samples are labelled "
-        f"{classes[found.label]!r}, which is the label of "
-        f"{float((labels == found.label).double().mean()):.0%} of all"
-    )
-    if found.excess >= limits["poisoned_from"]:
-        count = estimate_poisoned(findings.order, labels, found.label)
-        return Verdict("poisoned", classes[found.label], count, statistics, (dense,))
+    if broad.excess >= limits["poisoned_from"]:
+        target = classes[broad.label]
+        count = estimate_poisoned(order, labels, broad.label)
+        return Verdict("poisoned", target, count, statistics, (told(broad, labels, target),))
     doubts = []
-    if found.excess > limits["no_sign_to"]:
-        doubts.append(f"{dense}: too many for chance, too few for poison")
+    if dense.excess > limits["no_sign_to"]:
+        doubts.append(
+            f"{told(dense, labels, classes[dense.label])}; nearly all look like one other class, "
+            f"so it may be a confusion of two classes, or a backdoor that starts from one"
+        )
     if agreement < limits["agreement_from"]:
         doubts.append(
             f"the model gives only {agreement:.0%} of the samples their given label by itself; "
@@ -152,6 +167,15 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
     return Verdict("no_sign", None, 0, statistics, ("no class stands out among the suspects",))
+
+
+def told(found: Concentration, labels: Tensor, name: str) -> str:
+    """Return what was found, for a reader."""
+    usual = float((labels == found.label).double().mean())
+    return (
+        f"the model contradicts the label {name!r} of {found.share:.0%} of the {found.first} most "
+        f"suspicious samples, while {usual:.0%} of all samples have it"
+    )
 
 
 def read_thresholds() -> dict[str, float]:

@@ -62,7 +62,7 @@ def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Finding
     poisoned = torch.arange(count) >= poisoned_from
     loss = torch.rand(count, generator=generator) + 3 * poisoned
     wrong = poisoned | (torch.rand(count, generator=generator) < 0.02)
-    predicted = torch.where(wrong, (labels + 1) % classes, labels)
+    predicted = torch.where(wrong, spread(labels, classes), labels)
     chosen = torch.full((count,), 0.9)
     opinion = Opinion(predicted, chosen, torch.where(wrong, 0.02, 0.9) - loss / 100)
     history = History()
@@ -105,27 +105,46 @@ def test_unchecked_seeds_never_allow_an_all_clear() -> None:
 
 def test_a_weak_model_cannot_tell() -> None:
     findings = made_up(poisoned_from=1000)
-    findings.opinion.predicted[::3] += 1
+    findings.opinion.predicted[::3] = (findings.opinion.predicted[::3] + 1) % 10
     verdict = judge(findings, seeds_checked=True)
     assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[0]
 
 
-@given(st.permutations(range(40)), st.integers(2, 5))
-def test_a_random_order_has_no_concentration_to_speak_of(order: list[int], classes: int) -> None:
+def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
+    findings = made_up(poisoned_from=950)
+    findings.opinion.predicted[950:] = 7
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
+
+
+def spread(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Own labels that all differ from the given ones, and in as many ways as there are."""
+    return (labels + 1 + torch.arange(len(labels)) % (classes - 1)) % classes
+
+
+@given(st.permutations(range(40)), st.integers(2, 5), st.booleans())
+def test_a_random_order_is_never_fully_concentrated(
+    order: list[int], classes: int, leave_one_out: bool
+) -> None:
     labels = torch.arange(40) % classes
-    assert concentration(torch.tensor(order), labels, classes).excess < 1
+    own = spread(labels, classes)
+    found = concentration(torch.tensor(order), labels, own, classes, leave_one_out)
+    assert 0 <= found.excess < 1 and 0 <= found.share <= 1
 
 
 def test_concentration_and_estimate_of_a_known_order() -> None:
     labels = torch.tensor([1] * 20 + [0, 2] * 40)
-    found = concentration(torch.arange(100), labels, 3)
+    order, own = torch.arange(100), spread(labels, 3)
+    found = concentration(order, labels, own, 3, leave_one_out=False)
     assert found.label == 1 and found.share == 1 and found.first >= 16
-    assert estimate_poisoned(torch.arange(100), labels, 1) == 20
+    assert concentration(order, labels, own, 3, leave_one_out=True).label == 1
+    assert estimate_poisoned(order, labels, 1) == 20
 
 
 def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
     labels = torch.tensor([0] * 9 + [1]).repeat(100)
-    assert concentration(torch.arange(1000), labels, 2).excess < 0.05
+    found = concentration(torch.arange(1000), labels, 1 - labels, 2, leave_one_out=False)
+    assert found.excess < 0.05
 
 
 def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
