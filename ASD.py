@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from config.load import load_config
+from config.load import Loaded, load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import assemble, load_data, poison_data, to_device
 from data.export import export, make_empty_folder
 from data.review import read_review
+from data.survey import survey
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
 from model.synchronised import synchronise
@@ -54,20 +55,21 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     """Build everything that a run needs, up to the point at which it starts or goes on."""
     # -------------------------------------------------------- configuration, device, checkpoint
     loaded = load_config(Path(arguments.config), arguments.overrides)
-    config = loaded.config
     device, notice = find_device(arguments.gpu)
     world = join(device)
     interrupt.stop_together(world)
     be_silent(not world.is_first)
-    for line in [*loaded.notices, notice]:
+    folder = RunFolder(
+        Path(loaded.config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
+    )
+    epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
+    start = find_start(folder, arguments.resume, epochs)
+    loaded = settle_auto(arguments, loaded, device, start)
+    config = loaded.config
+    for line in [*loaded.notices, notice, start.why]:
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark)
-    folder = RunFolder(
-        Path(config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
-    )
-    start = find_start(folder, arguments.resume, config.num_epochs)
-    say(start.why)
     start.refuse_other_experiment(config.as_yaml())
     streams = Streams(start.seed(config.seed.seed))
 
@@ -140,10 +142,32 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     return session, start
 
 
+def settle_auto(
+    arguments: argparse.Namespace,
+    loaded: Loaded,
+    device: torch.device,
+    start: Resumption | None = None,
+) -> Loaded:
+    """Return the configuration with a choice for every `auto`: the checkpoint's, else a fresh one.
+
+    So a run that goes on keeps its choices, whatever has become of the data or the device.
+    """
+    if not loaded.open_keys:
+        return loaded
+    path, state = Path(arguments.config), None if start is None else start.own_state
+    if state is not None:
+        kept = load_config(path, arguments.overrides, earlier=state["config"])
+        if not kept.open_keys:
+            return kept
+    earlier = None if state is None else state["config"]
+    return load_config(path, arguments.overrides, survey(loaded.config, device), earlier)
+
+
 def export_data(arguments: argparse.Namespace) -> None:
     """Write the poisoned training set to the folder `--export`; nothing is trained."""
-    config = load_config(Path(arguments.config), arguments.overrides).config
+    loaded = load_config(Path(arguments.config), arguments.overrides)
     device, _ = find_device(arguments.gpu)
+    config = settle_auto(arguments, loaded, device).config
     seed = config.seed.seed
     if seed is None:
         raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")

@@ -10,6 +10,7 @@ codes: 0 all runs are finished; 1 at least one failed; 2 wrong use; 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -123,10 +124,14 @@ def is_finished(job: Job) -> bool:
     if job.config is None or not job.folder.result.is_file():
         return False
     try:
-        before = flat(yaml.safe_load((job.folder.path / "config.yaml").read_text("utf-8")))
+        settings = yaml.safe_load((job.folder.path / "config.yaml").read_text("utf-8"))
+        before = flat(settings)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
         return False
     now = flat(job.config.as_yaml())
+    with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
+        earlier = load_config(job.path, job.overrides, earlier=settings)
+        now = flat(earlier.config.as_yaml())
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     return all(may_change(key) for key in changed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from config.auto import TYPICAL, Facts, covers, open_keys, settle
 from config.schema import NO_EFFECT, BackdoorSection, Config
 from utils.errors import InputError
 
@@ -73,12 +74,15 @@ class Loaded:
 
     Attributes:
         name: of the run's folder.
-        notices: lines about keys that have no effect.
+        notices: lines about keys that have no effect, and about what was chosen for `auto`.
+        open_keys: those that are `auto` and that nobody has chosen yet, since it takes a look at
+            the data; in `config` they have values of some other data.
     """
 
     config: Config
     name: str
     notices: list[str]
+    open_keys: tuple[str, ...] = ()
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -154,12 +158,19 @@ def leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield from leaves(value, (*path, str(key)))
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+def load_config(
+    path: Path,
+    overrides: Sequence[str] = (),
+    facts: Facts | None = None,
+    earlier: Mapping[str, Any] | None = None,
+) -> Loaded:
     """Return the validated configuration.
 
     Args:
         path: of the YAML.
         overrides: `key.subkey=value`, applied last.
+        facts: about data and device, by which `auto` is settled.
+        earlier: settings of a run that goes on, which keeps what was chosen for it.
 
     Raises:
         InputError: unreadable, unknown key, wrong type or range, or keys that contradict.
@@ -171,13 +182,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     for name, data in sources:
         merged = merge(merged, data)
         origin.update(dict.fromkeys(leaves(data), name))
+    left = open_keys(merged)
+    settled, lines = settle(merged, facts or TYPICAL, earlier)
     try:
-        config = Config.model_validate(merged)
+        config = Config.model_validate(settled)
     except ValidationError as error:
         raise InputError(describe(error, origin, str(path))) from error
     given = {".".join(key) for key in leaves(merged)}
     notices = [f"{key} has no effect: {why}" for key, why in NO_EFFECT.items() if key in given]
-    return Loaded(config, run_name(path), notices)
+    if facts is None and not covers(earlier, left):
+        return Loaded(config, run_name(path), notices, tuple(left))
+    return Loaded(config, run_name(path), notices + lines)
 
 
 def run_name(path: Path) -> str:

@@ -7,6 +7,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,15 +43,10 @@ class ImageFolder(Source):
         settings = request.settings
         root = existing_folder(request.folder)
         train_folder, test_folder = find_splits(root)
-        try:
+        with readable_folders():
             folders = class_folders(train_folder, settings.classes)
             survey = Survey(root, folders, settings.classes is not None)
             listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
-        except OSError as error:
-            raise InputError(
-                f"dataset_dir: {error.filename} cannot be read ({error.strerror})"
-            ) from error
-
         frame = Frame(settings.side, settings.resize or settings.side)
         (train, train_part), (test, test_part) = (
             decode_once(listing, frame, request.cache) for listing in listings
@@ -58,10 +54,37 @@ class ImageFolder(Source):
         parts = [train_part, test_part]
         notices = survey.notices
         notices += judge_unreadable(parts, settings.skip_unreadable, request.cache)
-        refuse_empty(train, folders, train_folder)
+        refuse_empty(train.labels.tolist(), folders, train_folder)
         notices += describe_test(test, folders)
         notices += describe_repeated(parts)
         return ImageData(train, test, tuple(folders), tuple(notices))
+
+    @staticmethod
+    def list_training(request: Request) -> Listing:
+        """Return the files of the training images, which are not opened.
+
+        Raises:
+            InputError: there are none of some class.
+        """
+        root = existing_folder(request.folder)
+        train_folder, _ = find_splits(root)
+        with readable_folders():
+            folders = class_folders(train_folder, request.settings.classes)
+            survey = Survey(root, folders, request.settings.classes is not None)
+            listing = survey.listing(TRAIN, train_folder)
+        refuse_empty(listing.labels, folders, train_folder)
+        return listing
+
+
+@contextmanager
+def readable_folders() -> Iterator[None]:
+    """Turn the failure to read a folder into an `InputError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"dataset_dir: {error.filename} cannot be read ({error.strerror})"
+        ) from error
 
 
 def existing_folder(folder: str | None) -> Path:
@@ -213,9 +236,9 @@ def throw(error: OSError) -> None:
     raise error
 
 
-def refuse_empty(train: Split, folders: dict[str, int], folder: Path) -> None:
-    """Raise `InputError` if a class has no training image."""
-    present = set(train.labels.tolist())
+def refuse_empty(labels: Sequence[int], folders: dict[str, int], folder: Path) -> None:
+    """Raise `InputError` if a class has no training image; `labels` are those of all."""
+    present = set(labels)
     empty = [name for name, label in folders.items() if label not in present]
     if empty:
         names = ", ".join(repr(name) for name in empty[:3]) + (", ..." if len(empty) > 3 else "")
