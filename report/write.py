@@ -8,13 +8,16 @@ from typing import Any
 
 from report.findings import Findings
 from report.moved import what_moved
+from report.page import PageContent, write_page
 from report.purified import write_purified
+from report.sheets import write_sheets
 from report.suspects import write_suspects
 from report.verdict import VERDICT_FILE, Verdict
 from utils.files import write_text
 from utils.session import Session
 
 FOLDER = "report"
+PAGE_FILE = "report.html"
 
 
 def write_report(
@@ -27,5 +30,19 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
     write_purified(findings, folder)
+    write_sheets(findings, folder)
+    write_page(
+        folder / PAGE_FILE,
+        PageContent(
+            findings=findings,
+            verdict=verdict,
+            result=result,
+            rows=session.progress.rows,
+            config=session.config.as_yaml(),
+            manifest=session.manifest(),
+            title=session.folder.path.name,
+            finished=session.progress.epoch >= session.config.num_epochs,
+        ),
+    )
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
-    return [*lines, f"report: {folder}"]
+    return [*lines, f"report: {folder / PAGE_FILE}"]
