@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from report.findings import Findings, ask
 from report.purified import may_be_kept
-from report.score import suspicion
+from report.score import evidence, suspicion
+from report.verdict import concentration
 from utils.session import Session
 
 
@@ -16,13 +17,16 @@ def examine(session: Session) -> Findings:
     training, batch = session.training, session.config.speed.evaluation_batch
     opinion = ask(session.network, training, session.test_chain, session.engine, batch)
     labels, seeds = training.labels.cpu(), session.seeds.cpu()
-    history = session.progress.history
+    history, review = session.progress.history, session.review
+    against = evidence(opinion, history)
+    broad = concentration(against, labels, opinion.predicted, training.num_classes, True)
     return Findings(
         training=training,
         opinion=opinion,
         history=history,
         seeds=seeds,
-        score=suspicion(opinion, history, session.review),
-        kept=may_be_kept(opinion, labels, seeds, session.review),
+        evidence=against,
+        score=suspicion(against, labels, broad.label, broad.excess, review),
+        kept=may_be_kept(opinion, labels, seeds, review),
         poisoned=session.truth.poisoned if session.config.truth_known else None,
     )

@@ -43,7 +43,8 @@ class Findings:
         opinion: of the model as it is now.
         history: what the splits said.
         seeds: (n,) int64, the verified samples.
-        score: (N,) float32 in 0..1, high is suspicious.
+        evidence: (N,) float32 in 0..1, what speaks against each sample for itself.
+        score: (N,) float32 in 0..1, high is suspicious; the evidence in the light of all samples.
         kept: (N,) bool, the samples that may be kept.
         poisoned: (N,) bool, the truth; None where nobody knows it.
     """
@@ -52,6 +53,7 @@ class Findings:
     opinion: Opinion
     history: History
     seeds: Tensor
+    evidence: Tensor
     score: Tensor
     kept: Tensor
     poisoned: Tensor | None
@@ -62,7 +64,7 @@ class Findings:
     @property
     def order(self) -> Tensor:
         """(N,) int64, indices of the samples, the most suspicious first; of equals, the first."""
-        return self.score.argsort(descending=True, stable=True)
+        return from_the_worst(self.score)
 
     @property
     def reduction(self) -> Tensor | None:
@@ -74,6 +76,11 @@ class Findings:
         """Return the sample's file relative to the data set's folder, or its number."""
         files = self.training.files
         return str(index) if files is None else files[index]
+
+
+def from_the_worst(suspicion: Tensor) -> Tensor:
+    """Return (N,) int64, indices of the samples, the highest first; of equals, the first."""
+    return suspicion.argsort(descending=True, stable=True)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from report.findings import Findings
+from report.findings import Findings, from_the_worst
 
 VERDICT_FILE = "verdict.json"
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
@@ -79,29 +79,30 @@ class Concentration:
 
 
 def concentration(
-    order: Tensor, labels: Tensor, predicted: Tensor, num_classes: int, leave_one_out: bool
+    against: Tensor, labels: Tensor, predicted: Tensor, num_classes: int, leave_one_out: bool
 ) -> Concentration:
     """Return how densely one class stands at the top of the suspects.
 
     Only samples count for it to which the model itself gives another label.
 
     Args:
-        order: (N,) int64, samples, the most suspicious first.
+        against: (N,) float, what speaks against each sample; high is suspicious.
         labels: (N,) int64, given labels.
         predicted: (N,) int64, the model's own labels.
         num_classes: number of classes, C.
         leave_one_out: leave out, for each class, its suspects with the most frequent own label.
     """
+    order = from_the_worst(against)
     usual = torch.bincount(labels, minlength=num_classes).double() / len(labels)
     best = Concentration(0, 0.0, 0, 0.0)
     first = FEWEST
     while first <= len(order) // 4:
         top = order[:first]
         pairs = torch.bincount(labels[top] * num_classes + predicted[top], minlength=num_classes**2)
-        against = pairs.reshape(num_classes, num_classes).fill_diagonal_(0)  # (given, own)
-        left_out = against.amax(dim=1) if leave_one_out else torch.zeros_like(usual)
+        apart = pairs.reshape(num_classes, num_classes).fill_diagonal_(0)  # (given, own)
+        left_out = apart.amax(dim=1) if leave_one_out else torch.zeros_like(usual)
         among = (first - left_out).clamp_min(1).double()
-        share = (against.sum(dim=1) - left_out) / among
+        share = (apart.sum(dim=1) - left_out) / among
         excess = (surely_above(share, among) - usual) / (1 - usual).clamp_min(1e-9)
         label = int(excess.argmax())
         if float(excess[label]) > best.excess:
@@ -118,12 +119,12 @@ def surely_above(share: Tensor, count: Tensor) -> Tensor:
     return (middle - half) / (1 + spread)
 
 
-def estimate_poisoned(order: Tensor, labels: Tensor, target: int) -> int:
+def estimate_poisoned(against: Tensor, labels: Tensor, target: int) -> int:
     """Return about how many samples with the label `target` are poisoned.
 
     Those in that beginning of the list after which most samples have another label.
     """
-    is_target = (labels[order] == target).double()
+    is_target = (labels[from_the_worst(against)] == target).double()
     lead = (2 * is_target - 1).cumsum(0)
     return int(is_target[: int(lead.argmax()) + 1].sum())
 
@@ -137,9 +138,9 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """
     limits = read_thresholds()
     labels, classes = findings.training.labels.cpu(), findings.training.classes
-    predicted, order = findings.opinion.predicted, findings.order
-    broad = concentration(order, labels, predicted, len(classes), leave_one_out=True)
-    dense = concentration(order, labels, predicted, len(classes), leave_one_out=False)
+    predicted, against = findings.opinion.predicted, findings.evidence
+    broad = concentration(against, labels, predicted, len(classes), leave_one_out=True)
+    dense = concentration(against, labels, predicted, len(classes), leave_one_out=False)
     agreement = float((predicted == labels).double().mean())
     statistics = {
         "broad_concentration": broad.excess,
@@ -149,7 +150,7 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     }
     if broad.excess >= limits["poisoned_from"]:
         target = classes[broad.label]
-        count = estimate_poisoned(order, labels, broad.label)
+        count = estimate_poisoned(against, labels, broad.label)
         return Verdict("poisoned", target, count, statistics, (told(broad, labels, target),))
     doubts = []
     if dense.excess > limits["no_sign_to"]:

@@ -18,7 +18,7 @@ from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
 from report.purified import may_be_kept
-from report.score import ranks, suspicion
+from report.score import evidence, ranks, suspicion
 from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
 from tests.conftest import colourful_images
 
@@ -73,12 +73,14 @@ def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Finding
         colourful_images(count, 4), labels, tuple(f"class {i}" for i in range(classes))
     )
     seeds = torch.arange(0, poisoned_from, 50)
+    against = evidence(opinion, history)
     return Findings(
         training=training,
         opinion=opinion,
         history=history,
         seeds=seeds,
-        score=suspicion(opinion, history, NOBODY),
+        evidence=against,
+        score=suspicion(against, labels, 3, 0.5, NOBODY),
         kept=may_be_kept(opinion, labels, seeds, NOBODY),
         poisoned=None,
     )
@@ -128,29 +130,29 @@ def test_a_random_order_is_never_fully_concentrated(
 ) -> None:
     labels = torch.arange(40) % classes
     own = spread(labels, classes)
-    found = concentration(torch.tensor(order), labels, own, classes, leave_one_out)
+    found = concentration(-torch.tensor(order).double(), labels, own, classes, leave_one_out)
     assert 0 <= found.excess < 1 and 0 <= found.share <= 1
 
 
 def test_concentration_and_estimate_of_a_known_order() -> None:
     labels = torch.tensor([1] * 20 + [0, 2] * 40)
-    order, own = torch.arange(100), spread(labels, 3)
-    found = concentration(order, labels, own, 3, leave_one_out=False)
+    against, own = -torch.arange(100).double(), spread(labels, 3)
+    found = concentration(against, labels, own, 3, leave_one_out=False)
     assert found.label == 1 and found.share == 1 and found.first >= 16
-    assert concentration(order, labels, own, 3, leave_one_out=True).label == 1
-    assert estimate_poisoned(order, labels, 1) == 20
+    assert concentration(against, labels, own, 3, leave_one_out=True).label == 1
+    assert estimate_poisoned(against, labels, 1) == 20
 
 
 def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
     labels = torch.tensor([0] * 9 + [1]).repeat(100)
-    found = concentration(torch.arange(1000), labels, 1 - labels, 2, leave_one_out=False)
+    found = concentration(-torch.arange(1000).double(), labels, 1 - labels, 2, leave_one_out=False)
     assert found.excess < 0.05
 
 
 def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
     findings = made_up(poisoned_from=950)
     review = Review(clean=torch.tensor([990]), poisoned=torch.tensor([10]))
-    score = suspicion(findings.opinion, findings.history, review)
+    score = suspicion(findings.evidence, findings.training.labels, 3, 0.5, review)
     assert score[990] == 0 and score[10] == 1 and score.min() >= 0 and score.max() <= 1
     kept = may_be_kept(findings.opinion, findings.training.labels, findings.seeds, review)
     assert kept[990] and not kept[10]
