@@ -21,7 +21,8 @@ and not at its speed, so that all machines of a kind make the same run of the sa
 - `t`, `n`: every 2 epochs (the paper's set: 5) so many join that stage 1 ends with about a sixth of
   the smallest class, 10 at most at a time, as in the paper.
 - virtual model: batches of 32 below 4,000 samples, else 128; so many epochs that it sees about
-  5,750 samples, the least with which it was seen to learn a trigger, and at least one.
+  5,750 samples, the least with which it was seen to learn a trigger, or takes 180 steps, and at
+  least one.
 - crop: a window of the image's size, from an image with an eighth of it added at each side.
 """
 
@@ -59,7 +60,7 @@ SMALL_NETWORK_SIDE = 64  # pixels, up to which the network for small images is t
 STAGE_2_SHARE = 0.75  # of the epochs
 JOINED_SHARE = 0.18  # of the smallest class, that joins the seeds in stage 1
 MOST_JOINED = 10  # of a class at a time
-VIRTUAL_SAMPLES = 5750
+VIRTUAL_SAMPLES, VIRTUAL_STEPS = 5750, 180
 FEW_SAMPLES = 4000
 
 
@@ -244,7 +245,9 @@ def joining(draft: Draft) -> tuple[int, str]:
 
 def virtual_epochs(draft: Draft) -> tuple[int, str]:
     """Return the epochs of the virtual model."""
-    return max(round(VIRTUAL_SAMPLES / draft.facts.samples), 1), of_samples(draft)
+    samples, batch = draft.facts.samples, draft.number("loader.batch_size", 128)
+    enough = min(VIRTUAL_SAMPLES / samples, VIRTUAL_STEPS / -(-samples // batch))
+    return max(round(enough), 1), f"{of_samples(draft)} in batches of {batch}"
 
 
 def crop_size(draft: Draft) -> tuple[int, str]:

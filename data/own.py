@@ -79,6 +79,7 @@ def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Ve
         data, seeds, lines = from_folder(config, data, folder, cache)
     else:
         seeds, lines = read_seeds(str(config.global_.seed_indices), as_training(data), 1), []
+    refuse_all(config, data, seeds)
     asked = config.global_.seed_num
     if asked != "auto":
         where = (
@@ -89,6 +90,15 @@ def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Ve
         return Verified(data, seeds, True, False, tuple(lines))
     held_out = choose_held_out(data, seeds, asked, streams)
     return hold_out(data, seeds, held_out, lines)
+
+
+def refuse_all(config: Config, data: ImageData, seeds: Tensor) -> None:
+    """Raise `InputError` if nothing is left to split, since all samples are verified."""
+    if config.defense != "none" and len(seeds) == len(data.train):
+        raise InputError(
+            f"all {len(seeds)} training samples are verified, so there is nothing to defend "
+            f"against; add unverified ones, or train plainly with defense=none"
+        )
 
 
 def as_training(data: ImageData) -> TrainingSet:
