@@ -16,8 +16,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from report.findings import Findings
@@ -205,6 +206,13 @@ def as_fractions(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="\u00a0%"))
 
 
+def logarithmic(axis: Axis, spread: float) -> None:
+    """Number a logarithmic axis: 0.1, 1, 10 and, if it spans little, 0.2, 0.5 and so on, too."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if spread > 30 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def tell(curves: Sequence[Curve], shown: Callable[[float], str]) -> str:
     """Return in words where each curve starts and ends."""
     parts = []
@@ -278,6 +286,7 @@ def loss_chart(rows: Sequence[Row]) -> Chart | None:
         least, most = min(values), max(values)
         if 0 < SPREAD * least < most:
             axes.set_yscale("log")
+            logarithmic(axes.yaxis, most / least)
             axes.set_ylim(top=1.2 * most * (most / least) ** 0.3)  # room for the stages' names
         else:
             axes.set_ylim(min(0, 1.1 * least), 1.4 * max(most, LEAST_LOSS))
@@ -350,6 +359,7 @@ def histogram(
 
     def draw(axes: Axes) -> None:
         axes.set_xscale("log")
+        logarithmic(axes.xaxis, edges[-1] / edges[0])
         axes.set_xlabel("loss for the given label")
         axes.set_ylabel("share of samples")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="\u00a0%"))

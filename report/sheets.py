@@ -105,7 +105,7 @@ def percent_text(share: float) -> str:
 
 
 def label_line(given: str, own: str, font: ImageFont.FreeTypeFont) -> str:
-    """Return `given -> own`, as wide as a cell at most; a short name leaves its room to the other."""
+    """Return both labels, as wide as a cell at most; a short one leaves its room to the other."""
     arrow = " \u2192 "
     room = CELL - font.getlength(arrow)
     needed = [font.getlength(name) for name in (given, own)]
