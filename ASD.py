@@ -19,27 +19,32 @@ import torch
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import load_data, poison_data, to_device
+from data.clean import read_kept, write_clean
 from data.export import export, make_empty_folder
 from data.seeds import verified_seeds
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
+from model.product import DESCRIPTION, is_saved, load_model, save_model
 from model.synchronised import synchronise
 from utils.arguments import parse_arguments
 from utils.checkpoint import Progress, check_finite
 from utils.console import EpochTable, be_silent, percent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
+from utils.events import write_events
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
 from utils.measure import Score
 from utils.plan import print_plan
-from utils.run import (
-    Resumption,
-    RunFolder,
-    comparable_results,
-    find_start,
-    run_folder_name,
+from utils.predict import (
+    as_json,
+    as_table,
+    find_images,
+    predict_files,
+    print_whole,
+    refuse_unreadable,
 )
+from utils.run import Resumption, comparable_results, find_folder, find_start
 from utils.session import Session, fingerprint_tensor
 from utils.streams import Streams
 from utils.world import is_first_process, join, leave, lost_contact
@@ -60,9 +65,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark)
-    folder = RunFolder(
-        Path(config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
-    )
+    folder = find_folder(config.storage_dir, arguments.name, loaded.name)
     start = find_start(folder, arguments.resume, config.num_epochs)
     say(start.why)
     start.refuse_other_experiment(config.as_yaml())
@@ -109,6 +112,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         config=config,
         seed=streams.seed,
         folder=folder,
+        frame=data.frame,
         training=training,
         truth=truth,
         seeds=seeds,
@@ -139,6 +143,42 @@ def export_data(arguments: argparse.Namespace) -> None:
     training, truth = poison_data(config, data, Streams(seed), device)
     for line in [*lines, *export(data.train.images, training, truth, folder)]:
         say(line)
+
+
+def export_clean_data(arguments: argparse.Namespace) -> None:
+    """Write the training images that the run's report keeps to the folder `--export-clean`."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    config = loaded.config
+    device, _ = find_device(arguments.gpu)
+    run_folder = find_folder(config.storage_dir, arguments.name, loaded.name)
+    command = f"python ASD.py --config {arguments.config}"
+    manifest = run_folder.read_manifest(f"{command} makes the run")
+    folder = Path(arguments.export_clean).expanduser()
+    data, lines = load_data(config)
+    training, truth = poison_data(config, data, Streams(manifest["seed"]), device)
+    fingerprints = {"data": data.fingerprint(), "poison": truth.fingerprint()}
+    run_folder.refuse_other_data(manifest, fingerprints)
+    kept = read_kept(run_folder.purified, training, f"{command} --report")
+    make_empty_folder(folder, "--export-clean")
+    copied_from = data.root if config.backdoor is None else None  # a trigger is in no file
+    for line in [*lines, write_clean(training, kept, folder, copied_from)]:
+        say(line)
+
+
+def predict_images(arguments: argparse.Namespace) -> None:
+    """Print labels for the images of `--predict`; neither training data nor checkpoint is read."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
+    files = find_images(arguments.predict)
+    if not (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"--predict: there is no {folder / DESCRIPTION}; python ASD.py --config "
+            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
+        )
+    predictions, unreadable = predict_files(files, *load_model(folder), device)
+    print_whole(as_json(predictions) if arguments.json else as_table(predictions))
+    refuse_unreadable(unreadable, len(files))
 
 
 def begin(session: Session, start: Resumption) -> None:
@@ -203,6 +243,9 @@ def conclude(session: Session, score: Score, leave_result: bool) -> None:
     """Leave `result.json` behind a finished run, and print ACC and ASR beside other defences'."""
     if leave_result and session.engine.world.is_first and not session.folder.result.exists():
         session.folder.write_json("result.json", session.result(score))
+    if leave_result and session.engine.world.is_first and not is_saved(session.folder.path):
+        save_model(session.folder.path, session.network, session.describe_model(score, None))
+        write_events(session.folder.events, session.progress.rows)
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
     rows[0] |= {"ACC": percent(score.acc), "ASR": percent(score.asr)}
     for other in comparable_results(session.folder, session.fingerprints):
@@ -216,6 +259,12 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     arguments = parse_arguments(argv)
     if arguments.export is not None:
         export_data(arguments)
+        return 0
+    if arguments.export_clean is not None:
+        export_clean_data(arguments)
+        return 0
+    if arguments.predict is not None:
+        predict_images(arguments)
         return 0
     if asked_for_several(arguments.gpu) and not already_launched():
         find_device(arguments.gpu)  # says what is wrong once, not in every process

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source, Split
+from data.dataset.decode import Frame
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.transform import TRANSFORMATIONS
 from utils.errors import InputError
@@ -66,8 +67,10 @@ def load_data(config: Config) -> tuple[ImageData, list[str]]:
     if config.data.train_samples is not None:
         kept = data.train.first_of_each_class(config.data.train_samples, data.num_classes)
         data = replace(data, train=kept)
+    side = min(data.train.images.shape[1:3])
     data = replace(
         data,
+        frame=data.frame or Frame(side, side),
         train=before_trigger(data.train, config.transform),
         test=before_trigger(data.test, config.transform),
     )
