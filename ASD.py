@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,11 +20,14 @@ import torch
 from config.load import Loaded, load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import assemble, load_data, poison_data, to_device
+from data.clean import read_kept, write_clean
 from data.export import export, make_empty_folder
+from data.own import sample_path
 from data.review import read_review
 from data.survey import survey
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
+from model.product import DESCRIPTION, load_model, save_model
 from model.synchronised import synchronise
 from report.examine import examine
 from report.verdict import Verdict, exit_code, judge, read_verdict
@@ -33,18 +37,21 @@ from utils.checkpoint import Progress, check_finite
 from utils.console import EpochTable, be_silent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
+from utils.events import write_events
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
 from utils.measure import Score, ranking_quality
 from utils.plan import print_plan
-from utils.run import (
-    Resumption,
-    RunFolder,
-    comparable_results,
-    find_start,
-    run_folder_name,
+from utils.predict import (
+    as_json,
+    as_table,
+    find_images,
+    predict_files,
+    print_whole,
+    refuse_unreadable,
 )
-from utils.session import Session, fingerprint_tensor
+from utils.run import Resumption, comparable_results, find_folder, find_start
+from utils.session import Session
 from utils.streams import Streams
 from utils.world import is_first_process, join, leave, lost_contact
 
@@ -59,9 +66,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
     world = join(device)
     interrupt.stop_together(world)
     be_silent(not world.is_first)
-    folder = RunFolder(
-        Path(loaded.config.storage_dir).expanduser() / run_folder_name(arguments.name, loaded.name)
-    )
+    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
     epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
     start = find_start(folder, arguments.resume, epochs)
     loaded = settle_auto(arguments, loaded, device, start)
@@ -81,9 +86,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         say(line)
     training, truth, seeds = material.training, material.truth, material.seeds
     review = read_review(config.review, training)
-    fingerprints = {"data": material.data.fingerprint(), "seeds": fingerprint_tensor(seeds)}
-    if config.truth_known:
-        fingerprints["poison"] = truth.fingerprint()
+    fingerprints = material.fingerprints(config.truth_known)
     start.refuse_other_data(fingerprints)
     seeds = review.seeds(seeds)
 
@@ -122,6 +125,7 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Sessio
         config=config,
         seed=streams.seed,
         folder=folder,
+        frame=data.frame,
         training=training,
         truth=truth,
         seeds=seeds,
@@ -177,6 +181,50 @@ def export_data(arguments: argparse.Namespace) -> None:
     training, truth = poison_data(config, data, Streams(seed), device)
     for line in [*lines, *export(data.train.images, training, truth, folder)]:
         say(line)
+
+
+def export_clean_data(arguments: argparse.Namespace) -> None:
+    """Write the training images that the run's report keeps to the folder `--export-clean`."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    run_folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
+    command = f"python ASD.py --config {arguments.config}"
+    manifest = run_folder.read_manifest(f"{command} makes the run")
+    start = find_start(run_folder, None, None)
+    config = settle_auto(arguments, loaded, device, start).config
+    folder = Path(arguments.export_clean).expanduser()
+    data, lines = load_data(config)
+    material = assemble(config, data, Streams(manifest["seed"]), device)
+    run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
+    kept = read_kept(run_folder.purified, material.training, f"{command} --report")
+    make_empty_folder(folder, "--export-clean")
+    root = None if config.truth_known else data.root  # our trigger is in no file
+    locate = None if root is None else partial(sample_path, root=root, config=config)
+    for line in [*lines, write_clean(material.training, kept, folder, locate)]:
+        say(line)
+
+
+def predict_images(arguments: argparse.Namespace) -> None:
+    """Print labels for the images of `--predict`; neither training data nor checkpoint is read."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
+    files = find_images(arguments.predict)
+    if not (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"--predict: there is no {folder / DESCRIPTION}; python ASD.py --config "
+            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
+        )
+    predictions, unreadable = predict_files(files, *load_model(folder), device)
+    print_whole(as_json(predictions) if arguments.json else as_table(predictions))
+    refuse_unreadable(unreadable, len(files))
+
+
+WITHOUT_TRAINING = {
+    "export": export_data,
+    "export_clean": export_clean_data,
+    "predict": predict_images,
+}
 
 
 def begin(session: Session, start: Resumption) -> None:
@@ -242,6 +290,8 @@ def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
     verdict = judge(findings, session.seeds_checked)
+    for line in verdict.lines():
+        say(line)
     result = (
         session.result(score)
         | ranking_quality(findings.score, findings.poisoned)
@@ -251,8 +301,11 @@ def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
         if session.config.report:
             for line in write_report(session, findings, verdict, result):
                 say(line)
-        if finished:  # last of all: where it is, all else is
-            session.folder.write_json("result.json", result)
+            write_events(session.folder.events, session.progress.rows)
+        if finished:
+            description = session.describe_model(score, verdict.as_result())
+            save_model(session.folder.path, session.network, description)
+            session.folder.write_json("result.json", result)  # last: where it is, all else is
     return verdict
 
 
@@ -269,9 +322,10 @@ def conclude(session: Session, score: Score) -> None:
 def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     """Do what the command line asks; return the exit code."""
     arguments = parse_arguments(argv)
-    if arguments.export is not None:
-        export_data(arguments)
-        return 0
+    for argument, use in WITHOUT_TRAINING.items():
+        if getattr(arguments, argument) is not None:
+            use(arguments)
+            return 0
     if asked_for_several(arguments.gpu) and not already_launched():
         find_device(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)

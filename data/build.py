@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source, Split
+from data.dataset.decode import Frame
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.seeds import verified_seeds
@@ -68,8 +69,10 @@ def load_data(config: Config) -> tuple[ImageData, list[str]]:
     if config.data.train_samples is not None:
         kept = data.train.first_of_each_class(config.data.train_samples, data.num_classes)
         data = replace(data, train=kept)
+    side = min(data.train.images.shape[1:3])
     data = replace(
         data,
+        frame=data.frame or Frame(side, side),
         train=before_trigger(data.train, config.transform),
         test=before_trigger(data.test, config.transform),
     )
@@ -144,6 +147,12 @@ class Material:
     seeds_checked: bool
     holds_out: bool = False
     lines: tuple[str, ...] = ()
+
+    def fingerprints(self, truth_known: bool) -> dict[str, str]:
+        """Return the SHA-256 of everything by which a run knows its data, by name."""
+        seeds = hashlib.sha256(self.seeds.numpy().tobytes()).hexdigest()
+        found = {"data": self.data.fingerprint(), "seeds": seeds}
+        return found | ({"poison": self.truth.fingerprint()} if truth_known else {})
 
 
 def assemble(

@@ -35,8 +35,8 @@ TILE = 160  # pixels of the gallery's longer side that an image has at least
 MARGIN, LINE = 8, 18  # pixels
 
 
-def make_empty_folder(folder: Path) -> None:
-    """Make `folder`, or take one that is empty.
+def make_empty_folder(folder: Path, argument: str = "--export") -> None:
+    """Make `folder`, or take one that is empty; `argument` of the command line named it.
 
     Raises:
         InputError: it holds something, is a file, or cannot be made.
@@ -44,11 +44,11 @@ def make_empty_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise InputError(f"--export {folder}: the folder is not empty; name another one")
+            raise InputError(f"{argument} {folder}: the folder is not empty; name another one")
     except OSError as error:
-        raise InputError(f"--export {folder}: cannot be made or read ({error})") from error
+        raise InputError(f"{argument} {folder}: cannot be made or read ({error})") from error
     if not os.access(folder, os.W_OK):
-        raise InputError(f"--export {folder}: cannot be written")
+        raise InputError(f"{argument} {folder}: cannot be written")
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
@@ -75,8 +75,8 @@ def file_names(training: TrainingSet) -> list[str]:
     ]
 
 
-def write_images(images: Tensor, paths: Sequence[Path]) -> None:
-    """Write `images` (N, H, W, 3) uint8 as PNG files, several at a time.
+def write_images(images: Tensor | Sequence[Tensor], paths: Sequence[Path]) -> None:
+    """Write N `images` (H, W, 3) uint8 as PNG files, several at a time.
 
     Raises:
         TrainingError: the disk is full or the folder cannot be written.

@@ -199,9 +199,8 @@ def existing_seed_folder(config: Config, folder: Path) -> Path:
     return folder
 
 
-def sample_path(file: str, config: Config) -> Path:
+def sample_path(file: str, root: Path, config: Config) -> Path:
     """Return where the image `file` of a training set (`TrainingSet.files`) is on the disk."""
-    root = Path(config.dataset_dir or "").expanduser()
     first, _, rest = file.partition("/")
     folder = seed_folder(config) if first == SEEDS else None
     return root / file if folder is None else folder / rest

@@ -51,6 +51,13 @@ class Verdict:
     statistics: dict[str, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
 
+    def lines(self) -> list[str]:
+        """Return what to say of it on the console."""
+        said = {"no_sign": "no sign of poison", "cannot_tell": "cannot tell"}
+        found = f"poisoned, about {self.estimated_poisoned} samples labelled "
+        first = said.get(self.name) or f"{found}{self.suspected_target!r}"
+        return [f"verdict: {first}", *(f"  {reason}" for reason in self.reasons)]
+
     def as_result(self) -> dict[str, Any]:
         """Return its part of `result.json`."""
         return {

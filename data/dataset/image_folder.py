@@ -57,7 +57,7 @@ class ImageFolder(Source):
         refuse_empty(train.labels.tolist(), folders, train_folder)
         notices += describe_test(test, folders)
         notices += describe_repeated(parts)
-        return ImageData(train, test, tuple(folders), tuple(notices))
+        return ImageData(train, test, tuple(folders), tuple(notices), frame, root)
 
     @staticmethod
     def list_training(request: Request) -> Listing:
@@ -221,7 +221,7 @@ class Survey:
             self._note_links(Path(place), directories)
             directories[:] = [name for name in directories if not name.startswith(".")]
             for name in names:
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
+                if is_image_name(name):
                     yield (Path(place) / name).relative_to(self.root).as_posix()
 
     def _note_links(self, folder: Path, names: list[str]) -> None:
@@ -229,6 +229,11 @@ class Survey:
             path = folder / name
             if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
                 self.notices.append(f"{path} is a link to a folder and is left out")
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name is taken for an image: known ending, not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
 
 
 def throw(error: OSError) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.dataset.decode import Frame
 from utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,12 +111,16 @@ class ImageData:
         train, test: its two parts; `test` may be empty.
         classes: names; a label is a place in this list.
         notices: lines to say, about what was left out or looks odd.
+        frame: how a file of any size becomes an image of the set; None where it has no files.
+        root: the folder to which the splits' files are relative; None where it has no files.
     """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    frame: Frame | None = None
+    root: Path | None = None
 
     @property
     def num_classes(self) -> int:

@@ -1,0 +1,143 @@
+"""The part of a training set that a run's report keeps, as files in class folders.
+
+`--export-clean` reads `purified.txt`, where a line is the path of a training image below the data
+set's folder, or its number where images are not files of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from data.dataset.image_folder import TRAIN
+from data.export import THREADS, file_names, folder_names, write_images
+from data.own import SEEDS
+from data.poison import TrainingSet
+from utils.console import progress
+from utils.errors import InputError, TrainingError
+
+Locate = Callable[[str], Path]
+UNFINISHED = ".unfinished"  # folder that is being filled
+
+
+def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
+    """Return the samples that `purified.txt` lists, in its order.
+
+    Args:
+        path: of the file.
+        training: the set that it is about.
+        remedy: the command that writes it.
+
+    Raises:
+        InputError: it is missing, empty, or names a sample twice or one that does not exist.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(
+            f"--export-clean: {path} cannot be read ({error.strerror}); {remedy} writes it"
+        ) from error
+    names = training.files or [str(index) for index in range(len(training))]
+    places = {name: index for index, name in enumerate(names)}
+    kept: dict[int, None] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
+        if line not in places or places[line] in kept:
+            why = "is listed twice" if line in places else "is no training image"
+            raise InputError(f"{path}, line {number}: {line!r} {why}; {remedy} writes the list")
+        kept[places[line]] = None
+    if not kept:
+        raise InputError(f"--export-clean: {path} keeps no image; there is nothing to copy")
+    return list(kept)
+
+
+def write_clean(
+    training: TrainingSet, kept: Sequence[int], folder: Path, locate: Locate | None
+) -> str:
+    """Fill `folder`, which is empty, with `<class>/...`, or leave it so; return a line to say.
+
+    Args:
+        training: as the run saw it.
+        kept: the samples to write.
+        folder: to be filled.
+        locate: tells where a training file is, to copy the very files; None: PNG files are made.
+
+    Raises:
+        TrainingError: a file cannot be read or written; nothing is left in `folder`.
+    """
+    below = folder / UNFINISHED
+    try:
+        below.mkdir()
+        if locate is None:
+            paths = write_pngs(training, kept, below)
+        else:
+            paths = copy_files(training, kept, below, locate)
+        for place in sorted(below.iterdir()):
+            place.rename(folder / place.name)
+        below.rmdir()
+    except OSError as error:
+        raise TrainingError(f"--export-clean: {error}; nothing is left in {folder}") from error
+    finally:
+        shutil.rmtree(below, ignore_errors=True)
+    classes = len({path.parts[0] for path in paths})
+    how = "written as PNG files" if locate is None else "copied"
+    return f"{len(kept)} of {len(training)} images, of {classes} classes, {how} to {folder}"
+
+
+def write_pngs(training: TrainingSet, kept: Sequence[int], folder: Path) -> list[Path]:
+    """Write the kept samples as `<class>/<number>.png`; return the paths below `folder`."""
+    names = file_names(training)
+    paths = [Path(names[index]).relative_to(TRAIN) for index in kept]
+    images = [training.images[index] for index in kept]  # views: the whole may exceed the memory
+    write_images(images, [folder / path for path in paths])
+    return paths
+
+
+def copy_files(
+    training: TrainingSet, kept: Sequence[int], folder: Path, locate: Locate
+) -> list[Path]:
+    """Copy the kept files; return the paths below `folder`.
+
+    What is below a class's folder stays as it is, so that two files of one name stay two.
+    """
+    assert training.files is not None
+    files = [training.files[index] for index in kept]
+    safe = folder_names(training.classes)
+    paths = []
+    for index in kept:
+        label = int(training.labels[index])
+        paths.append(place_in_class(training.files[index], training.classes[label], safe[label]))
+    for place in {path.parent for path in paths}:
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    pairs = [(locate(file), folder / path) for file, path in zip(files, paths, strict=True)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        copied = pool.map(copy_one, pairs)
+        for _ in progress(copied, "copy", unit="image", total=len(pairs)):
+            pass
+    return paths
+
+
+def copy_one(pair: tuple[Path, Path]) -> None:
+    """Copy a file with its times."""
+    shutil.copy2(*pair)
+
+
+def place_in_class(file: str, name: str, folder_name: str) -> Path:
+    """Return `<class>/...` for a training file.
+
+    Args:
+        file: path below the data set's folder.
+        name: of the class.
+        folder_name: a folder for it, should the file not be in one that is called as the class.
+    """
+    parts = PurePosixPath(file).parts
+    if parts[0] == SEEDS and parts[1] == name:  # a verified image that was added to the others
+        return Path(name, SEEDS, *parts[2:])
+    if parts[0] == TRAIN:
+        parts = parts[1:]
+    if parts[0] == name and len(parts) > 1:
+        return Path(*parts)
+    return Path(folder_name, parts[-1])
