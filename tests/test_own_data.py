@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import unicodedata
 from pathlib import Path
 
@@ -385,12 +384,12 @@ def test_benchmark_data_without_an_attack_are_trusted(tmp_path: Path) -> None:
 
 
 def losses_of_seeds(seed: int, per_class: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses as of a trained model: mostly near 0, with a tail; every second sample is a seed."""
+    """Losses as of a trained model: mostly near 0, with a tail; the first half are the seeds."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(2 * 10 * per_class) % 10
     normal = torch.randn(len(labels), generator=generator)
     seeds = torch.arange(0, len(labels) // 2)
-    return 0.1 * normal.exp(), labels, seeds
+    return 0.1 * (0.7 * normal).exp(), labels, seeds
 
 
 @pytest.mark.parametrize("per_class", [1, 3, 10, 20])
@@ -402,7 +401,7 @@ def test_a_mislabelled_seed_is_doubtful(per_class: int) -> None:
 
 def test_clean_seeds_are_hardly_ever_doubtful() -> None:
     found = sum(len(doubtful(*losses_of_seeds(seed, 20), 10)) for seed in range(20))
-    assert found <= 4  # of 4,000
+    assert found <= 2  # of 4,000
 
 
 def test_a_class_that_is_hard_as_a_whole_is_not_doubtful() -> None:
@@ -412,4 +411,3 @@ def test_a_class_that_is_hard_as_a_whole_is_not_doubtful() -> None:
     loss[4] += 3.0
     assert doubtful(loss, labels, seeds, 10).tolist() == [4]
     assert not len(doubtful(loss, labels, seeds[:0], 10))
-    assert math.isfinite(float(loss.max()))
