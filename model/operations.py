@@ -1,8 +1,9 @@
 """A network as a list of PyTorch's own operations: plain data, with which anybody can run it.
 
-Whoever has the weights still needs the network. Its code is this project's; a pickle or an exported
-program would have to be trusted. A list of names and numbers need not be: nothing in it can be run
-but functions of `torch.ops.aten` on the tensors at hand. The README shows the few lines.
+Whoever has the weights still needs the network. Its code is this project's, and an exported program
+of PyTorch is read by unpickling. A list of names and numbers is read by anything: each row is a
+function of `torch.ops.aten` on tensors at hand. The README shows the few lines. This project writes
+such lists and computes with its own only; it never follows one that it has read.
 """
 
 from __future__ import annotations
