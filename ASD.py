@@ -27,7 +27,7 @@ from data.review import read_review
 from data.survey import survey
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
-from model.product import DESCRIPTION, load_model, save_model
+from model.product import DESCRIPTION, is_saved, load_model, save_model
 from model.synchronised import synchronise
 from report.examine import examine
 from report.verdict import Verdict, exit_code, judge, read_verdict
@@ -352,8 +352,9 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = start.path is None or start.path.parent == session.folder.checkpoints
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
-    verdict = None if arguments.report else read_verdict(session.folder.result)
-    if own_folder and verdict is None and (finished or arguments.report):
+    verdict = read_verdict(session.folder.result)
+    is_whole = verdict is not None and is_saved(session.folder.path)
+    if own_folder and (arguments.report or (finished and not is_whole)):
         verdict = examine_data(session, score, finished)
     conclude(session, score)
     leave()

@@ -14,7 +14,7 @@ from PIL import Image
 import ASD
 from config.load import load_config
 from data import clean
-from data.build import load_data, poison_data
+from data.build import assemble, load_data, poison_data
 from data.clean import place_in_class
 from data.poison import TrainingSet
 from tests.conftest import DIGITS, colourful_images, tiny_config
@@ -35,7 +35,7 @@ class Run:
         self.names = [f"{train}/{file}".lstrip("/") for file in FILES]
         self.arguments = ["--config", str(DIGITS), "--gpu", "cpu", f"storage_dir={self.storage}"]
         self.arguments += ["dataset=image_folder", f"dataset_dir={self.data}", "backdoor=null"]
-        self.arguments += ["num_classes=2", "data.image_size=16"]
+        self.arguments += ["num_classes=2", "data.image_size=16", "global.seed_num=1"]
         self.folder = self.storage / "digits"
         write_manifest(self.folder, self.arguments[4:])
 
@@ -58,8 +58,7 @@ def contents(folder: Path) -> list[str]:
 def write_manifest(folder: Path, overrides: list[str]) -> None:
     config = load_config(DIGITS, overrides).config
     data, _ = load_data(config)
-    _, truth = poison_data(config, data, Streams(100))
-    fingerprints = {"data": data.fingerprint(), "poison": truth.fingerprint()}
+    fingerprints = assemble(config, data, Streams(100)).fingerprints(config.truth_known)
     folder.mkdir(parents=True, exist_ok=True)
     content = {"seed": 100, "fingerprints": fingerprints}
     (folder / "manifest.json").write_text(json.dumps(content))
@@ -121,13 +120,13 @@ def test_images_without_files_are_written_as_they_were_trained_on(
 
 def test_triggered_images_are_in_no_file_and_are_written(run: Run) -> None:
     run.arguments = [item for item in run.arguments if item != "backdoor=null"]
-    run.arguments += ["backdoor.poison_ratio=0.4", "backdoor.target_label=1"]
+    run.arguments += ["backdoor.poison_ratio=0.2", "backdoor.target_label=1"]
     write_manifest(run.folder, run.arguments[4:])
     run.keep(*run.names)
     assert run.export() == 0
     config = load_config(DIGITS, run.arguments[4:]).config
     training, truth = poison_data(config, load_data(config)[0], Streams(100))
-    assert int(truth.poisoned.sum()) == 2
+    assert int(truth.poisoned.sum()) == 1
     names = [f"{training.classes[training.labels[index]]}/{index}.png" for index in range(5)]
     assert run.written() == sorted(names)
     for name, expected in zip(names, training.images, strict=True):
