@@ -287,6 +287,15 @@ def test_unchecked_seeds_are_said_and_measure_nothing(folder: Path) -> None:
     assert "class 'big cats' has 12 samples" in refused(folder, "global.seed_num=13")
 
 
+def test_a_set_larger_than_memory_is_not_copied(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = listed(folder, "\n".join(names(9)))
+    monkeypatch.setattr("data.own.free_bytes", lambda _: 36 * 3 * 16**2 - 1)
+    assert "larger than memory" in refused(folder, given)
+    assert len(material(folder, given, "global.seed_num=9").seeds) == 27  # nothing is held out
+
+
 def test_when_everything_is_verified_there_is_nothing_to_defend(folder: Path) -> None:
     assert "nothing to defend" in refused(folder, listed(folder, "\n".join(names(12))))
     plain = listed(folder, "\n".join(names(12)))
