@@ -73,23 +73,20 @@ def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Ve
     Raises:
         InputError: the list or the folder of verified samples does not fit the data.
     """
-    folder = seed_folder(config)
-    if folder is None and config.global_.seed_indices is None:
-        return draw_unverified(config, data, streams)
+    schedule, folder = config.global_, seed_folder(config)
+    least = 1 if schedule.seed_num == "auto" else schedule.seed_num
+    lines: list[str] = []
     if folder is not None:
         data, seeds, lines = from_folder(config, data, folder, cache)
+        refuse_few(seeds, as_training(data), least, f"{KEY}: {folder}")
+    elif schedule.seed_indices is not None:
+        seeds = read_seeds(schedule.seed_indices, as_training(data), least)
     else:
-        seeds, lines = read_seeds(str(config.global_.seed_indices), as_training(data), 1), []
+        return draw_unverified(config, data, streams)
     refuse_all(config, data, seeds)
-    asked = config.global_.seed_num
-    if asked != "auto":
-        where = (
-            f"{KEY}: {folder}" if folder else f"global.seed_indices: {config.global_.seed_indices}"
-        )
-        refuse_few(seeds, as_training(data), asked, where)
     if len(data.test):
         return Verified(data, seeds, True, False, tuple(lines))
-    held_out = choose_held_out(data, seeds, asked, streams)
+    held_out = choose_held_out(data, seeds, schedule.seed_num, streams)
     return hold_out(data, seeds, held_out, lines)
 
 
