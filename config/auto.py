@@ -23,6 +23,7 @@ and not at its speed, so that all machines of a kind make the same run of the sa
 - virtual model: batches of 32 below 4,000 samples, else 128; so many epochs that it sees about
   5,750 samples, the least with which it was seen to learn a trigger, or takes 180 steps, and at
   least one.
+- learning rate: falls to 0 as a cosine on a CPU from 4,000 samples on, else constant.
 - crop: a window of the image's size, from an image with an eighth of it added at each side.
 """
 
@@ -250,6 +251,13 @@ def virtual_epochs(draft: Draft) -> tuple[int, str]:
     return max(round(enough), 1), f"{of_samples(draft)} in batches of {batch}"
 
 
+def schedule(draft: Draft) -> tuple[dict[str, Any] | None, str]:
+    """Return the schedule of the learning rate; None: constant."""
+    if draft.facts.gpu or draft.facts.samples < FEW_SAMPLES:
+        return None, f"{of_samples(draft)}, {draft.device}"
+    return {"CosineAnnealingLR": {"T_max": draft.epochs}}, f"{of_samples(draft)}, {draft.device}"
+
+
 def crop_size(draft: Draft) -> tuple[int, str]:
     """Return the side of the random crop, in pixels."""
     return draft.side, "the image's size"
@@ -279,7 +287,9 @@ RULES: dict[str, Rule] = {
     "semi.mixmatch.train_iteration": steps,
     "loader.batch_size": virtual_batch,
     "meta.epoch": virtual_epochs,
+    "lr_scheduler": schedule,
 }
+MAY_BE_NOTHING = ("data.image_size", "lr_scheduler")  # then written settings do not hold them
 
 
 def open_keys(merged: dict[str, Any]) -> list[str]:
@@ -289,9 +299,10 @@ def open_keys(merged: dict[str, Any]) -> list[str]:
 
 
 def covers(earlier: Mapping[str, Any] | None, keys: Sequence[str]) -> bool:
-    """Return whether the settings of an earlier run hold all of `keys`."""
+    """Return whether the settings of an earlier run tell what was chosen for all of `keys`."""
     before = Draft(dict(earlier or {}), TYPICAL)
-    return all(before.get(key) is not None for key in keys)
+    told = earlier is not None
+    return all(before.get(key) is not None or (told and key in MAY_BE_NOTHING) for key in keys)
 
 
 def settle(
@@ -309,7 +320,7 @@ def settle(
     lines = []
     for key in open_keys(merged):
         value, why = before.get(key), "as before"
-        if value is None:
+        if not covers(earlier, [key]):
             value, why = RULES[key](draft)
         draft.set(key, value)
         if value is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.seeds import verified_seeds
 from data.transform import before_trigger
+from utils.device import free_bytes
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.streams import Streams
@@ -225,13 +225,6 @@ def to_device(
     if size_of(training.images) > room:
         return replace(training, labels=labels, mapped=True)
     return replace(training, images=training.images.to(device), labels=labels)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Return the free memory of `device`, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def size_of(*tensors: Tensor) -> int:

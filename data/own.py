@@ -24,10 +24,11 @@ from torch import Tensor
 from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once, judge_unreadable
 from data.dataset.decode import Frame
-from data.dataset.image_folder import TRAIN, Survey, find_splits, subfolders
+from data.dataset.image_folder import TEST, TRAIN, Survey, find_splits, subfolders
 from data.poison import TrainingSet, leave_clean
 from data.seeds import composed, draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.transform import before_trigger
+from utils.device import free_bytes
 from utils.errors import InputError, nearest
 from utils.streams import Streams
 
@@ -72,23 +73,20 @@ def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Ve
     Raises:
         InputError: the list or the folder of verified samples does not fit the data.
     """
-    folder = seed_folder(config)
-    if folder is None and config.global_.seed_indices is None:
-        return draw_unverified(config, data, streams)
+    schedule, folder = config.global_, seed_folder(config)
+    least = 1 if schedule.seed_num == "auto" else schedule.seed_num
+    lines: list[str] = []
     if folder is not None:
         data, seeds, lines = from_folder(config, data, folder, cache)
+        refuse_few(seeds, as_training(data), least, f"{KEY}: {folder}")
+    elif schedule.seed_indices is not None:
+        seeds = read_seeds(schedule.seed_indices, as_training(data), least)
     else:
-        seeds, lines = read_seeds(str(config.global_.seed_indices), as_training(data), 1), []
+        return draw_unverified(config, data, streams)
     refuse_all(config, data, seeds)
-    asked = config.global_.seed_num
-    if asked != "auto":
-        where = (
-            f"{KEY}: {folder}" if folder else f"global.seed_indices: {config.global_.seed_indices}"
-        )
-        refuse_few(seeds, as_training(data), asked, where)
     if len(data.test):
         return Verified(data, seeds, True, False, tuple(lines))
-    held_out = choose_held_out(data, seeds, asked, streams)
+    held_out = choose_held_out(data, seeds, schedule.seed_num, streams)
     return hold_out(data, seeds, held_out, lines)
 
 
@@ -128,6 +126,20 @@ def draw_unverified(config: Config, data: ImageData, streams: Streams) -> Verifi
 # ------------------------------------------------------------------------------- held-out samples
 
 
+def refuse_too_large(data: ImageData) -> None:
+    """Raise `InputError` if a changed copy of the training images has no room in memory.
+
+    As they are, they may stay in their file, however large it is.
+    """
+    needed, free = data.train.images.numel(), free_bytes(torch.device("cpu"))
+    if data.train.mapped_from is not None and needed > free:
+        raise InputError(
+            f"dataset_dir: {needed / 2**30:.1f} GiB of images, and {free / 2**30:.1f} GiB of "
+            f"memory are free; for a set larger than memory put test images into {TEST}/<class>/, "
+            f"so that nothing is held out, and list verified samples in global.seed_indices"
+        )
+
+
 def choose_held_out(data: ImageData, seeds: Tensor, asked: int | str, streams: Streams) -> Tensor:
     """Return which of the verified samples measure ACC, as places in `seeds`, (m,) int64."""
     generator = streams.torch("held-out")
@@ -150,6 +162,7 @@ def hold_out(data: ImageData, seeds: Tensor, places: Tensor, lines: list[str]) -
             f"samples can be held out (a third of a class, if global.seed_num remain)"
         )
         return Verified(data, seeds, True, False, (*lines, line))
+    refuse_too_large(data)
     kept = torch.ones(len(data.train), dtype=torch.bool)
     kept[seeds[places]] = False
     moved = kept.cumsum(0) - 1  # the new place of each sample that stays
@@ -216,6 +229,7 @@ def from_folder(
     lines.insert(0, f"{found}: {len(seeds)} are training images, {len(new)} are added to them")
     first = len(data.train)
     if new:
+        refuse_too_large(data)
         data = replace(data, train=data.train.joined(checked.picked(torch.tensor(new))))
     indices = torch.tensor([*seeds, *range(first, first + len(new))], dtype=torch.int64)
     return data, indices.sort().values, lines

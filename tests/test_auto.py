@@ -43,6 +43,8 @@ def test_digits_are_trained_as_in_their_own_configuration() -> None:
 
 def test_ten_thousand_images_on_a_cpu_are_trained_as_cifar10_small() -> None:
     same_as(SMALL, Facts(10_000, 1000, 32), "data.image_size")
+    own = load_config(OWN, [], Facts(10_000, 1000, 32)).config
+    assert own.lr_scheduler == load_config(SMALL).config.lr_scheduler
 
 
 def test_the_papers_set_on_a_gpu_is_trained_as_in_the_paper() -> None:
@@ -76,6 +78,7 @@ def test_what_is_cut_down_is_said_with_the_reason() -> None:
     assert "224 pixels" in line
     assert "CPU" in line
     assert len(lines) == len(set(lines)) == len(load_config(OWN).open_keys)
+    assert "auto: lr_scheduler: {CosineAnnealingLR: {T_max: 50}}" in "\n".join(lines)
 
 
 facts = st.builds(
@@ -118,7 +121,7 @@ def test_the_choice_is_a_valid_configuration(samples: int, gpu: bool) -> None:
         load_config(OWN, overrides, Facts(samples, samples // 4, 40, gpu))
 
 
-@pytest.mark.parametrize("key", sorted(set(RULES) - {"network"}))
+@pytest.mark.parametrize("key", sorted(set(RULES) - {"network", "lr_scheduler"}))
 def test_every_choice_can_be_set(key: str) -> None:
     value = 12 if key.startswith("global.epoch") else 17
     of_network = key.startswith("network") and [f"network={{{key.split('.')[1]}: {{width: auto}}}}"]
@@ -142,6 +145,7 @@ def test_a_run_that_goes_on_keeps_its_choices() -> None:
     kept = load_config(OWN, [], earlier=first.config.as_yaml())
     assert kept.config == first.config
     assert kept.open_keys == ()
+    assert kept.config.lr_scheduler is None  # as it was for so few samples
     assert all(line.endswith("(as before)") for line in kept.notices)
     assert not open_keys(first.config.as_yaml())
     assert load_config(OWN).open_keys  # nobody has looked at the data

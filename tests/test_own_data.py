@@ -206,7 +206,7 @@ def test_a_folder_of_checked_images_that_does_not_fit(
     checked.mkdir()
     for file in files:
         draw_image(checked / file, 999)
-    message = refused(folder, f"global.seed_dir={checked}", "global.seed_num=1")
+    message = refused(folder, f"global.seed_dir={checked}")
     for part in [*parts, "global.seed_dir"]:
         assert part in message, message
 
@@ -285,6 +285,15 @@ def test_unchecked_seeds_are_said_and_measure_nothing(folder: Path) -> None:
     assert not len(found.truth.clean_test)
     assert sum("NOBODY HAS CHECKED" in line for line in found.lines) == 1
     assert "class 'big cats' has 12 samples" in refused(folder, "global.seed_num=13")
+
+
+def test_a_set_larger_than_memory_is_not_copied(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = listed(folder, "\n".join(names(9)))
+    monkeypatch.setattr("data.own.free_bytes", lambda _: 36 * 3 * 16**2 - 1)
+    assert "larger than memory" in refused(folder, given)
+    assert len(material(folder, given, "global.seed_num=9").seeds) == 27  # nothing is held out
 
 
 def test_when_everything_is_verified_there_is_nothing_to_defend(folder: Path) -> None:

@@ -142,6 +142,13 @@ def check_device(name: str, requested: str, found: int) -> None:
         )
 
 
+def free_bytes(device: torch.device) -> int:
+    """Return the free memory of `device`, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def cpu_has_bf16() -> bool:
     """Return whether the CPU multiplies bfloat16 natively; without that it is far slower."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
