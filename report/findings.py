@@ -14,6 +14,7 @@ from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from data.transform import Chain
 from defense.history import History
+from report.seeds import doubtful
 from utils.console import progress
 from utils.device import Engine
 from utils.streams import Streams
@@ -71,6 +72,13 @@ class Findings:
         """(N,) float32, mean loss reduction of the last meta-splits; None without one."""
         kept = self.history.reductions
         return torch.stack(kept).mean(dim=0) if kept else None
+
+    @property
+    def doubtful_seeds(self) -> list[int]:
+        """Verified samples that the model does not believe, the least believed first."""
+        loss = -self.opinion.given.clamp_min(1e-12).log()
+        labels, classes = self.training.labels.cpu(), self.training.num_classes
+        return doubtful(loss, labels, self.seeds, classes).tolist()
 
     def name(self, index: int) -> str:
         """Return the sample's file relative to the data set's folder, or its number."""

@@ -17,6 +17,7 @@ from utils.files import write_text
 from utils.session import Session
 
 FOLDER = "report"
+SHOWN = 3  # doubtful samples named in a line; the page lists all
 PAGE_FILE = "report.html"
 
 
@@ -26,7 +27,7 @@ def write_report(
     """Write `report/` in the run's folder; return lines to say. One process calls this."""
     folder = session.folder.path / FOLDER
     before = folder if session.earlier is None else session.earlier / FOLDER
-    lines = what_moved(before, findings, verdict)
+    lines = [*doubts(findings), *what_moved(before, findings, verdict)]
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
     write_purified(findings, folder)
@@ -46,3 +47,15 @@ def write_report(
     )
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
     return [*lines, f"report: {folder / PAGE_FILE}"]
+
+
+def doubts(findings: Findings) -> list[str]:
+    """Return a line on verified samples that the model does not believe; none without any."""
+    found = [repr(findings.name(index)) for index in findings.doubtful_seeds]
+    if not found:
+        return []
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [
+        f"{len(found)} verified samples look poisoned or mislabelled to the model; look again at "
+        f"{', '.join(found[:SHOWN])}{more}"
+    ]

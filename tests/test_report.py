@@ -20,6 +20,7 @@ from report.findings import Findings, Opinion
 from report.purified import may_be_kept
 from report.score import evidence, ranks, suspicion
 from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
+from report.write import doubts
 from tests.conftest import colourful_images
 
 NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
@@ -249,3 +250,14 @@ def test_no_result_is_no_verdict(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}")
     assert read_verdict(tmp_path / "result.json") is None
     assert exit_code(None) == 4
+
+
+def test_a_mislabelled_seed_is_named() -> None:
+    findings = made_up(poisoned_from=1000)
+    findings.opinion.given[:] = 0.95
+    findings.opinion.given[findings.seeds[4]] = 1e-4
+    assert findings.doubtful_seeds == [int(findings.seeds[4])]
+    (line,) = doubts(findings)
+    assert line.startswith("1 verified samples look") and repr(str(int(findings.seeds[4]))) in line
+    findings.opinion.given[findings.seeds[4]] = 0.95
+    assert doubts(findings) == []
