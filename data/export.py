@@ -96,15 +96,22 @@ def write_images(images: Tensor | Sequence[Tensor], paths: Sequence[Path]) -> No
         raise TrainingError(f"the export could not be written ({error})") from error
 
 
-def index_table(files: Sequence[str], training: TrainingSet, truth: Truth) -> str:
-    """Return `index.csv`: a row a sample; labels are the names of class folders."""
+def index_table(
+    files: Sequence[str], training: TrainingSet, truth: Truth, truth_known: bool
+) -> str:
+    """Return `index.csv`: a row a sample; labels are the names of class folders.
+
+    Of own data nobody knows original labels and kinds; those columns are left out then.
+    """
+    columns = len(COLUMNS) if truth_known else 2
     names = folder_names(training.classes)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS[:columns])
     given, original = training.labels.tolist(), truth.original_labels.tolist()
     for row in zip(files, given, original, truth.roles.tolist(), strict=True):
-        writer.writerow((row[0], names[row[1]], names[row[2]], Role(row[3]).name.lower()))
+        cells = (row[0], names[row[1]], names[row[2]], Role(row[3]).name.lower())
+        writer.writerow(cells[:columns])
     return text.getvalue()
 
 
@@ -176,7 +183,9 @@ def write_picture(sheet: Image.Image, path: Path) -> None:
     write_atomically(path, lambda file: sheet.save(file, format="PNG"))
 
 
-def export(clean: Tensor, training: TrainingSet, truth: Truth, folder: Path) -> list[str]:
+def export(
+    clean: Tensor, training: TrainingSet, truth: Truth, folder: Path, truth_known: bool = True
+) -> list[str]:
     """Write the training set into `folder`, which is empty; return lines to say.
 
     `index.csv` comes last, so a folder without it is not whole.
@@ -186,6 +195,7 @@ def export(clean: Tensor, training: TrainingSet, truth: Truth, folder: Path) -> 
         training: as the defender sees it.
         truth: what was changed.
         folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`.
+        truth_known: False for own data, of which `truth` says nothing.
     """
     files = file_names(training)
     write_images(training.images, [folder / file for file in files])
@@ -194,5 +204,5 @@ def export(clean: Tensor, training: TrainingSet, truth: Truth, folder: Path) -> 
     if gallery is not None:
         write_picture(gallery, folder / "gallery.png")
         lines.append(f"some changed samples, before and after: {folder / 'gallery.png'}")
-    write_text(folder / "index.csv", index_table(files, training, truth))
+    write_text(folder / "index.csv", index_table(files, training, truth, truth_known))
     return [*lines, f"what was changed: {folder / 'index.csv'}"]

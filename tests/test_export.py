@@ -139,6 +139,12 @@ def test_a_clean_set_has_no_gallery(tmp_path: Path) -> None:
     assert {row["kind"] for row in rows_of(tmp_path)} == {"clean"}
 
 
+def test_what_nobody_knows_is_not_told(tmp_path: Path) -> None:
+    clean, training, truth = small_set()
+    export(clean, training, truth, tmp_path, truth_known=False)
+    assert set(rows_of(tmp_path)[0]) == {"file", "given_label"}
+
+
 def test_differences_are_ten_times_around_grey() -> None:
     clean = torch.tensor([100, 100, 100, 100, 0, 255], dtype=torch.uint8)
     changed = torch.tensor([100, 101, 97, 200, 255, 0], dtype=torch.uint8)

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from config.load import Loaded, load_config
-from data.build import assemble, load_data, poison_data
+from data.build import assemble, dataset_name, load_data, poison_data
 from data.clean import read_kept, write_clean
+from data.dataset import DATASETS
 from data.export import export, make_empty_folder
 from data.own import sample_path
 from data.survey import survey
@@ -63,7 +64,8 @@ def export_data(arguments: argparse.Namespace) -> None:
     make_empty_folder(folder)
     data, lines = load_data(config)
     training, truth = poison_data(config, data, Streams(seed), device)
-    for line in [*lines, *export(data.train.images, training, truth, folder)]:
+    known = config.truth_known or DATASETS.get(dataset_name(config)[0]).known_to_be_clean
+    for line in [*lines, *export(data.train.images, training, truth, folder, known)]:
         say(line)
 
 
