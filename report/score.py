@@ -5,6 +5,11 @@ unlikely, at the end and at the end of each stage. *Being learnt at once*: a vir
 trained on all given labels takes this one in far faster than others (the meta-split's signal). Each
 signal is measured in robust standard deviations of all samples, so that it counts for as much as it
 sets some samples apart: the loss of a good model does, that of a weak one hardly.
+
+A third fact tells poison from hard samples of the target class itself: *rarity* of the model's own
+label among the samples of one given label. Hard cats look like dogs; poison labelled cat looks like
+anything. The verdict rests on the first two (it looks at own labels in its own way), the score on
+all three.
 """
 
 from __future__ import annotations
@@ -37,13 +42,36 @@ def ranks(values: Tensor) -> Tensor:
     return (middle / len(values)).float()[inverse]
 
 
-def evidence(opinion: Opinion, history: History) -> Tensor:
-    """Return what speaks against each sample for itself, (N,) float32 in 0..1, as ranks."""
+def deviations(opinion: Opinion, history: History) -> Tensor:
+    """Return contradiction and being learnt at once, summed, (N,) float64 in deviations."""
     contradiction = [1 - opinion.given, *history.losses.values()]
     total = torch.stack([robust_deviations(signal) for signal in contradiction]).mean(dim=0)
     if history.reductions:
         total = total + robust_deviations(torch.stack(history.reductions).mean(dim=0))
-    return ranks(total)
+    return total
+
+
+def rarity(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Return (N,) float64: minus the logarithm of the share of the sample's own label.
+
+    The share among all samples of the same given label.
+    """
+    pairs = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    pairs = pairs.reshape(num_classes, num_classes).double()
+    return -(pairs / pairs.sum(dim=1, keepdim=True))[labels, predicted].log()
+
+
+def evidence(opinion: Opinion, history: History) -> Tensor:
+    """Return what speaks against each sample for itself, (N,) float32 in 0..1, as ranks."""
+    return ranks(deviations(opinion, history))
+
+
+def evidence_with_rarity(
+    opinion: Opinion, history: History, labels: Tensor, num_classes: int
+) -> Tensor:
+    """Return the evidence with the rarity of the own label, (N,) float32 in 0..1, as ranks."""
+    rare = robust_deviations(rarity(labels, opinion.predicted, num_classes))
+    return ranks(deviations(opinion, history) + rare)
 
 
 def suspicion(
@@ -56,7 +84,7 @@ def suspicion(
     another class is only hard. What a person has said outweighs all evidence.
 
     Args:
-        against: (N,) float32, the evidence.
+        against: (N,) float32, the evidence with rarity.
         labels: (N,) int64, given labels.
         target: the class that stands most densely among the suspects.
         concentration: how densely, 0..1.

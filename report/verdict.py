@@ -126,14 +126,25 @@ def surely_above(share: Tensor, count: Tensor) -> Tensor:
     return (middle - half) / (1 + spread)
 
 
-def estimate_poisoned(against: Tensor, labels: Tensor, target: int) -> int:
+def estimate_poisoned(labels: Tensor, predicted: Tensor, target: int, num_classes: int) -> int:
     """Return about how many samples with the label `target` are poisoned.
 
-    Those in that beginning of the list after which most samples have another label.
+    Poison comes from all other classes alike. So as many samples of the target as have a usual own
+    label count once for each other class, less what is usual in the other classes. A median, since
+    the samples of a few classes that look like the target are more, without any poison.
+
+    Args:
+        labels: (N,) int64, given labels.
+        predicted: (N,) int64, the model's own labels.
+        target: the suspected target class.
+        num_classes: number of classes.
     """
-    is_target = (labels[from_the_worst(against)] == target).double()
-    lead = (2 * is_target - 1).cumsum(0)
-    return int(is_target[: int(lead.argmax()) + 1].sum())
+    pairs = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    apart = pairs.reshape(num_classes, num_classes).double()
+    apart.fill_diagonal_(torch.nan)
+    usual = apart.nanmedian(dim=1).values  # (num_classes,), of each given label
+    others = torch.arange(num_classes) != target
+    return round(max(float(usual[target] - usual[others].median()), 0.0) * (num_classes - 1))
 
 
 def judge(findings: Findings, seeds_checked: bool) -> Verdict:
@@ -157,7 +168,7 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     }
     if broad.excess >= limits["poisoned_from"]:
         target = classes[broad.label]
-        count = estimate_poisoned(against, labels, broad.label)
+        count = estimate_poisoned(labels, predicted, broad.label, len(classes))
         return Verdict("poisoned", target, count, statistics, (told(broad, labels, target),))
     doubts = []
     if dense.excess > limits["no_sign_to"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
 from report.purified import may_be_kept
-from report.score import evidence, ranks, suspicion
+from report.score import evidence, evidence_with_rarity, ranks, rarity, suspicion
 from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
 from report.write import doubts
 from tests.conftest import colourful_images
@@ -141,7 +142,37 @@ def test_concentration_and_estimate_of_a_known_order() -> None:
     found = concentration(against, labels, own, 3, leave_one_out=False)
     assert found.label == 1 and found.share == 1 and found.first >= 16
     assert concentration(against, labels, own, 3, leave_one_out=True).label == 1
-    assert estimate_poisoned(against, labels, 1) == 20
+
+
+def test_the_estimate_leaves_out_what_is_usual() -> None:
+    labels, predicted = torch.arange(100) % 5, torch.arange(100) % 5
+    predicted[:5] = (predicted[:5] + 1) % 5  # one of each class
+    assert estimate_poisoned(labels, predicted, 2, 5) == 0
+    labels = torch.cat([labels, torch.full((60,), 2)])
+    predicted = torch.cat([predicted, torch.tensor([0, 1, 3, 4]).repeat(10), torch.full((20,), 3)])
+    assert estimate_poisoned(labels, predicted, 2, 5) == 40  # ten of each class, and confusions
+
+
+def test_rarity_is_of_the_own_label_within_the_given_one() -> None:
+    labels, predicted = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 1])
+    found = rarity(labels, predicted, 2)
+    assert found.tolist() == pytest.approx(
+        [-math.log(3 / 4)] * 3 + [-math.log(1 / 4), -math.log(1 / 2), -math.log(1 / 2)]
+    )
+
+
+def test_poison_outranks_hard_samples_of_its_own_target() -> None:
+    """Both look alike but for the own labels: of the hard ones they are all the same."""
+    findings = made_up(poisoned_from=950)
+    opinion, labels = findings.opinion, findings.training.labels
+    hard = torch.nonzero(labels[:950] == 3).flatten()[:60]
+    opinion.predicted[hard] = 5
+    opinion.given[hard] = opinion.given[950:].mean()
+    for loss in findings.history.losses.values():
+        loss[hard] = loss[950:].mean()
+    against = evidence_with_rarity(opinion, findings.history, labels, 10)
+    score = suspicion(against, labels, 3, 0.5, NOBODY)
+    assert score[950:].median() > score[hard].max()
 
 
 def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
