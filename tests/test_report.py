@@ -292,3 +292,13 @@ def test_a_mislabelled_seed_is_named() -> None:
     assert line.startswith("1 verified samples look") and repr(str(int(findings.seeds[4]))) in line
     findings.opinion.given[findings.seeds[4]] = 0.95
     assert doubts(findings) == []
+
+
+def test_an_attack_that_poisons_nothing_is_a_false_alarm_test(
+    tmp_path: Path, tiny_arguments: list[str]
+) -> None:
+    assert ASD.main([*tiny_arguments, "report=true", "backdoor.poison_ratio=0"]) == 0
+    result = json.loads((tmp_path / "digits" / "result.json").read_text())
+    assert result["poisoned_samples"] == 0 and 0 <= result["asr"] <= 1
+    assert "suspects_auroc" not in result
+    assert (tmp_path / "digits" / "report" / "report.html").exists()
