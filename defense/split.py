@@ -112,3 +112,25 @@ def meta_split(loss: Tensor, virtual_loss: Tensor, fraction: float) -> Tensor:
         fraction: of the samples, that make the clean pool.
     """
     return lowest(loss - virtual_loss, math.floor(fraction * len(loss)))
+
+
+def balanced(values: Tensor, labels: Tensor, fraction: float) -> Tensor:
+    """Return the `floor(fraction * N)` lowest values, equally many of each class, as (N,) bool.
+
+    Not the paper's. Stages 2 and 3 as published can starve a hard class: a weak model's losses for
+    it are all high, so its labels are dropped, and it is never learnt. What a small class
+    cannot fill goes to the lowest values of all others.
+
+    Args:
+        values: (N,) losses, or loss reductions.
+        labels: (N,) int64, given labels.
+        fraction: of all samples.
+    """
+    count, num_classes = math.floor(fraction * len(values)), int(labels.max()) + 1
+    share = count // num_classes
+    pool = torch.zeros_like(labels, dtype=torch.bool)
+    if share:
+        order = torch.arange(len(labels), device=labels.device)
+        pool[best_of_each_class(order, values, labels, share, num_classes)[0]] = True
+    rest = values.masked_fill(pool, math.inf)
+    return pool | lowest(rest, count - int(torch.count_nonzero(pool)))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from defense.split import class_agnostic, class_aware, lowest, meta_split
+from defense.split import balanced, class_agnostic, class_aware, lowest, meta_split
 
 # Few distinct values, so that ties are common.
 losses = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(
@@ -68,3 +68,29 @@ def test_samples_that_are_learnt_fast_leave_the_clean_pool() -> None:
     loss = torch.tensor([1.0, 9.0, 9.0, 2.0])
     virtual = torch.tensor([0.9, 0.1, 8.0, 1.5])  # sample 1 was learnt at once
     assert meta_split(loss, virtual, 0.75).tolist() == [True, False, True, True]
+
+
+def test_a_balanced_pool_starves_no_class() -> None:
+    labels = torch.tensor([0] * 6 + [1] * 6 + [2] * 2)
+    values = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 9.6, 9.5, 9.4, 9.3, 9.2, 9.1, 5.0, 5.1])
+    assert class_agnostic(values, 0.5)[6:12].sum() == 0
+    pool = balanced(values, labels, 0.5)  # 7 of 14: two of each class, and the lowest of the rest
+    assert pool.tolist() == [*[True] * 3, *[False] * 3, *[False] * 4, True, True, True, True]
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 4), min_size=1, max_size=60), st.data())
+def test_a_balanced_pool_has_the_size_and_the_lowest_of_each_class(
+    number: int, given_labels: list[int], data: st.DataObject
+) -> None:
+    labels = torch.tensor(given_labels) % number
+    values = torch.tensor(
+        data.draw(st.lists(st.integers(0, 9), min_size=len(labels), max_size=len(labels)))
+    ).float()
+    pool = balanced(values, labels, 0.5)
+    assert int(pool.sum()) == len(labels) // 2
+    for label in labels.unique():
+        own, chosen = values[labels == label], pool[labels == label]
+        if chosen.any() and not chosen.all():
+            assert own[chosen].max() <= own[~chosen].min()
+        share = len(labels) // 2 // (int(labels.max()) + 1)
+        assert int(chosen.sum()) >= min(share, len(own))
