@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from report.findings import Findings, ask
 from report.purified import may_be_kept
-from report.score import evidence, evidence_with_rarity, suspicion
+from report.score import contradiction, evidence, suspicion
 from report.verdict import concentration
 from utils.session import Session
 
@@ -19,16 +19,16 @@ def examine(session: Session) -> Findings:
     labels, seeds = training.labels.cpu(), session.seeds.cpu()
     history, review = session.progress.history, session.review
     classes = training.num_classes
-    against = evidence(opinion, history)
-    broad = concentration(against, labels, opinion.predicted, classes, leave_one_out=True)
-    refined = evidence_with_rarity(opinion, history, labels, classes)
+    contradicted = contradiction(opinion, history)
+    broad = concentration(contradicted, labels, opinion.predicted, classes, leave_one_out=True)
+    against = evidence(opinion, history, labels, classes)
     return Findings(
         training=training,
         opinion=opinion,
         history=history,
         seeds=seeds,
-        evidence=against,
-        score=suspicion(refined, labels, broad.label, broad.excess, review),
+        contradiction=contradicted,
+        score=suspicion(against, labels, broad.label, broad.excess, review),
         kept=may_be_kept(opinion, labels, seeds, review),
         poisoned=session.truth.poisoned if session.config.truth_known else None,
     )

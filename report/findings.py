@@ -44,8 +44,8 @@ class Findings:
         opinion: of the model as it is now.
         history: what the splits said.
         seeds: (n,) int64, the verified samples.
-        evidence: (N,) float32 in 0..1, what speaks against each sample for itself.
-        score: (N,) float32 in 0..1, high is suspicious; the evidence in the light of all samples.
+        contradiction: (N,) float64, how unlikely the model finds each given label.
+        score: (N,) float32 in 0..1, high is suspicious.
         kept: (N,) bool, the samples that may be kept.
         poisoned: (N,) bool, the truth; None where nobody knows it.
     """
@@ -54,7 +54,7 @@ class Findings:
     opinion: Opinion
     history: History
     seeds: Tensor
-    evidence: Tensor
+    contradiction: Tensor
     score: Tensor
     kept: Tensor
     poisoned: Tensor | None

@@ -1,15 +1,12 @@
 """How suspicious each training sample is: from what the run has seen of it, without the truth.
 
-Two kinds of evidence speak against a sample. *Contradiction*: the model finds its given label
-unlikely, at the end and at the end of each stage. *Being learnt at once*: a virtual model that is
-trained on all given labels takes this one in far faster than others (the meta-split's signal). Each
-signal is measured in robust standard deviations of all samples, so that it counts for as much as it
-sets some samples apart: the loss of a good model does, that of a weak one hardly.
-
-A third fact tells poison from hard samples of the target class itself: *rarity* of the model's own
-label among the samples of one given label. Hard cats look like dogs; poison labelled cat looks like
-anything. The verdict rests on the first two (it looks at own labels in its own way), the score on
-all three.
+Three things speak against a sample. *Contradiction*: the model finds its given label unlikely, at
+the end and at the end of each stage. *Being learnt at once*: a virtual model that is trained on all
+given labels takes this one in far faster than others (the meta-split's signal). *Rarity* of the
+model's own label among the samples of one given label: hard cats look like dogs, poison labelled
+cat looks like anything. Each is measured in robust standard deviations of all samples, so that it
+counts for as much as it sets some samples apart: the loss of a good model does, that of a weak one
+hardly. The verdict on the whole set rests on contradiction alone (see `report/verdict.py`).
 """
 
 from __future__ import annotations
@@ -42,13 +39,10 @@ def ranks(values: Tensor) -> Tensor:
     return (middle / len(values)).float()[inverse]
 
 
-def deviations(opinion: Opinion, history: History) -> Tensor:
-    """Return contradiction and being learnt at once, summed, (N,) float64 in deviations."""
-    contradiction = [1 - opinion.given, *history.losses.values()]
-    total = torch.stack([robust_deviations(signal) for signal in contradiction]).mean(dim=0)
-    if history.reductions:
-        total = total + robust_deviations(torch.stack(history.reductions).mean(dim=0))
-    return total
+def contradiction(opinion: Opinion, history: History) -> Tensor:
+    """Return how unlikely the model finds each given label, (N,) float64 in deviations."""
+    signals = [1 - opinion.given, *history.losses.values()]
+    return torch.stack([robust_deviations(signal) for signal in signals]).mean(dim=0)
 
 
 def rarity(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
@@ -61,17 +55,20 @@ def rarity(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
     return -(pairs / pairs.sum(dim=1, keepdim=True))[labels, predicted].log()
 
 
-def evidence(opinion: Opinion, history: History) -> Tensor:
-    """Return what speaks against each sample for itself, (N,) float32 in 0..1, as ranks."""
-    return ranks(deviations(opinion, history))
+def evidence(opinion: Opinion, history: History, labels: Tensor, num_classes: int) -> Tensor:
+    """Return all that speaks against each sample for itself, (N,) float32 in 0..1, as ranks.
 
-
-def evidence_with_rarity(
-    opinion: Opinion, history: History, labels: Tensor, num_classes: int
-) -> Tensor:
-    """Return the evidence with the rarity of the own label, (N,) float32 in 0..1, as ranks."""
-    rare = robust_deviations(rarity(labels, opinion.predicted, num_classes))
-    return ranks(deviations(opinion, history) + rare)
+    Args:
+        opinion: of the model.
+        history: what the splits said.
+        labels: (N,) int64, given labels.
+        num_classes: number of classes.
+    """
+    total = contradiction(opinion, history)
+    total = total + robust_deviations(rarity(labels, opinion.predicted, num_classes))
+    if history.reductions:
+        total = total + robust_deviations(torch.stack(history.reductions).mean(dim=0))
+    return ranks(total)
 
 
 def suspicion(
@@ -84,7 +81,7 @@ def suspicion(
     another class is only hard. What a person has said outweighs all evidence.
 
     Args:
-        against: (N,) float32, the evidence with rarity.
+        against: (N,) float32, the evidence.
         labels: (N,) int64, given labels.
         target: the class that stands most densely among the suspects.
         concentration: how densely, 0..1.

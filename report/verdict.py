@@ -90,7 +90,7 @@ def concentration(
 ) -> Concentration:
     """Return how densely one class stands at the top of the suspects.
 
-    Only samples count for it to which the model itself gives another label.
+    The suspects are those to which the model itself gives another label.
 
     Args:
         against: (N,) float, what speaks against each sample; high is suspicious.
@@ -100,13 +100,13 @@ def concentration(
         leave_one_out: leave out, for each class, its suspects with the most frequent own label.
     """
     order = from_the_worst(against)
+    order = order[predicted[order] != labels[order]]
     usual = torch.bincount(labels, minlength=num_classes).double() / len(labels)
     best = Concentration(0, 0.0, 0, 0.0)
-    first = FEWEST
-    while first <= len(order) // 4:
+    for first in lengths(min(len(order), len(labels) // 4)):
         top = order[:first]
         pairs = torch.bincount(labels[top] * num_classes + predicted[top], minlength=num_classes**2)
-        apart = pairs.reshape(num_classes, num_classes).fill_diagonal_(0)  # (given, own)
+        apart = pairs.reshape(num_classes, num_classes)  # (given, own)
         left_out = apart.amax(dim=1) if leave_one_out else torch.zeros_like(usual)
         among = (first - left_out).clamp_min(1).double()
         share = (apart.sum(dim=1) - left_out) / among
@@ -114,8 +114,17 @@ def concentration(
         label = int(excess.argmax())
         if float(excess[label]) > best.excess:
             best = Concentration(label, float(excess[label]), first, float(share[label]))
-        first = max(first + 1, int(first * GROWTH))
     return best
+
+
+def lengths(longest: int) -> list[int]:
+    """Return how many of the first suspects are looked at, from `FEWEST` to `longest`."""
+    found = []
+    first = FEWEST
+    while first < longest:
+        found.append(first)
+        first = max(first + 1, int(first * GROWTH))
+    return [*found, longest] if longest >= FEWEST else []
 
 
 def surely_above(share: Tensor, count: Tensor) -> Tensor:
@@ -156,7 +165,7 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """
     limits = read_thresholds()
     labels, classes = findings.training.labels.cpu(), findings.training.classes
-    predicted, against = findings.opinion.predicted, findings.evidence
+    predicted, against = findings.opinion.predicted, findings.contradiction
     broad = concentration(against, labels, predicted, len(classes), leave_one_out=True)
     dense = concentration(against, labels, predicted, len(classes), leave_one_out=False)
     agreement = float((predicted == labels).double().mean())
@@ -169,7 +178,11 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     if broad.excess >= limits["poisoned_from"]:
         target = classes[broad.label]
         count = estimate_poisoned(labels, predicted, broad.label, len(classes))
-        return Verdict("poisoned", target, count, statistics, (told(broad, labels, target),))
+        reasons = (
+            f"{told(broad, labels, target)} (those with its most frequent own label left aside)",
+            "the model gives them many different labels, as poison from all classes has it",
+        )
+        return Verdict("poisoned", target, count, statistics, reasons)
     doubts = []
     if dense.excess > limits["no_sign_to"]:
         doubts.append(
@@ -192,8 +205,8 @@ def told(found: Concentration, labels: Tensor, name: str) -> str:
     """Return what was found, for a reader."""
     usual = float((labels == found.label).double().mean())
     return (
-        f"the model contradicts the label {name!r} of {found.share:.0%} of the {found.first} most "
-        f"suspicious samples, while {usual:.0%} of all samples have it"
+        f"of the {found.first} samples whose label the model contradicts most, {found.share:.0%} "
+        f"have the label {name!r}, while {usual:.0%} of all samples have it"
     )
 
 

@@ -40,7 +40,7 @@ def make_findings(
         opinion=Opinion(predicted, probability, 1 - probability),
         history=history,
         seeds=torch.arange(30, 36),
-        evidence=score,
+        contradiction=score.double(),
         score=score,
         kept=score < 0.5,
         poisoned=poisoned if truth else None,

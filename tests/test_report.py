@@ -19,7 +19,7 @@ from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
 from report.purified import may_be_kept
-from report.score import evidence, evidence_with_rarity, ranks, rarity, suspicion
+from report.score import contradiction, evidence, ranks, rarity, suspicion
 from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
 from report.write import doubts
 from tests.conftest import colourful_images
@@ -75,13 +75,13 @@ def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Finding
         colourful_images(count, 4), labels, tuple(f"class {i}" for i in range(classes))
     )
     seeds = torch.arange(0, poisoned_from, 50)
-    against = evidence(opinion, history)
+    against = evidence(opinion, history, labels, classes)
     return Findings(
         training=training,
         opinion=opinion,
         history=history,
         seeds=seeds,
-        evidence=against,
+        contradiction=contradiction(opinion, history),
         score=suspicion(against, labels, 3, 0.5, NOBODY),
         kept=may_be_kept(opinion, labels, seeds, NOBODY),
         poisoned=None,
@@ -170,7 +170,7 @@ def test_poison_outranks_hard_samples_of_its_own_target() -> None:
     opinion.given[hard] = opinion.given[950:].mean()
     for loss in findings.history.losses.values():
         loss[hard] = loss[950:].mean()
-    against = evidence_with_rarity(opinion, findings.history, labels, 10)
+    against = evidence(opinion, findings.history, labels, 10)
     score = suspicion(against, labels, 3, 0.5, NOBODY)
     assert score[950:].median() > score[hard].max()
 
@@ -184,7 +184,9 @@ def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
 def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
     findings = made_up(poisoned_from=950)
     review = Review(clean=torch.tensor([990]), poisoned=torch.tensor([10]))
-    score = suspicion(findings.evidence, findings.training.labels, 3, 0.5, review)
+    labels = findings.training.labels
+    against = evidence(findings.opinion, findings.history, labels, 10)
+    score = suspicion(against, labels, 3, 0.5, review)
     assert score[990] == 0 and score[10] == 1 and score.min() >= 0 and score.max() <= 1
     kept = may_be_kept(findings.opinion, findings.training.labels, findings.seeds, review)
     assert kept[990] and not kept[10]
