@@ -166,3 +166,17 @@ def test_earlier_runs_are_moved_aside_not_deleted(folder: RunFolder) -> None:
     folder.create()
     assert folder.move_aside() == folder.path.with_name("run.2")
     assert (folder.path.with_name("run.1") / "checkpoint" / LATEST).exists()
+
+
+def test_a_checkpoint_older_than_a_key_goes_on_with_its_default(
+    tiny_arguments: list[str], tmp_path: Path
+) -> None:
+    from ASD import main
+
+    assert main(tiny_arguments) == 0
+    path = tmp_path / "digits" / "checkpoint" / LATEST
+    state = load_checkpoint(path)
+    assert state["config"]["global"].pop("balanced") is False
+    torch.save(state, path)
+    assert main(tiny_arguments) == 0
+    assert main([*tiny_arguments, "global.balanced=true"]) == 2

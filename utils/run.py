@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from config.schema import Config
 from utils.checkpoint import LATEST, PREVIOUS, DamagedCheckpoint, load_checkpoint
 from utils.console import say
 from utils.errors import InputError
@@ -198,7 +200,7 @@ class Resumption:
         """Raise `InputError`, naming the keys, if the checkpoint is of another experiment."""
         if self.own_state is None:
             return
-        before, now = flat(self.own_state["config"]), flat(settings)
+        before, now = flat(with_defaults(self.own_state["config"])), flat(settings)
         changed = [
             f"{key} ({before.get(key)} in the checkpoint, {now.get(key)} now)"
             for key in sorted(before.keys() | now.keys())
@@ -286,6 +288,14 @@ def judge(
         return Resumption(path, state, True, why)
     place = f"epoch {state['epoch']}" + (f", step {state['step']}" if state["step"] else "")
     return Resumption(path, state, False, f"{path}: going on at {place}")
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings with keys that are younger than it at their defaults."""
+    try:
+        return Config.model_validate(settings).as_yaml()
+    except ValidationError:  # it has a key that is no more; the comparison names it
+        return settings
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
