@@ -21,8 +21,8 @@ and not at its speed, so that all machines of a kind make the same run of the sa
 - `t`, `n`: every 2 epochs (the paper's set: 5) so many join that stage 1 ends with about a sixth of
   the smallest class, 10 at most at a time, as in the paper.
 - virtual model: batches of 32 below 4,000 samples, else 128; so many epochs that it sees about
-  5,750 samples, the least with which it was seen to learn a trigger, or takes 180 steps, and at
-  least one.
+  11,500 samples, or takes 360 steps, and at least one. With half of that it learnt the trigger of
+  digits in some runs and in others not, and then the meta-split lets poison in.
 - learning rate: falls to 0 as a cosine on a CPU from 4,000 samples on, else constant.
 - crop: a window of the image's size, from an image with an eighth of it added at each side.
 """
@@ -61,7 +61,7 @@ SMALL_NETWORK_SIDE = 64  # pixels, up to which the network for small images is t
 STAGE_2_SHARE = 0.75  # of the epochs
 JOINED_SHARE = 0.18  # of the smallest class, that joins the seeds in stage 1
 MOST_JOINED = 10  # of a class at a time
-VIRTUAL_SAMPLES, VIRTUAL_STEPS = 5750, 180
+VIRTUAL_SAMPLES, VIRTUAL_STEPS = 11_500, 360
 FEW_SAMPLES = 4000
 
 
