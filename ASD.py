@@ -194,7 +194,7 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
                 interrupt.check()
 
 
-def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
+def examine_data(session: Session, score: Score, finished: bool, write: bool) -> Verdict:
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
     verdict = judge(findings, session.seeds_checked)
@@ -206,7 +206,7 @@ def examine_data(session: Session, score: Score, finished: bool) -> Verdict:
         | verdict.as_result()
     )
     if session.engine.world.is_first:
-        if session.config.report:
+        if write:
             for line in write_report(session, findings, verdict, result):
                 say(line)
             write_events(session.folder.events, session.progress.rows)
@@ -263,7 +263,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     verdict = read_verdict(session.folder.result)
     is_whole = verdict is not None and is_saved(session.folder.path)
     if own_folder and (arguments.report or (finished and not is_whole)):
-        verdict = examine_data(session, score, finished)
+        write = arguments.report or session.config.report
+        verdict = examine_data(session, score, finished, write)
     conclude(session, score)
     leave()
     return exit_code(verdict) if arguments.fail_on_suspicion else 0

@@ -155,3 +155,16 @@ def test_bench_reports_all_parts(
     assert report["matrix_peak_flops"] > 1e8
     assert "MixMatch step" in capsys.readouterr().out
     assert not (tmp_path / "digits").exists()
+
+
+def test_a_narrow_network_never_sees_channels_last() -> None:
+    """PyTorch takes the layout of the input for all feature maps, and corrupts memory then."""
+    kind = NETWORKS.get("resnet18_cifar")
+    network = build_network(kind, kind.Settings(width=4), 10, 0)
+    Engine(torch.device("cpu"), channels_last=False).place(network)
+    layouts = []
+    for part in network.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.register_forward_hook(lambda _m, given, _o: layouts.append(given[0].stride(1)))
+    network(torch.rand(5, 16, 16, 3).permute(0, 3, 1, 2))
+    assert layouts and 1 not in layouts

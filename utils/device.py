@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from config.section import Section
 from utils.errors import InputError
@@ -77,6 +77,8 @@ class Engine:
     def place(self, network: nn.Module) -> nn.Module:
         """Move `network` to the device, in the layout of its feature maps."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        if not self.channels_last:
+            network.register_forward_pre_hook(channels_first)
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def translate(self, function: Function) -> Function:
@@ -92,6 +94,15 @@ class Engine:
         compiled = ", compiled" if self.compiled else ""
         processes = f", {self.world.size} processes" if self.world.size > 1 else ""
         return f"{device_name(self.device)}, {precision}, {layout}{compiled}{processes}"
+
+
+def channels_first(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return a network's input in the usual memory order; a hook.
+
+    Views are made from rows of pixels, which PyTorch takes for channels_last and then keeps in all
+    feature maps, whatever the weights are: on narrow networks that corrupts memory, see above.
+    """
+    return tuple(images.contiguous() for images in arguments)
 
 
 def device_name(device: torch.device) -> str:

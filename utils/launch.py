@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from utils.errors import TrainingError
 from utils.files import PROJECT
 
-OWN_EXIT_CODES = {1, 2, 130, 143}  # a process that ends with one of these has said why
+# A process that ends with one of these has said why; 3 and 4 are `--fail-on-suspicion`.
+OWN_EXIT_CODES = {1, 2, 3, 4, 130, 143}
 LOST_CONTACT = 75  # of a process that ends because another one has
 MARK = "ASD_LAUNCHED"  # in the environment of processes that `launch` has started
 GRACE = 2.0  # seconds; the process that failed first is to be seen first
