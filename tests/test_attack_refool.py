@@ -220,7 +220,8 @@ def test_the_ready_configurations_name_the_attack(name: str) -> None:
     config = load_config(PROJECT / "config" / name / "refool.yaml").config
     assert config.backdoor is not None
     assert config.backdoor.attack.name == "refool"
-    assert (config.backdoor.poison_ratio, config.backdoor.target_label) == (0.05, 3)
+    ratio = 0.05 if name == "cifar10" else 0.1  # few images need more
+    assert (config.backdoor.poison_ratio, config.backdoor.target_label) == (ratio, 3)
 
 
 def test_a_poisoned_set_has_the_exact_count_and_the_attackers_label() -> None:
