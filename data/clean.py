@@ -39,8 +39,7 @@ def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
         raise InputError(
             f"--export-clean: {path} cannot be read ({error.strerror}); {remedy} writes it"
         ) from error
-    names = training.files or [str(index) for index in range(len(training))]
-    places = {name: index for index, name in enumerate(names)}
+    places = training.places()
     kept: dict[int, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line:

@@ -57,6 +57,14 @@ class TrainingSet:
         """Number of classes."""
         return len(self.classes)
 
+    def name(self, index: int) -> str:
+        """Return the sample's file relative to the data set's folder, or its number."""
+        return str(index) if self.files is None else self.files[index]
+
+    def places(self) -> dict[str, int]:
+        """Return the number of each sample by its name."""
+        return {self.name(index): index for index in range(len(self))}
+
 
 @dataclass(frozen=True)
 class Truth:

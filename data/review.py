@@ -57,7 +57,7 @@ def read_review(path: str | None, training: TrainingSet) -> Review:
     verdicts: dict[int, str] = {}
     if path is not None:
         file = find_file(path, KEY)
-        places = places_of(training)
+        places = training.places()
         for line, row in read_rows(file):
             verdict = (row["verdict"] or "").strip().lower()
             if not verdict:
@@ -75,12 +75,6 @@ def chosen(verdicts: Mapping[int, str], wanted: str) -> Tensor:
     """Return the samples with the verdict `wanted`, sorted."""
     found = sorted(index for index, verdict in verdicts.items() if verdict == wanted)
     return torch.tensor(found, dtype=torch.int64)
-
-
-def places_of(training: TrainingSet) -> dict[str, int]:
-    """Return the number of each sample by its file, or by the number itself without files."""
-    names = training.files or [str(index) for index in range(len(training))]
-    return {name: index for index, name in enumerate(names)}
 
 
 def place_of(name: str, places: Mapping[str, int], where: str) -> int:

@@ -82,8 +82,7 @@ class Findings:
 
     def name(self, index: int) -> str:
         """Return the sample's file relative to the data set's folder, or its number."""
-        files = self.training.files
-        return str(index) if files is None else files[index]
+        return self.training.name(index)
 
 
 def from_the_worst(suspicion: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from report import charts
@@ -29,6 +28,7 @@ from report.ranking import Ranking, Suspect
 from report.sheets import MOST_CLASSES, WORST, WORST_OF_CLASS, percent_text, thumbnail
 from report.verdict import Verdict
 from utils.files import write_text
+from utils.measure import ranking_quality
 
 TEMPLATE = "page.html"
 LISTED = 50  # suspects in the table
@@ -191,15 +191,15 @@ def judge_ranking(findings: Findings) -> dict[str, str]:
     count = 0 if truth is None else int(truth.sum())
     if truth is None or not 0 < count < len(truth):
         return {}
-    hits = int(truth[findings.order[:count]].sum())
-    auroc = roc_auc_score(truth.numpy(), findings.score.numpy())
+    quality = ranking_quality(findings.score, truth)
+    hits = round(quality["suspects_precision"] * count)
     lost = int((findings.kept & truth).sum())
-    share = charts.percent(hits / count)
+    share = charts.percent(quality["suspects_precision"])
     return {
         "poisoned": f"{count:,} of {len(truth):,} samples",
         f"poisoned among the first {count:,} suspects": f"{hits:,} ({share})",
         "poisoned among the samples that may be kept": f"{lost:,}",
-        "AUROC of the score": f"{auroc:.4f}",
+        "AUROC of the score": f"{quality['suspects_auroc']:.4f}",
     }
 
 

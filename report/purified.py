@@ -11,8 +11,6 @@ from data.review import Review
 from report.findings import Findings, Opinion
 from utils.files import write_text
 
-FILE_NAME = "purified.txt"
-
 
 def may_be_kept(opinion: Opinion, labels: Tensor, seeds: Tensor, review: Review) -> Tensor:
     """Return which samples may be kept, (N,) bool.
@@ -27,8 +25,7 @@ def may_be_kept(opinion: Opinion, labels: Tensor, seeds: Tensor, review: Review)
     return kept
 
 
-def write_purified(findings: Findings, folder: Path) -> Path:
-    """Write `purified.txt` to `folder`, one file or number a line; return its path."""
+def write_purified(findings: Findings, path: Path) -> None:
+    """Write `purified.txt` to `path`, one file or number a line."""
     names = [findings.name(index) for index in torch.nonzero(findings.kept).flatten().tolist()]
-    write_text(folder / FILE_NAME, "".join(f"{name}\n" for name in names))
-    return folder / FILE_NAME
+    write_text(path, "".join(f"{name}\n" for name in names))

@@ -14,9 +14,9 @@ from report.sheets import write_sheets
 from report.suspects import write_suspects
 from report.verdict import VERDICT_FILE, Verdict
 from utils.files import write_text
+from utils.run import RunFolder
 from utils.session import Session
 
-FOLDER = "report"
 SHOWN = 3  # doubtful samples named in a line; the page lists all
 PAGE_FILE = "report.html"
 
@@ -25,12 +25,12 @@ def write_report(
     session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any]
 ) -> list[str]:
     """Write `report/` in the run's folder; return lines to say. One process calls this."""
-    folder = session.folder.path / FOLDER
-    before = folder if session.earlier is None else session.earlier / FOLDER
+    folder = session.folder.report
+    before = folder if session.earlier is None else RunFolder(session.earlier).report
     lines = [*doubts(findings), *what_moved(before, findings, verdict)]
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
-    write_purified(findings, folder)
+    write_purified(findings, session.folder.purified)
     write_sheets(findings, folder)
     write_page(
         folder / PAGE_FILE,
