@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from data.transform import (
-    TRANSFORMATIONS,
-    Chain,
-    Draws,
-    Normalize,
-    RandomCrop,
-    RandomHorizontalFlip,
-)
+from data.transform import TRANSFORMATIONS, Chain, Draws, Normalize
+from data.transform.crop import RandomCrop
+from data.transform.flip import RandomHorizontalFlip
 from tests.conftest import colourful_images
 
 MODES = ["constant", "edge", "reflect", "symmetric"]

@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 from config.choice import Choice, dump_choice, from_registry
 from config.section import Section
 from data.attack.attack import Scene
-from data.transform import Chain, Normalize, RandomCrop, RandomHorizontalFlip, Transformation
+from data.transform import Chain, Normalize, Transformation
+from data.transform.crop import RandomCrop
+from data.transform.flip import RandomHorizontalFlip
 from model import NETWORKS, Network, build_network
 from utils.checkpoint import check_bytes
 from utils.console import progress, say
