@@ -215,7 +215,8 @@ class GlobalSection(Section):
     `seed_num` verified samples a class; `n` more a class join them every `t` epochs. `epsilon` of
     all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
     paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
-    `balanced` takes equally many of each class in stages 2 and 3, so that none is starved.
+    `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
+    that none is starved: 0 is the paper's split, with 1 every class has equally many.
     The verified samples are those that `seed_indices` (a file of sample numbers or file names)
     lists, or the images in `seed_dir`; `seed_num: auto` takes what these give.
     """
@@ -231,7 +232,7 @@ class GlobalSection(Section):
     t: int = Field(default=5, ge=1)
     n: int = Field(default=10, ge=0)
     keep_seeds: bool = False
-    balanced: bool = False
+    class_floor: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def meta_fraction(self) -> float:

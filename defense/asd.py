@@ -15,7 +15,7 @@ from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.draws import EpochDraws
 from defense.mixmatch import MixMatch
 from defense.record import record_losses
-from defense.split import balanced, class_agnostic, class_aware, meta_split
+from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import check_layers, train_virtual_model
 from loss.mixmatch import unlabelled_weight
 from model import Network
@@ -109,17 +109,14 @@ class AdaptiveSplitting(Defense):
             clean = class_aware(eligible, training.labels, self.setting.seeds, joined)
             return self._pinned(Pools(clean, loss))
         if stage == CLASS_AGNOSTIC:
-            if schedule.balanced:
-                clean = balanced(eligible, training.labels, schedule.epsilon)
-            else:
-                clean = class_agnostic(eligible, schedule.epsilon)
+            floor = schedule.class_floor
+            clean = class_agnostic(eligible, schedule.epsilon, training.labels, floor)
             return self._pinned(Pools(clean, loss))
         self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
         virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch)
-        if schedule.balanced:
-            clean = balanced(eligible - virtual_loss, training.labels, schedule.meta_fraction)
-        else:
-            clean = meta_split(eligible, virtual_loss, schedule.meta_fraction)
+        clean = meta_split(
+            eligible, virtual_loss, schedule.meta_fraction, training.labels, schedule.class_floor
+        )
         return self._pinned(Pools(clean, loss, loss - virtual_loss))
 
     def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:

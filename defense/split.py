@@ -97,12 +97,40 @@ def best_of_each_class(
     return candidates[rank < per_class], limits
 
 
-def class_agnostic(loss: Tensor, fraction: float) -> Tensor:
-    """Stage 2: the `floor(fraction * N)` lowest losses of all samples, as (N,) bool."""
-    return lowest(loss, math.floor(fraction * len(loss)))
+def class_agnostic(
+    loss: Tensor, fraction: float, labels: Tensor | None = None, class_floor: float = 0.0
+) -> Tensor:
+    """Stage 2: the `floor(fraction * N)` lowest losses of all samples, as (N,) bool.
+
+    The paper's split can starve a hard class: a weak model's losses for it are all high, so its
+    labels are dropped, and it is never learnt. `class_floor` (not the paper's) keeps a place for
+    each class: its lowest losses, as many as that share of an even part of the pool.
+
+    Args:
+        loss: (N,) split loss under the current model.
+        fraction: of the samples, that make the clean pool.
+        labels: (N,) int64, given labels; wanted where there is a `class_floor`.
+        class_floor: 0 to 1; with 0 labels do not count, with 1 every class has equally many.
+    """
+    count = math.floor(fraction * len(loss))
+    if labels is None or class_floor == 0:
+        return lowest(loss, count)
+    num_classes = int(labels.max()) + 1
+    everything = torch.arange(len(labels), device=labels.device)
+    kept = torch.zeros_like(labels, dtype=torch.bool)
+    if share := math.floor(class_floor * count / num_classes):
+        kept[best_of_each_class(everything, loss, labels, share, num_classes)[0]] = True
+    rest = loss.masked_fill(kept, math.inf)
+    return kept | lowest(rest, count - int(torch.count_nonzero(kept)))
 
 
-def meta_split(loss: Tensor, virtual_loss: Tensor, fraction: float) -> Tensor:
+def meta_split(
+    loss: Tensor,
+    virtual_loss: Tensor,
+    fraction: float,
+    labels: Tensor | None = None,
+    class_floor: float = 0.0,
+) -> Tensor:
     """Stage 3: the `floor(fraction * N)` smallest loss reductions, as (N,) bool.
 
     Args:
@@ -110,27 +138,7 @@ def meta_split(loss: Tensor, virtual_loss: Tensor, fraction: float) -> Tensor:
         virtual_loss: (N,) under the virtual model, a copy that was trained on all samples with
             their given labels. Poisoned samples are learnt fast, so their loss falls most.
         fraction: of the samples, that make the clean pool.
+        labels: as in stage 2.
+        class_floor: as in stage 2, of the smallest reductions.
     """
-    return lowest(loss - virtual_loss, math.floor(fraction * len(loss)))
-
-
-def balanced(values: Tensor, labels: Tensor, fraction: float) -> Tensor:
-    """Return the `floor(fraction * N)` lowest values, equally many of each class, as (N,) bool.
-
-    Not the paper's. Stages 2 and 3 as published can starve a hard class: a weak model's losses for
-    it are all high, so its labels are dropped, and it is never learnt. What a small class
-    cannot fill goes to the lowest values of all others.
-
-    Args:
-        values: (N,) losses, or loss reductions.
-        labels: (N,) int64, given labels.
-        fraction: of all samples.
-    """
-    count, num_classes = math.floor(fraction * len(values)), int(labels.max()) + 1
-    share = count // num_classes
-    pool = torch.zeros_like(labels, dtype=torch.bool)
-    if share:
-        order = torch.arange(len(labels), device=labels.device)
-        pool[best_of_each_class(order, values, labels, share, num_classes)[0]] = True
-    rest = values.masked_fill(pool, math.inf)
-    return pool | lowest(rest, count - int(torch.count_nonzero(pool)))
+    return class_agnostic(loss - virtual_loss, fraction, labels, class_floor)

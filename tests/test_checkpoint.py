@@ -176,7 +176,7 @@ def test_a_checkpoint_older_than_a_key_goes_on_with_its_default(
     assert main(tiny_arguments) == 0
     path = tmp_path / "digits" / "checkpoint" / LATEST
     state = load_checkpoint(path)
-    assert state["config"]["global"].pop("balanced") is False
+    assert state["config"]["global"].pop("class_floor") == 0
     torch.save(state, path)
     assert main(tiny_arguments) == 0
-    assert main([*tiny_arguments, "global.balanced=true"]) == 2
+    assert main([*tiny_arguments, "global.class_floor=0.5"]) == 2

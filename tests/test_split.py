@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from defense.split import balanced, class_agnostic, class_aware, lowest, meta_split
+from defense.split import class_agnostic, class_aware, lowest, meta_split
 
 # Few distinct values, so that ties are common.
 losses = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(
@@ -70,27 +70,36 @@ def test_samples_that_are_learnt_fast_leave_the_clean_pool() -> None:
     assert meta_split(loss, virtual, 0.75).tolist() == [True, False, True, True]
 
 
-def test_a_balanced_pool_starves_no_class() -> None:
+def test_with_a_floor_no_class_is_starved() -> None:
     labels = torch.tensor([0] * 6 + [1] * 6 + [2] * 2)
     values = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 9.6, 9.5, 9.4, 9.3, 9.2, 9.1, 5.0, 5.1])
     assert class_agnostic(values, 0.5)[6:12].sum() == 0
-    pool = balanced(values, labels, 0.5)  # 7 of 14: two of each class, and the lowest of the rest
+    pool = class_agnostic(values, 0.5, labels, 1.0)  # 7 of 14: two of each, the lowest of the rest
     assert pool.tolist() == [*[True] * 3, *[False] * 3, *[False] * 4, True, True, True, True]
+    pool = class_agnostic(values, 0.5, labels, 0.5)  # one of each, and the lowest of the rest
+    assert pool.tolist() == [*[True] * 5, False, *[False] * 5, True, True, False]
+    assert torch.equal(class_agnostic(values, 0.5, labels, 0.0), class_agnostic(values, 0.5))
+    assert torch.equal(meta_split(values, 0 * values, 0.5, labels, 0.5), pool)
 
 
-@given(st.integers(1, 5), st.lists(st.integers(0, 4), min_size=1, max_size=60), st.data())
-def test_a_balanced_pool_has_the_size_and_the_lowest_of_each_class(
-    number: int, given_labels: list[int], data: st.DataObject
+@given(
+    st.integers(1, 5),
+    st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    st.floats(0, 1),
+    st.data(),
+)
+def test_a_pool_with_a_floor_has_the_size_and_the_lowest_of_each_class(
+    number: int, given_labels: list[int], floor: float, data: st.DataObject
 ) -> None:
     labels = torch.tensor(given_labels) % number
     values = torch.tensor(
         data.draw(st.lists(st.integers(0, 9), min_size=len(labels), max_size=len(labels)))
     ).float()
-    pool = balanced(values, labels, 0.5)
+    pool = class_agnostic(values, 0.5, labels, floor)
     assert int(pool.sum()) == len(labels) // 2
     for label in labels.unique():
         own, chosen = values[labels == label], pool[labels == label]
         if chosen.any() and not chosen.all():
             assert own[chosen].max() <= own[~chosen].min()
-        share = len(labels) // 2 // (int(labels.max()) + 1)
+        share = int(floor * (len(labels) // 2) / (int(labels.max()) + 1))
         assert int(chosen.sum()) >= min(share, len(own))
