@@ -149,7 +149,7 @@ def scores(content: PageContent) -> list[Measured]:
         found = [measured("last measured", rows[-1])] if rows else []
     best = max(rows, key=lambda row: charts.number(row, "acc") or 0.0, default=None)
     if best is not None and best["epoch"] != rows[-1]["epoch"]:
-        found.append(measured("best ACC on these test images", best))
+        found.append(measured("best ACC on these images", best))
     return found
 
 

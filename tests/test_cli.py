@@ -236,15 +236,18 @@ def test_wrong_use_is_one_clear_line_and_code_2(
 def test_missing_cifar10_names_the_archive_and_the_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_network(*_: Any, **__: Any) -> None:
+    def no_network(_: str, root: str, **__: Any) -> None:
+        Path(root).mkdir(parents=True)  # as a download does, before it fails
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", no_network)
-    arguments = ["--config", BASELINE, "--gpu", "cpu", f"dataset_dir={tmp_path / 'here'}"]
+    place = tmp_path / "not" / "here"
+    arguments = ["--config", BASELINE, "--gpu", "cpu", f"dataset_dir={place}"]
     code, _, err = outcome(capsys, *arguments, f"storage_dir={tmp_path}", "--check")
     assert code == 2
+    assert not place.parent.exists()  # a mistyped path does not become a folder
     assert "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in err
-    assert str(tmp_path / "here") in err
+    assert str(place) in err
 
 
 def test_cifar10_is_found_by_its_root_and_by_its_own_folder(

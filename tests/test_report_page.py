@@ -161,7 +161,7 @@ def test_scores_are_of_the_last_and_the_best_epoch() -> None:
     page = Page(example(truth=False))
     compact = page.text.replace("\n", "")
     assert "last epoch575.00\u00a0%" in compact  # result.json is right, whatever the log says
-    assert "best ACC on these test images179.00\u00a0%" in compact
+    assert "best ACC on these images179.00\u00a0%" in compact
 
 
 def test_charts_take_their_colours_from_the_page() -> None:

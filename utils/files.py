@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,22 @@ def find_file(name: str, key: str) -> Path:
         if path.is_file():
             return path
     raise InputError(f"{key}: there is no file {name}")
+
+
+@contextmanager
+def no_empty_folders(folder: Path) -> Iterator[None]:
+    """Where the block fails, take away the empty folders that it has made on the way to `folder`.
+
+    A download makes its folder first; a mistyped path must not stay on the disk as a folder.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in missing:  # the innermost first
+            with suppress(OSError):  # absent after all, or not empty
+                path.rmdir()
+        raise
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -11,6 +11,7 @@ from torchvision.datasets import CIFAR10
 
 from data.dataset.source import ImageData, Request, Source, Split
 from utils.errors import InputError
+from utils.files import no_empty_folders
 
 
 class Cifar10(Source):
@@ -24,8 +25,9 @@ class Cifar10(Source):
         """Return the set; download it when it is not there."""
         root = self._root(request.folder)
         try:
-            train = self.archive(str(root), train=True, download=True)
-            test = self.archive(str(root), train=False)
+            with no_empty_folders(root):
+                train = self.archive(str(root), train=True, download=True)
+                test = self.archive(str(root), train=False)
         except (OSError, RuntimeError) as error:  # no network, read-only folder, damaged archive
             raise InputError(
                 f"dataset_dir: {self.title} is not (whole) in {root} and could not be downloaded "

@@ -16,6 +16,7 @@ from data.dataset.cache import Listing, decode_once, judge_unreadable
 from data.dataset.decode import Frame
 from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError
+from utils.files import no_empty_folders
 
 ADDRESS = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 TRAINING = ("GTSRB_Final_Training_Images.zip", "f33fd80ac59bff73c82d25ab499e03a3")  # name, MD5
@@ -76,7 +77,8 @@ def fetch(root: Path, archives: tuple[tuple[str, str], ...]) -> None:
     """
     for name, md5 in archives:
         try:
-            download_and_extract_archive(f"{ADDRESS}/{name}", str(root), md5=md5)
+            with no_empty_folders(root):
+                download_and_extract_archive(f"{ADDRESS}/{name}", str(root), md5=md5)
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"dataset_dir: GTSRB is not (whole) in {root} and could not be downloaded "
