@@ -15,6 +15,7 @@ from data.poison import TrainingSet
 from data.transform import Chain
 from defense.history import History
 from report.seeds import doubtful
+from report.starved import starved
 from utils.console import progress
 from utils.device import Engine
 from utils.streams import Streams
@@ -79,6 +80,12 @@ class Findings:
         loss = -self.opinion.given.clamp_min(1e-12).log()
         labels, classes = self.training.labels.cpu(), self.training.num_classes
         return doubtful(loss, labels, self.seeds, classes).tolist()
+
+    @property
+    def starved_classes(self) -> list[int]:
+        """Classes that the model does not know, although the data have them."""
+        labels = self.training.labels.cpu()
+        return starved(labels, self.opinion.predicted, self.training.num_classes)
 
     def name(self, index: int) -> str:
         """Return the sample's file relative to the data set's folder, or its number."""

@@ -93,14 +93,15 @@ def concentration(
     The suspects are those to which the model itself gives another label.
 
     Args:
-        against: (N,) float, what speaks against each sample; high is suspicious.
+        against: (N,) float, what speaks against each sample; high is suspicious, and a sample with
+            -infinity does not count.
         labels: (N,) int64, given labels.
         predicted: (N,) int64, the model's own labels.
         num_classes: number of classes, C.
         leave_one_out: leave out, for each class, its suspects with the most frequent own label.
     """
     order = from_the_worst(against)
-    order = order[predicted[order] != labels[order]]
+    order = order[(predicted[order] != labels[order]) & against[order].isfinite()]
     usual = torch.bincount(labels, minlength=num_classes).double() / len(labels)
     best = Concentration(0, 0.0, 0, 0.0)
     for first in lengths(min(len(order), len(labels) // 4)):
@@ -159,13 +160,18 @@ def estimate_poisoned(labels: Tensor, predicted: Tensor, target: int, num_classe
 def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """Return the verdict on the training set.
 
+    Classes that the model does not know are left aside: it contradicts all their samples.
+
     Args:
         findings: what is known of each sample; the truth in it is not read.
         seeds_checked: whether a person, or the truth of a benchmark, vouches for the seeds.
     """
     limits = read_thresholds()
     labels, classes = findings.training.labels.cpu(), findings.training.classes
-    predicted, against = findings.opinion.predicted, findings.contradiction
+    predicted, unknown = findings.opinion.predicted, findings.starved_classes
+    against = findings.contradiction.masked_fill(
+        torch.isin(labels, torch.tensor(unknown, dtype=torch.long)), -torch.inf
+    )
     broad = concentration(against, labels, predicted, len(classes), leave_one_out=True)
     dense = concentration(against, labels, predicted, len(classes), leave_one_out=False)
     agreement = float((predicted == labels).double().mean())
@@ -183,22 +189,41 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
             "the model gives them many different labels, as poison from all classes has it",
         )
         return Verdict("poisoned", target, count, statistics, reasons)
-    doubts = []
-    if dense.excess > limits["no_sign_to"]:
-        doubts.append(
-            f"{told(dense, labels, classes[dense.label])}; nearly all look like one other class, "
-            f"so it may be a confusion of two classes, or a backdoor that starts from one"
-        )
-    if agreement < limits["agreement_from"]:
-        doubts.append(
-            f"the model gives only {agreement:.0%} of the samples their given label by itself; "
-            f"below {limits['agreement_from']:.0%} its suspicion means little"
-        )
-    if not seeds_checked:
-        doubts.append("nobody has checked the verified samples, so they may be poisoned themselves")
+    doubts = [*unseen(findings, seeds_checked), *unsure(dense, agreement, findings, limits)]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
     return Verdict("no_sign", None, 0, statistics, ("no class stands out among the suspects",))
+
+
+def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
+    """Return why poison might be there although the model sees none."""
+    found = [
+        f"the model does not know the class {findings.training.classes[label]!r}: it contradicts "
+        f"all samples with this label, poisoned or not"
+        for label in findings.starved_classes
+    ]
+    if not seeds_checked:
+        found.append("nobody has checked the verified samples, so they may be poisoned themselves")
+    return found
+
+
+def unsure(
+    dense: Concentration, agreement: float, findings: Findings, limits: dict[str, float]
+) -> list[str]:
+    """Return why what the model contradicts is no evidence, neither way."""
+    found = []
+    if dense.excess > limits["no_sign_to"]:
+        name = findings.training.classes[dense.label]
+        found.append(
+            f"{told(dense, findings.training.labels.cpu(), name)}; nearly all look like one other "
+            f"class, so it may be a confusion of two classes, or a backdoor that starts from one"
+        )
+    if agreement < limits["agreement_from"]:
+        found.append(
+            f"the model gives only {agreement:.0%} of the samples their given label by itself; "
+            f"below {limits['agreement_from']:.0%} its suspicion means little"
+        )
+    return found
 
 
 def told(found: Concentration, labels: Tensor, name: str) -> str:

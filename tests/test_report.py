@@ -20,6 +20,7 @@ from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, ranks, rarity, suspicion
+from report.starved import starved
 from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
 from report.write import doubts
 from tests.conftest import colourful_images
@@ -119,6 +120,35 @@ def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
     findings.opinion.predicted[950:] = 7
     verdict = judge(findings, seeds_checked=True)
     assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
+
+
+def test_a_class_that_the_model_does_not_know_is_no_alarm() -> None:
+    findings = made_up(poisoned_from=1000)
+    assert findings.starved_classes == []
+    lost = findings.training.labels == 6
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    assert findings.starved_classes == [6]
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "'class 6'" in verdict.reasons[0]
+
+
+def test_poison_is_still_found_beside_a_lost_class() -> None:
+    findings = made_up(poisoned_from=950)
+    lost = findings.training.labels == 6
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
+
+
+def test_poison_in_half_of_a_class_does_not_make_it_lost() -> None:
+    labels = torch.tensor([0] * 100 + [1] * 50)
+    predicted = labels.clone()
+    predicted[:50] = 1
+    assert starved(labels, predicted, 2) == []
+    predicted[:90] = 1
+    assert starved(labels, predicted, 2) == [0]
 
 
 def spread(labels: torch.Tensor, classes: int) -> torch.Tensor:
