@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn import functional
 
-from config.load import load_config
 from data.attack import LabelRule, Scene, clb, learning
 from data.attack.clb import Ascent, Clb, ascend, draw_corners
-from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
 from data.poison import poison
 from data.transform import Chain
-from tests.conftest import colourful_images, learnable_data, tiny_config
+from tests.conftest import colourful_images, learnable_data
 from utils.errors import InputError
-from utils.files import PROJECT
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
@@ -245,31 +242,3 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in ({"class_fraction": 0.0}, {"class_fraction": 1.1}, {"eps": 0.0}):
         with pytest.raises(ValidationError):
             attack(**wrong)
-
-
-def test_what_was_made_is_found_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(
-        "backdoor.clb.iterations=2",
-        "backdoor.clb.training_iterations=1",
-        "backdoor.clb.epochs=1",
-        "backdoor.clb.flip=false",
-        "backdoor.clb.network.resnet18_cifar.width=4",
-        f"storage_dir={tmp_path}",
-    ).config
-    data, _ = load_data(config)
-    training, truth = poison_data(config, data, Streams(0))
-    monkeypatch.setattr(Clb, "prepare", None)
-    again, same_truth = poison_data(config, data, Streams(0))
-    assert torch.equal(training.images, again.images)
-    assert torch.equal(training.labels, again.labels)
-    assert truth.fingerprint() == same_truth.fingerprint()
-
-
-@pytest.mark.parametrize("name", ["cifar10", "small"])
-def test_the_ready_configurations_name_the_attack(name: str) -> None:
-    config = load_config(PROJECT / "config" / name / "clb.yaml").config
-    assert config.backdoor is not None
-    assert config.backdoor.attack.name == "clb"
-    assert config.backdoor.target_label == 3

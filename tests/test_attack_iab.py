@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from config.load import load_config
 from data.attack import LabelRule, Scene, iab, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab, alike
-from data.build import load_data, poison_data
 from data.poison import Role, poison
-from tests.conftest import colourful_images, learnable_data, tiny_config
+from tests.conftest import colourful_images, learnable_data
 from utils.errors import InputError
-from utils.files import PROJECT
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
@@ -259,32 +256,3 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
         attack(share=0.01)
     with pytest.raises(InputError, match=r"backdoor\.iab\.padding: 8"):
         attack(padding=8).prepare(learnable_data(), CPU, tmp_path)
-
-
-def test_what_was_made_is_found_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(
-        "backdoor.iab.mask_epochs=1",
-        "backdoor.iab.width=4",
-        "backdoor.iab.epochs=1",
-        "backdoor.iab.flip=false",
-        "backdoor.iab.network.resnet18_cifar.width=4",
-        f"storage_dir={tmp_path}",
-    ).config
-    data, _ = load_data(config)
-    training, truth = poison_data(config, data, Streams(0))
-    monkeypatch.setattr(Iab, "prepare", None)
-    again, same_truth = poison_data(config, data, Streams(0))
-    assert torch.equal(training.images, again.images)
-    assert torch.equal(training.labels, again.labels)
-    assert truth.fingerprint() == same_truth.fingerprint()
-
-
-@pytest.mark.parametrize("name", ["cifar10", "small"])
-def test_the_ready_configurations_name_the_attack(name: str) -> None:
-    config = load_config(PROJECT / "config" / name / "iab.yaml").config
-    assert config.backdoor is not None
-    assert config.backdoor.attack.name == "iab"
-    ratio = 0.05 if name == "cifar10" else 0.1  # few images need more
-    assert (config.backdoor.poison_ratio, config.backdoor.target_label) == (ratio, 3)

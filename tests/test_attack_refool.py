@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from config.load import load_config
 from data.attack import LabelRule, Scene
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scene, draw_scenes
@@ -29,7 +28,6 @@ from data.dataset import ImageData, Split
 from data.poison import poison
 from tests.conftest import colourful_images
 from utils.errors import InputError
-from utils.files import PROJECT
 from utils.streams import Streams
 
 
@@ -213,15 +211,6 @@ def test_a_folder_of_reflections(tmp_path: Path) -> None:
 def test_a_ghost_offset_beyond_the_image_is_refused() -> None:
     with pytest.raises(InputError, match=r"ghost_offset\.high: 8 leaves nothing of 8x8"):
         refool(8)
-
-
-@pytest.mark.parametrize("name", ["cifar10", "small"])
-def test_the_ready_configurations_name_the_attack(name: str) -> None:
-    config = load_config(PROJECT / "config" / name / "refool.yaml").config
-    assert config.backdoor is not None
-    assert config.backdoor.attack.name == "refool"
-    ratio = 0.05 if name == "cifar10" else 0.1  # few images need more
-    assert (config.backdoor.poison_ratio, config.backdoor.target_label) == (ratio, 3)
 
 
 def test_a_poisoned_set_has_the_exact_count_and_the_attackers_label() -> None:

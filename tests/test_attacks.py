@@ -174,6 +174,7 @@ def test_every_experiment_poisons_what_its_name_says(path: Path) -> None:
     assert config.backdoor is not None
     name = config.backdoor.attack.name
     assert path.stem.removesuffix("_none").removesuffix("_all_to_all") == name
+    assert config.backdoor.target_label == 3
     if name not in STATIC:
         return
     rule = LabelRule(config.backdoor.label_rule, config.backdoor.target_label, 10)

@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.schema import Config
+from data.attack import Attack
+from data.attack.clb import Clb
+from data.attack.iab import Iab
 from data.attack.wanet import GRIDS_FILE, WaNet
 from data.build import POISON_FILE, poison_data
 from data.dataset import ImageData, Split
@@ -83,6 +86,26 @@ def test_the_second_run_reads_what_the_first_one_made(tmp_path: Path, calls: lis
     assert_same(make(tmp_path / "elsewhere"), first)
     assert len(calls) == 8
     assert (kept_file(tmp_path).parent / GRIDS_FILE).is_file()
+
+
+LEARNT = {
+    Iab: ("iab.mask_epochs=1", "iab.width=4", "iab.epochs=1", "iab.flip=false"),
+    Clb: ("clb.iterations=2", "clb.training_iterations=1", "clb.epochs=1", "clb.flip=false"),
+}
+
+
+@pytest.mark.parametrize("attack", LEARNT)
+def test_what_an_attack_has_learnt_is_found_by_the_next_run(
+    attack: type[Attack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = attack.__name__.lower()
+    width = f"backdoor.{name}.network.resnet18_cifar.width=4"
+    config = tiny_config(
+        *(f"backdoor.{setting}" for setting in LEARNT[attack]), width, f"storage_dir={tmp_path}"
+    ).config
+    first = poison_data(config, DATA, Streams(0))
+    monkeypatch.setattr(attack, "prepare", None)
+    assert_same(poison_data(config, DATA, Streams(0)), first)
 
 
 def test_whatever_the_poison_depends_on_gives_another_folder(tmp_path: Path) -> None:
