@@ -84,8 +84,8 @@ class Findings:
     @property
     def starved_classes(self) -> list[int]:
         """Classes that the model does not know, although the data have them."""
-        labels = self.training.labels.cpu()
-        return starved(labels, self.opinion.predicted, self.training.num_classes)
+        labels, predicted = self.training.labels.cpu(), self.opinion.predicted
+        return starved(labels[self.seeds], predicted[self.seeds], self.training.num_classes)
 
     def name(self, index: int) -> str:
         """Return the sample's file relative to the data set's folder, or its number."""

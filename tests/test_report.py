@@ -75,7 +75,7 @@ def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Finding
     training = TrainingSet(
         colourful_images(count, 4), labels, tuple(f"class {i}" for i in range(classes))
     )
-    seeds = torch.arange(0, poisoned_from, 50)
+    seeds = torch.arange(0, poisoned_from, 47)  # of all classes
     against = evidence(opinion, history, labels, classes)
     return Findings(
         training=training,
@@ -142,13 +142,24 @@ def test_poison_is_still_found_beside_a_lost_class() -> None:
     assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
 
 
-def test_poison_in_half_of_a_class_does_not_make_it_lost() -> None:
-    labels = torch.tensor([0] * 100 + [1] * 50)
+def test_a_class_is_lost_when_half_of_its_verified_samples_are() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 5)
     predicted = labels.clone()
-    predicted[:50] = 1
-    assert starved(labels, predicted, 2) == []
-    predicted[:90] = 1
-    assert starved(labels, predicted, 2) == [0]
+    predicted[:4] = 1
+    assert starved(labels, predicted, 3) == []  # nobody has verified any of class 2
+    predicted[:5] = 1
+    assert starved(labels, predicted, 3) == [0]
+
+
+def test_a_class_with_more_poison_than_clean_samples_is_not_lost() -> None:
+    findings = made_up(poisoned_from=1000)
+    many = torch.ones(1000, dtype=torch.bool)
+    many[findings.seeds] = False
+    lost = (findings.training.labels == 6) & many
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 6"
 
 
 def spread(labels: torch.Tensor, classes: int) -> torch.Tensor:
