@@ -181,7 +181,7 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
         "agreement": agreement,
         **limits,
     }
-    if broad.excess >= limits["poisoned_from"]:
+    if broad.excess >= limits["poisoned_from"] and agreement >= limits["accuse_from"]:
         target = classes[broad.label]
         count = estimate_poisoned(labels, predicted, broad.label, len(classes))
         reasons = (

@@ -112,7 +112,20 @@ def test_a_weak_model_cannot_tell() -> None:
     findings = made_up(poisoned_from=1000)
     findings.opinion.predicted[::3] = (findings.opinion.predicted[::3] + 1) % 10
     verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[0]
+    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[-1]
+
+
+def test_a_weak_model_accuses_nobody() -> None:
+    findings = made_up(poisoned_from=950)
+    assert judge(findings, seeds_checked=True).name == "poisoned"
+    others = torch.ones(1000, dtype=torch.bool)
+    others[findings.seeds] = False
+    others[950:] = False
+    others &= torch.arange(1000) % 3 == 0
+    findings.opinion.predicted[others] = (findings.opinion.predicted[others] + 1) % 10
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.statistics["broad_concentration"] >= 0.5  # the poison still stands out
+    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[-1]
 
 
 def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
