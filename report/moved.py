@@ -30,12 +30,13 @@ def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:
         was = earlier["estimated_poisoned"]
         lines.append(f"poisoned, about: {verdict.estimated_poisoned}, {was} before")
     stayed = sum(ranks[name] <= len(worst) for name in worst)
-    risen = max(worst, key=lambda name: ranks[name])
-    lines.append(
-        f"ranking: {stayed} of the {len(worst)} worst were among the worst before; the furthest "
-        f"risen is {risen}, from rank {ranks[risen]} to {worst.index(risen) + 1}"
-    )
-    return lines
+    line = f"ranking: {stayed} of the {len(worst)} worst were among the worst before"
+    rises = {name: ranks[name] - rank for rank, name in enumerate(worst, 1)}
+    risen = max(rises, key=lambda name: rises[name])
+    if rises[risen] > 0:
+        rank = worst.index(risen) + 1
+        line += f"; {risen} has risen furthest, from rank {ranks[risen]} to {rank}"
+    return [*lines, line]
 
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:

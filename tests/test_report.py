@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,23 @@ from data.review import Review
 from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
+from report.moved import what_moved
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, ranks, rarity, suspicion
 from report.starved import starved
-from report.verdict import concentration, estimate_poisoned, exit_code, judge, read_verdict
+from report.suspects import write_suspects
+from report.verdict import (
+    VERDICT_FILE,
+    Verdict,
+    concentration,
+    estimate_poisoned,
+    exit_code,
+    judge,
+    read_verdict,
+)
 from report.write import doubts
 from tests.conftest import colourful_images
+from tests.report_example import make_findings
 
 NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 
@@ -358,3 +370,16 @@ def test_an_attack_that_poisons_nothing_is_a_false_alarm_test(
     assert result["poisoned_samples"] == 0 and 0 <= result["asr"] <= 1
     assert "suspects_auroc" not in result
     assert (tmp_path / "digits" / "report" / "report.html").exists()
+
+
+def test_the_furthest_rise_is_told_and_standing_still_is_not(tmp_path: Path) -> None:
+    findings = make_findings()
+    write_suspects(findings, tmp_path)
+    verdict = Verdict("poisoned", "class 1", 5)
+    (tmp_path / VERDICT_FILE).write_text(json.dumps(asdict(verdict)))
+    told = "ranking: 40 of the 40 worst were among the worst before"
+    assert what_moved(tmp_path, findings, verdict)[-1] == told
+    score = findings.score.clone()
+    score[20] = 2.0  # was the 21st, of scores that fall with the index
+    moved = what_moved(tmp_path, replace(findings, score=score), verdict)
+    assert moved[-1] == f"{told}; {findings.name(20)} has risen furthest, from rank 21 to 1"
