@@ -27,7 +27,7 @@ def write_report(
     """Write `report/` in the run's folder; return lines to say. One process calls this."""
     folder = session.folder.report
     before = folder if session.earlier is None else RunFolder(session.earlier).report
-    lines = [*losses(findings), *doubts(findings), *what_moved(before, findings, verdict)]
+    lines = [*starvation(findings), *doubts(findings), *what_moved(before, findings, verdict)]
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
     write_purified(findings, session.folder.purified)
@@ -49,7 +49,7 @@ def write_report(
     return [*lines, f"report: {folder / PAGE_FILE}"]
 
 
-def losses(findings: Findings) -> list[str]:
+def starvation(findings: Findings) -> list[str]:
     """Return a line on classes that the model does not know; none where it knows all."""
     lost = [repr(findings.training.classes[label]) for label in findings.starved_classes]
     if not lost:
