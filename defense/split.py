@@ -35,11 +35,13 @@ def lowest(values: Tensor, count: int) -> Tensor:
 def kth_smallest(values: Tensor, k: int) -> Tensor:
     """Return the `k`th smallest, from 1, of `values` (n,) as a scalar.
 
-    On the CPU by NumPy: PyTorch's selection also keeps an index of 8 bytes for each value.
+    On the CPU by NumPy: PyTorch's selection also keeps an index of 8 bytes for each value. On a GPU
+    by sorting: its selection is one of the functions that `seed.deterministic` forbids, since of
+    equal values it may find either.
     """
     if values.device.type == "cpu":
         return values.new_tensor(np.partition(values.numpy(), k - 1)[k - 1])
-    return torch.kthvalue(values, k).values
+    return values.sort().values[k - 1]
 
 
 def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int) -> Tensor:
