@@ -216,7 +216,7 @@ class GlobalSection(Section):
     all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
     paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
     `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
-    that none is starved: 0 is the paper's split, with 1 every class has equally many.
+    that none is lost: 0 is the paper's split, with 1 every class has equally many.
     The verified samples are those that `seed_indices` (a file of sample numbers or file names)
     lists, or the images in `seed_dir`; `seed_num: auto` takes what these give.
     """

@@ -104,7 +104,7 @@ def class_agnostic(
 ) -> Tensor:
     """Stage 2: the `floor(fraction * N)` lowest losses of all samples, as (N,) bool.
 
-    The paper's split can starve a hard class: a weak model's losses for it are all high, so its
+    The paper's split can lose a hard class: a weak model's losses for it are all high, so its
     labels are dropped, and it is never learnt. `class_floor` (not the paper's) keeps a place for
     each class: its lowest losses, as many as that share of an even part of the pool.
 

@@ -14,8 +14,8 @@ from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from data.transform import Chain
 from defense.history import History
+from report.lost import lost_classes
 from report.seeds import doubtful
-from report.starved import starved
 from utils.console import progress
 from utils.device import Engine
 from utils.streams import Streams
@@ -82,10 +82,10 @@ class Findings:
         return doubtful(loss, labels, self.seeds, classes).tolist()
 
     @property
-    def starved_classes(self) -> list[int]:
-        """Classes that the model does not know, although the data have them."""
+    def lost_classes(self) -> list[int]:
+        """Classes that the run has lost, although the data have them."""
         labels, predicted = self.training.labels.cpu(), self.opinion.predicted
-        return starved(labels[self.seeds], predicted[self.seeds], self.training.num_classes)
+        return lost_classes(labels[self.seeds], predicted[self.seeds], self.training.num_classes)
 
     def name(self, index: int) -> str:
         """Return the sample's file relative to the data set's folder, or its number."""

@@ -346,7 +346,7 @@ def render(content: PageContent) -> str:
             findings=findings,
             truth=content.knows_truth,
             facts=facts(content),
-            starved=[classes[label] for label in findings.starved_classes],
+            lost=[classes[label] for label in findings.lost_classes],
             doubtful=[findings.name(index) for index in findings.doubtful_seeds],
             scores=scores(content),
             ranking_quality=judge_ranking(findings),

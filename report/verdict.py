@@ -160,7 +160,7 @@ def estimate_poisoned(labels: Tensor, predicted: Tensor, target: int, num_classe
 def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """Return the verdict on the training set.
 
-    Classes that the model does not know are left aside: it contradicts all their samples.
+    Classes that the run has lost are left aside: it contradicts all their samples.
 
     Args:
         findings: what is known of each sample; the truth in it is not read.
@@ -168,9 +168,9 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
     """
     limits = read_thresholds()
     labels, classes = findings.training.labels.cpu(), findings.training.classes
-    predicted, unknown = findings.opinion.predicted, findings.starved_classes
+    predicted, lost = findings.opinion.predicted, findings.lost_classes
     against = findings.contradiction.masked_fill(
-        torch.isin(labels, torch.tensor(unknown, dtype=torch.long)), -torch.inf
+        torch.isin(labels, torch.tensor(lost, dtype=torch.long)), -torch.inf
     )
     broad = concentration(against, labels, predicted, len(classes), leave_one_out=True)
     dense = concentration(against, labels, predicted, len(classes), leave_one_out=False)
@@ -198,9 +198,9 @@ def judge(findings: Findings, seeds_checked: bool) -> Verdict:
 def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
     """Return why poison might be there although the model sees none."""
     found = [
-        f"the model does not know the class {findings.training.classes[label]!r}: it contradicts "
+        f"the run has lost the class {findings.training.classes[label]!r}: the model contradicts "
         f"all samples with this label, poisoned or not"
-        for label in findings.starved_classes
+        for label in findings.lost_classes
     ]
     if not seeds_checked:
         found.append("nobody has checked the verified samples, so they may be poisoned themselves")

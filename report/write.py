@@ -27,7 +27,7 @@ def write_report(
     """Write `report/` in the run's folder; return lines to say. One process calls this."""
     folder = session.folder.report
     before = folder if session.earlier is None else RunFolder(session.earlier).report
-    lines = [*starvation(findings), *doubts(findings), *what_moved(before, findings, verdict)]
+    lines = [*tell_lost(findings), *doubts(findings), *what_moved(before, findings, verdict)]
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
     write_purified(findings, session.folder.purified)
@@ -49,13 +49,13 @@ def write_report(
     return [*lines, f"report: {folder / PAGE_FILE}"]
 
 
-def starvation(findings: Findings) -> list[str]:
-    """Return a line on classes that the model does not know; none where it knows all."""
-    lost = [repr(findings.training.classes[label]) for label in findings.starved_classes]
+def tell_lost(findings: Findings) -> list[str]:
+    """Return a line on classes that the run has lost; none where the model knows all."""
+    lost = [repr(findings.training.classes[label]) for label in findings.lost_classes]
     if not lost:
         return []
     return [
-        f"the model does not know {', '.join(lost)}: the splits dropped nearly all of the labels; "
+        f"the run has lost {', '.join(lost)}: the splits dropped nearly all of the labels; "
         f"a higher global.class_floor keeps some, more steps or a wider network make it stronger"
     ]
 

@@ -19,10 +19,10 @@ from data.review import Review
 from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
 from report.findings import Findings, Opinion
+from report.lost import lost_classes
 from report.moved import what_moved
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, ranks, rarity, suspicion
-from report.starved import starved
 from report.suspects import write_suspects
 from report.verdict import (
     VERDICT_FILE,
@@ -147,13 +147,13 @@ def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
     assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
 
 
-def test_a_class_that_the_model_does_not_know_is_no_alarm() -> None:
+def test_a_lost_class_is_no_alarm() -> None:
     findings = made_up(poisoned_from=1000)
-    assert findings.starved_classes == []
+    assert findings.lost_classes == []
     lost = findings.training.labels == 6
     findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
     findings.contradiction[lost] += 5
-    assert findings.starved_classes == [6]
+    assert findings.lost_classes == [6]
     verdict = judge(findings, seeds_checked=True)
     assert verdict.name == "cannot_tell" and "'class 6'" in verdict.reasons[0]
 
@@ -171,9 +171,9 @@ def test_a_class_is_lost_when_half_of_its_verified_samples_are() -> None:
     labels = torch.tensor([0] * 10 + [1] * 5)
     predicted = labels.clone()
     predicted[:4] = 1
-    assert starved(labels, predicted, 3) == []  # nobody has verified any of class 2
+    assert lost_classes(labels, predicted, 3) == []  # nobody has verified any of class 2
     predicted[:5] = 1
-    assert starved(labels, predicted, 3) == [0]
+    assert lost_classes(labels, predicted, 3) == [0]
 
 
 def test_a_class_with_more_poison_than_clean_samples_is_not_lost() -> None:

@@ -70,7 +70,7 @@ def test_samples_that_are_learnt_fast_leave_the_clean_pool() -> None:
     assert meta_split(loss, virtual, 0.75).tolist() == [True, False, True, True]
 
 
-def test_with_a_floor_no_class_is_starved() -> None:
+def test_with_a_floor_no_class_is_lost() -> None:
     labels = torch.tensor([0] * 6 + [1] * 6 + [2] * 2)
     values = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 9.6, 9.5, 9.4, 9.3, 9.2, 9.1, 5.0, 5.1])
     assert class_agnostic(values, 0.5)[6:12].sum() == 0

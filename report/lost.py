@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, bincount
 
 
-def starved(labels: Tensor, predicted: Tensor, num_classes: int) -> list[int]:
+def lost_classes(labels: Tensor, predicted: Tensor, num_classes: int) -> list[int]:
     """Return the classes of which the model does not even know the verified samples.
 
     A class that is hard for a weak model has high losses, so stages 2 and 3 drop its labels, and
