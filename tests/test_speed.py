@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 import ASD
 from benchmark.scale import in_own_process
@@ -19,6 +20,7 @@ from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.mixmatch import Batch, Mix, MixMatch
 from model import NETWORKS, build_network
+from model.resnet_cifar import BasicBlock, convolution
 from tests.conftest import colourful_images
 from utils.checkpoint import LATEST, load_checkpoint
 from utils.device import Engine, SpeedSettings, choose_engine
@@ -29,10 +31,28 @@ CPU = torch.device("cpu")
 BATCH = 16
 
 
-def losses_of(engine: Engine, steps: int, width: int = 16, size: int = 16) -> Tensor:
-    """Return the losses (steps, 3) of a small network on fixed, learnable batches."""
+def narrow(width: int) -> nn.Module:
     network_class = NETWORKS.get("resnet18_cifar")
-    network = build_network(network_class, network_class.Settings(width=width), 4, 7)
+    return build_network(network_class, network_class.Settings(width=width), 4, 7)
+
+
+def few_layers() -> nn.Module:
+    """Return a network with a convolution, BatchNorm and a residual connection."""
+    torch.manual_seed(7)
+    return nn.Sequential(
+        convolution(3, 16, 3, 1),
+        BasicBlock(16, 32, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 4),
+    )
+
+
+def losses_of(
+    engine: Engine, steps: int, size: int = 16, network: nn.Module | None = None
+) -> Tensor:
+    """Return the losses (steps, 3) of a network on fixed, learnable batches."""
+    network = narrow(16) if network is None else copy.deepcopy(network)
     engine.place(network)
     # Not Adam: it divides by the size of the gradient, and blows up the last digits of tiny ones.
     optimizer = torch.optim.SGD(network.train().parameters(), lr=1e-4)
@@ -61,8 +81,9 @@ def test_in_fp32_the_fast_step_is_the_reference_step() -> None:
 
 
 def test_the_compiled_step_is_the_reference_step() -> None:
-    reference = losses_of(Engine(CPU), 20, width=4)
-    compiled = losses_of(Engine(CPU, compiled=True), 20, width=4)
+    network = few_layers()  # of a whole ResNet-18 the translation takes minutes on a slow machine
+    reference = losses_of(Engine(CPU), 20, network=network)
+    compiled = losses_of(Engine(CPU, channels_last=True, compiled=True), 20, network=network)
     torch.testing.assert_close(compiled, reference, rtol=1e-5, atol=1e-5)
 
 
@@ -75,16 +96,12 @@ def test_in_bf16_the_losses_follow_the_reference_within_a_band() -> None:
     assert means[1][-1, 1] < means[1][0, 1]  # and they do fall
 
 
-def narrow(width: int) -> torch.nn.Module:
-    network_class = NETWORKS.get("resnet18_cifar")
-    return build_network(network_class, network_class.Settings(width=width), 4, 7)
-
-
 def test_auto_chooses_no_layout_that_crashes() -> None:
     assert not choose_engine(CPU, SpeedSettings(), narrow(8), ALONE).channels_last
     assert choose_engine(CPU, SpeedSettings(), narrow(16), ALONE).channels_last
-    with pytest.raises(InputError, match="channels_last"):
-        choose_engine(CPU, SpeedSettings(channels_last=True), narrow(8), ALONE)
+    for key in ("channels_last", "compile"):
+        with pytest.raises(InputError, match=f"speed.{key}: true"):
+            choose_engine(CPU, SpeedSettings.model_validate({key: True}), narrow(8), ALONE)
     plain = choose_engine(CPU, SpeedSettings(reference=True, compile=True), narrow(16), ALONE)
     assert plain == Engine(CPU)
 
@@ -164,7 +181,7 @@ def test_a_narrow_network_never_sees_channels_last() -> None:
     Engine(torch.device("cpu"), channels_last=False).place(network)
     layouts = []
     for part in network.modules():
-        if isinstance(part, torch.nn.Conv2d):
+        if isinstance(part, nn.Conv2d):
             part.register_forward_hook(lambda _m, given, _o: layouts.append(given[0].stride(1)))
     network(torch.rand(5, 16, 16, 3).permute(0, 3, 1, 2))
     assert layouts and 1 not in layouts

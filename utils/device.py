@@ -19,8 +19,9 @@ from utils.world import ALONE, World
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Convolutions in channels_last with 8 channels write outside their memory in PyTorch 2.13 and 2.15
-# on the CPU; with 16 and more they are sound.
+# Convolutions in channels_last with fewer than 16 channels write outside their memory in PyTorch
+# 2.13 to 2.15 on the CPU (with AVX2 alone: 1x1 ones with a stride). `torch.compile` chooses that
+# layout by itself, so it is no way around it.
 SAFE_CPU_CHANNELS = 16
 COMPILED_CPU_CHANNELS = 64
 
@@ -172,18 +173,20 @@ def choose_engine(
     """Return precision, layout and translation for `network` on `device`.
 
     Raises:
-        InputError: channels_last is forced where PyTorch would corrupt memory.
+        InputError: channels_last, or compiling, which implies it, is forced where PyTorch would
+            corrupt memory.
     """
     if speed.reference:
         return Engine(device, world=world)
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     narrowest = min((part.out_channels for part in convolutions), default=0)
     safe = device.type == "cuda" or narrowest >= SAFE_CPU_CHANNELS
-    if speed.channels_last is True and not safe:
-        raise InputError(
-            f"speed.channels_last: true, but the network has convolutions with {narrowest} "
-            f"channels, and PyTorch crashes below {SAFE_CPU_CHANNELS} on the CPU; use auto"
-        )
+    for key, forced in (("channels_last", speed.channels_last), ("compile", speed.compile)):
+        if forced is True and not safe:
+            raise InputError(
+                f"speed.{key}: true, but the network has convolutions with {narrowest} "
+                f"channels, and PyTorch crashes below {SAFE_CPU_CHANNELS} on the CPU; use auto"
+            )
     channels_last = safe if speed.channels_last == "auto" else bool(speed.channels_last)
     bf16 = speed.precision == "bf16"
     if speed.precision == "auto":
