@@ -79,6 +79,10 @@ class Writer:
         self.nodes = list(program.graph.nodes)
         signature = program.graph_signature
         self.names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self.constants = {
+            name: program.constants[key]
+            for name, key in signature.inputs_to_lifted_tensor_constants.items()
+        }
         self.names |= dict.fromkeys(signature.user_inputs, IMAGES)
         self.names |= dict.fromkeys(signature.user_outputs, LOGITS)
 
@@ -87,10 +91,17 @@ class Writer:
         rows = []
         for node in self.nodes:
             if node.op == "placeholder" and node.name not in self.names:
-                raise NotDescribable(f"the constant {node.name}")
+                rows.append([node.name, *self._constant(node.name)])
             if node.op == "call_function" and not is_cut(node):
                 rows.append([self._argument(node), *self._call(node)])
         return rows
+
+    def _constant(self, name: str) -> tuple[str, list[Any]]:
+        """Return the call that makes a number that some PyTorch releases trace as a tensor."""
+        constant = self.constants.get(name)
+        if not isinstance(constant, Tensor) or constant.numel() != 1:
+            raise NotDescribable(f"the constant {name}")
+        return "full", [list(constant.shape), constant.item()]
 
     def _call(self, node: fx.Node) -> tuple[str, list[Any]]:
         """Return function and arguments."""
