@@ -1,10 +1,11 @@
 """Run a list of configurations one after another, and tabulate their results.
 
-    python run_all.py config/small/*.yaml --defense asd none -- dataset_dir=FOLDER
+    python run_all.py config/small/*.yaml --defense asd none --seeds 1 2 3 -- dataset_dir=FOLDER
 
 Each run is a process of its own (`ASD.py`). Finished runs are skipped and interrupted ones go on,
-so the same command can be given until all is done. A run that fails does not stop the list. Exit
-codes: 0 all runs are finished; 1 at least one failed; 2 wrong use; 130 Ctrl-C.
+so the same command can be given until all is done. A run that fails does not stop the list. With
+`--seeds` a second table has mean and range of each configuration. Exit codes: 0 all runs are
+finished; 1 at least one failed; 2 wrong use; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import contextlib
 import csv
 import io
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,23 @@ COLUMNS = {
     "asr": "ASR",
     "seconds": "seconds",
     "poisoned_in_clean_pool": "poisoned in clean pool",
+    "verdict": "verdict",
+    "suspects_auroc": "AUROC of suspects",
+    "suspects_precision": "precision of suspects",
     "state": "state",
 }
-OF_RESULT = ("defense", "attack", "seed", "acc", "asr", "seconds")
-OF_TRUTH = ("attack", "asr", "poisoned_in_clean_pool")
+OF_RESULT = (
+    "defense", "attack", "seed", "acc", "asr", "seconds",
+    "verdict", "suspects_auroc", "suspects_precision",
+)  # fmt: skip
+OF_TRUTH = ("attack", "asr", "poisoned_in_clean_pool", "suspects_auroc", "suspects_precision")
+# Figures that are told as mean and range over seeds, and how each is written.
+OVER_SEEDS = {
+    "acc": percent,
+    "asr": percent,
+    "suspects_auroc": "{:.4f}".format,
+    "suspects_precision": percent,
+}
 FINISHED = "finished"
 
 
@@ -58,6 +73,7 @@ class Job:
         path: of the YAML.
         overrides: of the list, and the defence where `--defense` asks for another one.
         name: of the run's folder; the YAML's path where it cannot be read.
+        group: the name without the seed that `--seeds` put to it.
         config: as ASD.py will see it; None where it cannot be read.
         error: why it cannot be read.
     """
@@ -65,6 +81,7 @@ class Job:
     path: Path
     overrides: tuple[str, ...]
     name: str
+    group: str
     config: Config | None = None
     error: str | None = None
 
@@ -95,8 +112,19 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
             name, overrides = f"{name}_{defense}", [*overrides, f"defense={defense}"]
             loaded = load_config(path, overrides)
     except InputError as error:
-        return Job(path, tuple(overrides), str(path), error=str(error))
-    return Job(path, tuple(overrides), name, loaded.config)
+        return Job(path, tuple(overrides), str(path), str(path), error=str(error))
+    return Job(path, tuple(overrides), name, name, loaded.config)
+
+
+def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) -> list[Job]:
+    """Return the runs of a YAML with one defence: one for each of `--seeds`, else a single one."""
+    if not arguments.seeds:
+        return [plan_job(path, defense, arguments.overrides)]
+    seeds = dict.fromkeys(arguments.seeds)
+    jobs = [plan_job(path, defense, [*arguments.overrides, f"seed.seed={n}"]) for n in seeds]
+    if jobs[0].error is not None:
+        return jobs[:1]  # is told once
+    return [replace(job, name=f"{job.name}_seed{n}") for job, n in zip(jobs, seeds, strict=True)]
 
 
 def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
@@ -112,10 +140,12 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
     jobs: dict[str, Job] = {}
     for path in paths:
         for defense in arguments.defense or [None]:
-            job = plan_job(path, defense, arguments.overrides)
-            known = jobs.setdefault(job.name, job)
-            if known.path.resolve() != job.path.resolve():
-                raise InputError(f"{known.path} and {job.path} would both be the run {job.name}")
+            for job in plan_seeded(path, defense, arguments):
+                known = jobs.setdefault(job.name, job)
+                if known.path.resolve() != job.path.resolve():
+                    raise InputError(
+                        f"{known.path} and {job.path} would both be the run {job.name}"
+                    )
     return list(jobs.values())
 
 
@@ -190,11 +220,42 @@ def known_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+def written(key: str, value: Any) -> str:
+    """Return a figure as the screen shows it."""
+    if value is None:
+        return "-"
+    return OVER_SEEDS[key](value) if key in OVER_SEEDS else str(value)
+
+
 def readable(row: dict[str, Any], columns: Sequence[str]) -> dict[str, str]:
     """Return a row as the screen shows it."""
-    shown = {key: "-" if row[key] is None else str(row[key]) for key in columns}
-    shown |= {key: percent(row[key]) for key in ("acc", "asr") if key in columns}
-    return {COLUMNS[key]: shown[key] for key in columns}
+    return {COLUMNS[key]: written(key, row[key]) for key in columns}
+
+
+def over_seeds(
+    jobs: Sequence[Job], rows: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> list[dict[str, str]]:
+    """Return for each configuration its finished seeds, and mean and range of its figures."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for job, row in zip(jobs, rows, strict=False):  # an interrupted list has fewer rows
+        if row["state"] == FINISHED:
+            groups.setdefault(job.group, []).append(row)
+    summary = []
+    for group, members in groups.items():
+        line = {"configuration": group, "seeds": str(len(members))}
+        for key in (key for key in OVER_SEEDS if key in columns):
+            line[COLUMNS[key]] = mean_and_range(key, [row[key] for row in members])
+        summary.append(line)
+    return summary
+
+
+def mean_and_range(key: str, figures: Sequence[float | None]) -> str:
+    """Return mean, smallest and largest of the figures that are known, for the screen."""
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return "-"
+    mean, low, high = (written(key, of(known)) for of in (statistics.fmean, min, max))
+    return f"{mean} ({low} to {high})"
 
 
 def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -> None:
@@ -207,11 +268,14 @@ def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path
     write_text(path, text.getvalue())
 
 
-def report(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Print the table and write it as CSV."""
+def report(jobs: Sequence[Job], rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Print the table and write it as CSV; print what several seeds have in common."""
     columns = known_columns(rows)
     write_csv(rows, columns, path)
     say(table([readable(row, columns) for row in rows], headers="keys"))
+    if any(job.group != job.name for job in jobs):
+        say("over the seeds, mean (smallest to largest):")
+        say(table(over_seeds(jobs, rows, columns), headers="keys"))
     say(f"as CSV: {path}")
 
 
@@ -227,6 +291,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("configs", nargs="+", metavar="YAML")
     parser.add_argument(
         "--defense", nargs="+", metavar="NAME", help="run each with these, e.g. asd none"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="run each with these, e.g. 100 101 102"
     )
     parser.add_argument("--gpu", default=None, help="as of ASD.py")
     parser.add_argument(
@@ -259,7 +326,7 @@ def run_list(argv: Sequence[str]) -> int:
             rows.append(result_row(job, run_job(job, arguments)))
     finally:
         if rows:
-            report(rows, arguments.csv)
+            report(jobs, rows, arguments.csv)
     return 0 if all(row["state"] == FINISHED for row in rows) else 1
 
 

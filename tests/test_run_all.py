@@ -128,6 +128,42 @@ def test_a_defence_of_its_own_has_a_name_of_its_own(tmp_path: Path) -> None:
     assert planned(plain, plain) == [("plain.yaml", "plain", "asd")]
 
 
+def test_each_seed_is_a_run_of_its_own(tmp_path: Path) -> None:
+    plain, slip = str(write(tmp_path, "plain")), str(write(tmp_path, "slip", "num_epoch: 3\n"))
+    given = [plain, slip, "--defense", "none", "--seeds", "7", "8", "7", "--", "seed.seed=1"]
+    jobs = run_all.plan_jobs(run_all.parse(given))
+    assert [(job.name, job.group, job.config and job.config.seed.seed) for job in jobs] == [
+        ("plain_none_seed7", "plain_none", 7),
+        ("plain_none_seed8", "plain_none", 8),
+        (slip, slip, None),  # told once
+    ]
+
+
+def test_figures_over_seeds_are_of_finished_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = str(write(tmp_path, "plain"))
+    jobs = run_all.plan_jobs(run_all.parse([plain, "--seeds", "1", "2", "3"]))
+    figures = {1: (0.9, 0.0, 0.99), 2: (0.8, 0.5, None), 3: (0.1, 1.0, 0.5)}
+    rows = []
+    for job, (seed, (acc, asr, auroc)) in zip(jobs, figures.items(), strict=True):
+        row = dict.fromkeys(run_all.COLUMNS) | {"run": job.name, "seed": seed, "acc": acc}
+        state = "finished" if seed < 3 else "failed (exit code 1)"
+        rows.append(row | {"asr": asr, "suspects_auroc": auroc, "state": state})
+    (line,) = run_all.over_seeds(jobs, rows, list(run_all.COLUMNS))
+    assert line == {
+        "configuration": "plain",
+        "seeds": "2",
+        "ACC": "85.00 % (80.00 % to 90.00 %)",
+        "ASR": "25.00 % (0.00 % to 50.00 %)",
+        "AUROC of suspects": "0.9900 (0.9900 to 0.9900)",
+        "precision of suspects": "-",
+    }
+    run_all.report(jobs, rows, tmp_path / "table.csv")
+    assert "85.00 % (80.00 % to 90.00 %)" in capsys.readouterr().out
+    assert rows_of(tmp_path / "table.csv")["plain_seed2"]["suspects_auroc"] == ""
+
+
 def test_ready_configurations_keep_their_names() -> None:
     names = [str(DIGITS), str(DIGITS.with_name("cifar10_small.yaml"))]
     runs = planned(*names, "--defense", "asd", "none")
