@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Tests in several processes (`-n`): a thread for each, also in the runs that a test starts, since
+# more threads than cores slow each other down twentyfold. PyTorch reads it when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 from hypothesis import settings
 

@@ -64,13 +64,13 @@ def losses_of(
         labels, others = torch.randint(4, (2, BATCH), generator=generator)
         noise = torch.randn(3, BATCH, 3, size, size, generator=generator)
         views = [
-            means[kind] + part for kind, part in zip((labels, others, others), noise, strict=True)
+            (means[kind] + part).to(engine.device)
+            for kind, part in zip((labels, others, others), noise, strict=True)
         ]
-        mix = Mix(
-            torch.rand((), generator=generator), torch.randperm(3 * BATCH, generator=generator)
-        )
-        batch = Batch(views[0], labels, (views[1], views[2]))
-        losses.append(mixmatch.step(batch, mix, 15 * step / steps))
+        share = torch.rand((), generator=generator).to(engine.device)
+        permutation = torch.randperm(3 * BATCH, generator=generator).to(engine.device)
+        batch = Batch(views[0], labels.to(engine.device), (views[1], views[2]))
+        losses.append(mixmatch.step(batch, Mix(share, permutation), 15 * step / steps))
     return torch.stack(losses)
 
 
