@@ -349,6 +349,20 @@ class Config(Section):
         """
         return self.backdoor is not None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _cosine_over_the_whole_run(cls, given: Any) -> Any:
+        """Derive the length of a cosine that is left out, so that it follows `num_epochs`."""
+        schedule = given.get("lr_scheduler") if isinstance(given, dict) else None
+        if not isinstance(schedule, dict) or "CosineAnnealingLR" not in schedule:
+            return given
+        settings = schedule["CosineAnnealingLR"]
+        if settings is not None and not isinstance(settings, dict):
+            return given
+        length = given.get("num_epochs", cls.model_fields["num_epochs"].default)
+        cosine = {"CosineAnnealingLR": {"T_max": length, **(settings or {})}}
+        return {**given, "lr_scheduler": {**schedule, **cosine}}
+
     @model_validator(mode="after")
     def _agree(self) -> Config:
         if self.truth_known and self.global_.seed_dir is not None:

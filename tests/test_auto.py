@@ -38,7 +38,10 @@ def same_as(path: Path, facts: Facts, *but: str) -> None:
 
 
 def test_digits_are_trained_as_in_their_own_configuration() -> None:
-    same_as(DIGITS, Facts(1437, 133, 16), "data.image_size", "meta.epoch")
+    facts = Facts(1437, 133, 16)
+    same_as(DIGITS, facts, "data.image_size", "meta.epoch")
+    own = load_config(OWN, [], facts).config
+    assert own.lr_scheduler == load_config(DIGITS).config.lr_scheduler
 
 
 def test_ten_thousand_images_on_a_cpu_are_trained_as_cifar10_small() -> None:
@@ -98,7 +101,7 @@ def test_whatever_the_data_the_choice_is_a_schedule(facts: Facts) -> None:
     assert schedule["epoch_third"] == epochs
     joined = schedule["n"] * ((schedule["epoch_first"] - 1) // schedule["t"])
     assert joined <= 0.5 * facts.smallest_class
-    assert 26 <= epochs <= 120
+    assert (26 if facts.gpu else 20) <= epochs <= 120
     assert 16 <= found["data"]["image_size"] <= (224 if facts.gpu else 64)
     assert found["semi"]["mixmatch"]["train_iteration"] >= 1
     assert found["meta"]["epoch"] >= 1
@@ -141,11 +144,11 @@ def test_a_key_without_a_rule_takes_no_auto() -> None:
 
 
 def test_a_run_that_goes_on_keeps_its_choices() -> None:
-    first = load_config(OWN, [], Facts(1437, 133, 16))
+    first = load_config(OWN, [], Facts(1437, 133, 16, gpu=True))
     kept = load_config(OWN, [], earlier=first.config.as_yaml())
     assert kept.config == first.config
     assert kept.open_keys == ()
-    assert kept.config.lr_scheduler is None  # as it was for so few samples
+    assert kept.config.lr_scheduler is None  # as it was on a GPU
     assert all(line.endswith("(as before)") for line in kept.notices)
     assert not open_keys(first.config.as_yaml())
     assert load_config(OWN).open_keys  # nobody has looked at the data

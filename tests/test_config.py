@@ -153,6 +153,21 @@ def test_naming_another_part_replaces_it_with_its_settings() -> None:
     assert merged == {"backdoor": {"poison_ratio": 0.1, "other": None}}
 
 
+def test_a_cosine_follows_the_epochs_unless_it_has_a_length() -> None:
+    def length(*overrides: str) -> Any:
+        scheduler = load_config(DIGITS, overrides).config.lr_scheduler
+        assert scheduler is not None
+        return scheduler.arguments["T_max"]
+
+    assert length() == 20
+    assert length("num_epochs=7") == 7
+    assert length("num_epochs=7", "lr_scheduler.CosineAnnealingLR.T_max=9") == 9
+    cosine = ["lr_scheduler.CosineAnnealingLR=null"]
+    baseline = load_config(BASELINE, cosine).config.lr_scheduler
+    assert baseline is not None and baseline.arguments == {"T_max": 120}
+    assert "lr_scheduler" in refused("lr_scheduler.CosineAnnealingLR=3")
+
+
 def test_the_saved_configuration_means_the_same(tmp_path: Path) -> None:
     for path in READY:
         config = load_config(path).config
