@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +79,19 @@ def learnable_data(count: int = 64, size: int = 8) -> ImageData:
     images = colourful_images(count, size) // 4 + (labels * 60)[:, None, None, None].byte()
     split = Split(images, labels)
     return ImageData(split, Split(images.flip(2), labels), tuple("abcd"))
+
+
+def interrupted(function: Callable[..., None], at_call: int) -> Callable[..., None]:
+    """Return `function`, whose `at_call`th call, from 1, does its work and is not come back from.
+
+    For an epoch of a training: it is killed after its last step, before anything is kept.
+    """
+    calls = [0]
+
+    def call(*given: Any) -> None:
+        calls[0] += 1
+        function(*given)
+        if calls[0] == at_call:
+            raise KeyboardInterrupt
+
+    return call

@@ -16,7 +16,7 @@ from data.attack.clb import Ascent, Clb, ascend, draw_corners
 from data.dataset import ImageData, Split
 from data.poison import poison
 from data.transform import Chain
-from tests.conftest import colourful_images, learnable_data
+from tests.conftest import colourful_images, interrupted, learnable_data
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -164,15 +164,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
 ) -> None:
     made = attack(robust=robust)
     made.prepare(learnable_data(), CPU, tmp_path / "whole")
-    epochs, check = [0], learning.check_loss
-
-    def kill(total: torch.Tensor, what: str) -> None:
-        epochs[0] += 1
-        if epochs[0] == 2:
-            raise KeyboardInterrupt
-        check(total, what)
-
-    monkeypatch.setattr(clb, "check_loss", kill)
+    monkeypatch.setattr(clb, "descend", interrupted(learning.descend, at_call=2))
     with pytest.raises(KeyboardInterrupt):
         attack(robust=robust).prepare(learnable_data(), CPU, tmp_path / "resumed")
     monkeypatch.undo()
@@ -189,7 +181,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
 def test_what_is_kept_is_not_computed_again(
     prepared: tuple[Clb, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clb, "step", None)
+    monkeypatch.setattr(clb, "descend", None)
     monkeypatch.setattr(clb, "ascend", None)
     again = attack()
     again.prepare(learnable_data(), CPU, prepared[1])

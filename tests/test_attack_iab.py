@@ -11,7 +11,7 @@ from data.attack import LabelRule, Scene, iab, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab, alike
 from data.poison import Role, poison
-from tests.conftest import colourful_images, learnable_data
+from tests.conftest import colourful_images, interrupted, learnable_data
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -153,15 +153,8 @@ def test_a_resumed_training_ends_with_the_same_bits(
     prepared: tuple[Iab, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
     made, folder = prepared
-    epochs, check = [0], learning.check_loss
-
-    def kill(total: torch.Tensor, what: str) -> None:
-        epochs[0] += 1
-        if epochs[0] > killed_after:
-            raise KeyboardInterrupt
-        check(total, what)
-
-    monkeypatch.setattr(iab, "check_loss", kill)
+    kill = interrupted(learning.descend, at_call=killed_after + 1)
+    monkeypatch.setattr(iab, "descend", kill)
     with pytest.raises(KeyboardInterrupt):
         attack().prepare(learnable_data(), CPU, tmp_path)
     monkeypatch.undo()
@@ -179,7 +172,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
 def test_a_finished_training_is_not_done_again(
     prepared: tuple[Iab, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iab, "step", None)
+    monkeypatch.setattr(iab, "descend", None)
     again = attack()
     again.prepare(learnable_data(), CPU, prepared[1])
     images = colourful_images(3, 8)

@@ -23,14 +23,13 @@ from data.attack.learning import (
     LearningSettings,
     augmentation,
     build_classifier,
-    check_loss,
+    descend,
     read_kept,
     repeatable_convolutions,
     set_rate,
     share_predicted,
     shuffled,
     statistics,
-    step,
     train_resumably,
     views,
 )
@@ -226,13 +225,9 @@ class Attacker:
         def train_epoch(epoch: int) -> None:
             set_rate(optimizer, given.rate, epoch, given.epochs)
             stream = self.scene.streams.torch("attack-training", epoch)
-            total = torch.zeros((), device=self.images.device)
             batches = list(shuffled(len(self.images), given.batch_size, stream))
-            for index in progress(batches, "classifier", unit="step"):
-                loss = self.training_loss(index, stream)
-                step(loss, optimizer)
-                total += loss.detach()
-            check_loss(total, "clb")
+            shown = progress(batches, "classifier", unit="step")
+            descend(shown, lambda index: self.training_loss(index, stream), "clb", optimizer)
 
         train_resumably(path, {"network": network, "sgd": optimizer}, given.epochs, train_epoch)
         network.eval()

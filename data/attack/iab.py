@@ -28,13 +28,12 @@ from data.attack.learning import (
     LearningSettings,
     augmentation,
     build_classifier,
-    check_loss,
+    descend,
     repeatable_convolutions,
     set_rate,
     share_predicted,
     shuffled,
     statistics,
-    step,
     train_resumably,
     views,
 )
@@ -221,12 +220,7 @@ class Training:
         def train_epoch(epoch: int) -> None:
             set_rate(optimizer, given.mask_rate, epoch, given.mask_epochs)
             masks.train()
-            total = torch.zeros((), device=self.images.device)
-            for batch in self.batches(epoch, "masks"):
-                loss = self.mask_loss(batch)
-                step(loss, optimizer)
-                total += loss.detach()
-            check_loss(total, "iab, masks")
+            descend(self.batches(epoch, "masks"), self.mask_loss, "iab, masks", optimizer)
 
         train_resumably(path, {"masks": masks, "adam": optimizer}, given.mask_epochs, train_epoch)
         masks.eval().requires_grad_(False)
@@ -242,12 +236,8 @@ class Training:
             set_rate(sgd, given.classifier_rate, epoch, given.epochs)
             generator.train()
             classifier.train()
-            total = torch.zeros((), device=self.images.device)
-            for batch in self.batches(given.mask_epochs + epoch, "generator"):
-                loss = self.generator_loss(batch)
-                step(loss, adam, sgd)
-                total += loss.detach()
-            check_loss(total, "iab, generator")
+            batches = self.batches(given.mask_epochs + epoch, "generator")
+            descend(batches, self.generator_loss, "iab, generator", adam, sgd)
 
         parts: dict[str, HasState] = {"generator": generator, "classifier": classifier}
         parts |= {"adam": adam, "sgd": sgd}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import torch
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -31,6 +32,7 @@ NetworkChoice = Annotated[
 # The learning rate falls to a tenth after these shares of the epochs: later than in the published
 # schedules, which are many times longer.
 DECAYS = (0.6, 0.9)
+Item = TypeVar("Item")
 
 
 class LearningSettings(Section):
@@ -186,9 +188,27 @@ def step(loss: Tensor, *optimizers: Optimizer) -> None:
         optimizer.step()
 
 
-def check_loss(total: Tensor, what: str) -> None:
-    """Raise `TrainingError` unless an epoch's loss is finite."""
-    if not bool(total.isfinite()):
+def descend(
+    batches: Iterable[Item], loss_of: Callable[[Item], Tensor], what: str, *optimizers: Optimizer
+) -> None:
+    """Let the optimisers take a step on each of an epoch's batches.
+
+    Args:
+        batches: what `loss_of` is asked about, one after another.
+        loss_of: returns the loss of a batch, a scalar with gradient.
+        what: is trained, for the message.
+        optimizers: of all that is trained.
+
+    Raises:
+        TrainingError: the epoch's loss is not finite. Looked at once, since a look waits for the
+            device.
+    """
+    total: float | Tensor = 0.0
+    for batch in batches:
+        loss = loss_of(batch)
+        step(loss, *optimizers)
+        total = total + loss.detach()
+    if not math.isfinite(total):
         raise TrainingError(f"{what}: the loss is not finite; lower the attack's learning rates")
 
 
