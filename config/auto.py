@@ -3,30 +3,28 @@
 `global.seed_num: auto` and those of `speed` are no part of this; they are settled where they are
 read. All other keys that may be `auto` are in `RULES`, in the order in which they are settled: a
 later one sees what was chosen, or given, before it. On a CPU the rules hit two schedules that are
-known to work with the split by cross entropy: `config/digits.yaml` (1,437 images of 16x16, one to
-three minutes on two cores) and `config/cifar10_small.yaml` (10,000 of 32x32, 16 minutes); on a GPU
-they lead from such a small set to the paper's schedule (50,000 of 32x32). Between two of them a
-number grows as a power of the number of samples; below the first and beyond the last it stays.
-Rules look at the kind of device and not at its speed, so that all machines of a kind make the same
-run of the same data.
+known to work with the split by cross entropy: one for 1,437 images of 16x16 (the digits; longer
+than `config/digits.yaml`, which is to be quick; 90 s on two cores) and `config/cifar10_small.yaml`
+(10,000 of 32x32, 16 minutes); on a GPU they lead from the first to the paper's (50,000 of 32x32).
+Between two of them a number grows as a power of the number of samples; below the first and beyond
+the last it stays. Rules look at the kind of device and not at its speed, so that all machines of a
+kind make the same run of the same data.
 
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
   a CPU at most 64, and less where the set would have more than 10 million pixels, but not below 32.
 - network: ResNet-18 for small images, 16 channels wide on a CPU and 64 on a GPU; torchvision's
   ResNet-18 on a GPU above 64 pixels.
-- batch of MixMatch: 64, as in the paper; on a CPU 32, where a step of 64 takes too long.
-- epochs: 20 (digits; on a GPU 26), 50 (10,000 on a CPU), 120 (the paper). Stage 1 ends after 9 to
-  12 of them on a CPU and after 12 to 60 on a GPU, stage 2 after three quarters.
-- steps an epoch: so many that MixMatch draws 1,024 labelled samples (digits; on a GPU 2,048), 5,120
-  (10,000 on a CPU), 65,536 (the paper). On a CPU they grow beyond 10,000 samples with the square
-  root.
-- `t`, `n`: every 2 epochs (the paper's set: 5) so many join that stage 1 ends with three tenths of
+- batch of MixMatch: 64; on a CPU 32 above 24 pixels, where a step of 64 would take too long.
+- epochs: 26 (digits), 50 (10,000 on a CPU), 120 (the paper). Stage 1 ends after 12 of them on a CPU
+  and after up to 60 on a GPU, stage 2 after three quarters.
+- steps an epoch: so many that MixMatch draws 2,048 labelled samples (digits), 5,120 (10,000 on a
+  CPU), 65,536 (the paper). On a CPU they grow beyond 10,000 samples with the square root.
+- `t`, `n`: every 2 epochs (the paper's set: 5) so many join that stage 1 ends with about a sixth of
   the smallest class, 10 at most at a time, as in the paper.
 - virtual model: batches of 32 below 4,000 samples, else 128; so many epochs that it sees about
   11,500 samples, or takes 360 steps, and at least one. With half of that it learnt the trigger of
   digits in some runs and in others not, and then the meta-split lets poison in.
-- learning rate: falls to 0 as a cosine on a CPU, so that ACC does not depend on which of its few
-  epochs is the last; constant on a GPU, as in the paper.
+- learning rate: falls to 0 as a cosine on a CPU from 4,000 samples on, else constant.
 - crop: a window of the image's size, from an image with an eighth of it added at each side.
 """
 
@@ -44,15 +42,15 @@ AUTO = "auto"
 Anchors = Sequence[tuple[int, float]]
 DIGITS, SMALL, PAPER = 1437, 10_000, 50_000  # training samples
 EPOCHS: dict[bool, Anchors] = {
-    False: ((DIGITS, 20), (SMALL, 50)),
+    False: ((DIGITS, 26), (SMALL, 50)),
     True: ((DIGITS, 26), (PAPER, 120)),
 }
 DRAWN: dict[bool, Anchors] = {  # labelled samples that MixMatch draws in an epoch
-    False: ((DIGITS, 1024), (SMALL, 5120)),
+    False: ((DIGITS, 2048), (SMALL, 5120)),
     True: ((DIGITS, 2048), (PAPER, 65_536)),
 }
 STAGE_1: dict[bool, Anchors] = {
-    False: ((DIGITS, 9), (SMALL, 12)),
+    False: ((DIGITS, 12), (SMALL, 12)),
     True: ((DIGITS, 12), (PAPER, 60)),
 }
 INTERVAL: dict[bool, Anchors] = {False: ((DIGITS, 2), (SMALL, 2)), True: ((DIGITS, 2), (PAPER, 5))}
@@ -62,7 +60,7 @@ CPU_SIDES = 32, 64  # pixels: what may be left of large images on a CPU
 CPU_PIXELS = SMALL * 32**2  # of a whole training set
 SMALL_NETWORK_SIDE = 64  # pixels, up to which the network for small images is taken
 STAGE_2_SHARE = 0.75  # of the epochs
-JOINED_SHARE = 0.3  # of the smallest class, that joins the seeds in stage 1
+JOINED_SHARE = 0.18  # of the smallest class, that joins the seeds in stage 1
 MOST_JOINED = 10  # of a class at a time
 VIRTUAL_SAMPLES, VIRTUAL_STEPS = 11_500, 360
 FEW_SAMPLES = 4000
@@ -181,7 +179,8 @@ def width(draft: Draft) -> tuple[int, str]:
 
 def mixmatch_batch(draft: Draft) -> tuple[int, str]:
     """Return the batch size of MixMatch."""
-    return (64 if draft.facts.gpu else 32), draft.device
+    small = draft.facts.gpu or draft.side <= 24
+    return (64 if small else 32), f"for {draft.side} pixels, {draft.device}"
 
 
 def virtual_batch(draft: Draft) -> tuple[int, str]:
@@ -255,9 +254,9 @@ def virtual_epochs(draft: Draft) -> tuple[int, str]:
 
 def schedule(draft: Draft) -> tuple[dict[str, Any] | None, str]:
     """Return the schedule of the learning rate; None: constant."""
-    if draft.facts.gpu:
-        return None, draft.device
-    return {"CosineAnnealingLR": {"T_max": draft.epochs}}, draft.device
+    if draft.facts.gpu or draft.facts.samples < FEW_SAMPLES:
+        return None, f"{of_samples(draft)}, {draft.device}"
+    return {"CosineAnnealingLR": {"T_max": draft.epochs}}, f"{of_samples(draft)}, {draft.device}"
 
 
 def crop_size(draft: Draft) -> tuple[int, str]:

@@ -14,7 +14,6 @@ from PIL import Image
 from config.auto import RULES, Facts, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
 from data.survey import median_side, survey
-from tests.conftest import DIGITS
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.run import flat
@@ -37,11 +36,23 @@ def same_as(path: Path, facts: Facts, *but: str) -> None:
     assert {key: own[key] for key in keys} == {key: ready[key] for key in keys}
 
 
-def test_digits_are_trained_as_in_their_own_configuration() -> None:
-    facts = Facts(1437, 133, 16)
-    same_as(DIGITS, facts, "data.image_size", "meta.epoch")
-    own = load_config(OWN, [], facts).config
-    assert own.lr_scheduler == load_config(DIGITS).config.lr_scheduler
+def test_as_many_images_as_the_digits_get_the_schedule_that_was_measured_on_them() -> None:
+    found = chosen(Facts(1437, 133, 16))
+    expected = {
+        "num_epochs": 26,
+        "global.epoch_first": 12,
+        "global.epoch_second": 20,
+        "global.epoch_third": 26,
+        "global.t": 2,
+        "global.n": 5,
+        "semi.loader.batch_size": 64,
+        "semi.mixmatch.train_iteration": 32,
+        "loader.batch_size": 32,
+        "meta.epoch": 8,
+        "network.resnet18_cifar.width": 16,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert load_config(OWN, [], Facts(1437, 133, 16)).config.lr_scheduler is None
 
 
 def test_ten_thousand_images_on_a_cpu_are_trained_as_cifar10_small() -> None:
@@ -101,7 +112,7 @@ def test_whatever_the_data_the_choice_is_a_schedule(facts: Facts) -> None:
     assert schedule["epoch_third"] == epochs
     joined = schedule["n"] * ((schedule["epoch_first"] - 1) // schedule["t"])
     assert joined <= 0.5 * facts.smallest_class
-    assert (26 if facts.gpu else 20) <= epochs <= 120
+    assert 26 <= epochs <= 120
     assert 16 <= found["data"]["image_size"] <= (224 if facts.gpu else 64)
     assert found["semi"]["mixmatch"]["train_iteration"] >= 1
     assert found["meta"]["epoch"] >= 1
@@ -144,11 +155,11 @@ def test_a_key_without_a_rule_takes_no_auto() -> None:
 
 
 def test_a_run_that_goes_on_keeps_its_choices() -> None:
-    first = load_config(OWN, [], Facts(1437, 133, 16, gpu=True))
+    first = load_config(OWN, [], Facts(1437, 133, 16))
     kept = load_config(OWN, [], earlier=first.config.as_yaml())
     assert kept.config == first.config
     assert kept.open_keys == ()
-    assert kept.config.lr_scheduler is None  # as it was on a GPU
+    assert kept.config.lr_scheduler is None  # as it was for so few samples
     assert all(line.endswith("(as before)") for line in kept.notices)
     assert not open_keys(first.config.as_yaml())
     assert load_config(OWN).open_keys  # nobody has looked at the data
