@@ -159,7 +159,7 @@ def test_a_cosine_follows_the_epochs_unless_it_has_a_length() -> None:
         assert scheduler is not None
         return scheduler.arguments["T_max"]
 
-    assert length() == 20
+    assert length() == 19
     assert length("num_epochs=7") == 7
     assert length("num_epochs=7", "lr_scheduler.CosineAnnealingLR.T_max=9") == 9
     cosine = ["lr_scheduler.CosineAnnealingLR=null"]
