@@ -14,6 +14,7 @@ from PIL import Image
 from config.auto import RULES, Facts, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
 from data.survey import median_side, survey
+from tests.conftest import DIGITS
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.run import flat
@@ -36,23 +37,8 @@ def same_as(path: Path, facts: Facts, *but: str) -> None:
     assert {key: own[key] for key in keys} == {key: ready[key] for key in keys}
 
 
-def test_as_many_images_as_the_digits_get_the_schedule_that_was_measured_on_them() -> None:
-    found = chosen(Facts(1437, 133, 16))
-    expected = {
-        "num_epochs": 26,
-        "global.epoch_first": 12,
-        "global.epoch_second": 20,
-        "global.epoch_third": 26,
-        "global.t": 2,
-        "global.n": 5,
-        "semi.loader.batch_size": 64,
-        "semi.mixmatch.train_iteration": 32,
-        "loader.batch_size": 32,
-        "meta.epoch": 8,
-        "network.resnet18_cifar.width": 16,
-    }
-    assert {key: found[key] for key in expected} == expected
-    assert load_config(OWN, [], Facts(1437, 133, 16)).config.lr_scheduler is None
+def test_digits_are_trained_as_in_their_own_configuration() -> None:
+    same_as(DIGITS, Facts(1437, 133, 16), "data.image_size", "meta.epoch")
 
 
 def test_ten_thousand_images_on_a_cpu_are_trained_as_cifar10_small() -> None:
