@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from config.section import Section
+from model.compiled import prepare
 from utils.errors import InputError
 from utils.world import ALONE, World
 
@@ -24,6 +27,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # layout by itself, so it is no way around it.
 SAFE_CPU_CHANNELS = 16
 COMPILED_CPU_CHANNELS = 64
+# Parameters of mallopt(3), from glibc's malloc.h.
+MALLOC_TRIM_THRESHOLD = -1
+MALLOC_MMAP_THRESHOLD = -3
 
 
 class SpeedSettings(Section):
@@ -77,6 +83,8 @@ class Engine:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move `network` to the device, in the layout of its feature maps."""
+        if self.compiled and self.device.type == "cpu":
+            prepare(network)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         if not self.channels_last:
             network.register_forward_pre_hook(channels_first)
@@ -86,6 +94,8 @@ class Engine:
         """Return `function` compiled, if that was chosen; on a GPU as CUDA graphs."""
         if not self.compiled:
             return function
+        if self.device.type == "cpu":
+            keep_freed_memory()
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         return cast("Function", torch.compile(function, mode=mode))
 
@@ -95,6 +105,20 @@ class Engine:
         compiled = ", compiled" if self.compiled else ""
         processes = f", {self.world.size} processes" if self.world.size > 1 else ""
         return f"{device_name(self.device)}, {precision}, {layout}{compiled}{processes}"
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory for the next allocation; elsewhere nothing.
+
+    It gives large blocks back to the system at once, which clears them before it lends them again:
+    30,000 page faults in a compiled step of the paper's network, 4 % of its time (measured).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every libc has it
+    if mallopt is not None:
+        mallopt(MALLOC_MMAP_THRESHOLD, 32 * 2**20)  # bytes; more is not allowed
+        mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def channels_first(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

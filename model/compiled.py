@@ -1,0 +1,179 @@
+"""Layers of which `torch.compile` makes faster code on a CPU; the mathematics is the usual one.
+
+Outside of compiled code they are PyTorch's own. They replace the two parts of a compiled step of
+the paper's network that lag far behind a matrix product of the same size (two cores with
+AVX512_BF16, PyTorch 2.14): the weight gradient of a convolution of many channels over a small map,
+which takes up to twice that time, and the statistics of BatchNorm, of which PyTorch updates a
+running mean value by value: sums over one image after the other take a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def unfold(images: Tensor, kernel: int, stride: int) -> Tensor:
+    """Return all windows of `images` (N, C, H, W), padded by half a kernel, as rows.
+
+    Returns:
+        (N * H' * W', kernel * kernel * C), of the images' type.
+    """
+    pad = kernel // 2
+    padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
+    count, height, width, channels = padded.shape
+    down, right = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    row, image = width * channels, height * width * channels  # in values
+    # as_strided makes the compiler lay the images down in memory first; else it would compute them,
+    # and the layer before, anew for each window.
+    windows = padded.as_strided(
+        (count, down, right, kernel, kernel * channels),
+        (image, stride * row, stride * channels, row, 1),
+    )
+    return windows.reshape(count * down * right, kernel * kernel * channels)
+
+
+class Convolution(torch.autograd.Function):
+    """A convolution with a square kernel whose weight gradient is one matrix product."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
+        """Map `images` (N, C, H, W), padded by half a kernel, to (N, D, H', W').
+
+        `weight` is (D, C, K, K).
+        """
+        ctx.save_for_backward(images, weight)
+        ctx.stride = stride
+        return functional.conv2d(images, weight, None, stride, weight.shape[2] // 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients of images and weight."""
+        images, weight = ctx.saved_tensors
+        out, channels, kernel, _ = weight.shape
+        rows = gradients[0].permute(0, 2, 3, 1).reshape(-1, out)  # (N * H' * W', D)
+        product = rows.t() @ unfold(images, kernel, ctx.stride)  # (D, K * K * C)
+        into_weight = product.view(out, kernel, kernel, channels).permute(0, 3, 1, 2)
+        into_images = torch.ops.aten.convolution_backward(
+            gradients[0], images, weight, None, [ctx.stride] * 2, [kernel // 2] * 2, [1, 1],
+            False, [0, 0], 1, [True, False, False],
+        )[0]  # fmt: skip
+        return into_images, into_weight, None
+
+
+def mean_by_image(values: Tensor) -> Tensor:
+    """Return the mean (C,) of `values` (N, C, H, W), summed within each image first."""
+    return values.sum(dim=(2, 3)).sum(dim=0) / (values.numel() // values.shape[1])
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return `values` in fp32 at least."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+class Normalisation(torch.autograd.Function):
+    """BatchNorm in train mode (Ioffe and Szegedy 2015), with sums taken image by image."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the normalised `images` (N, C, H, W), and mean and variance, each (C,)."""
+        values = widened(images)
+        mean = mean_by_image(values)
+        centred = values - mean[:, None, None]
+        variance = mean_by_image(centred.square())
+        scale = torch.rsqrt(variance + epsilon)
+        ctx.save_for_backward(images, weight, mean, scale)
+        ctx.mark_non_differentiable(mean, variance)
+        normalised = centred * (weight * scale)[:, None, None] + bias[:, None, None]
+        return normalised.to(images.dtype), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of images, weight and bias."""
+        images, weight, mean, scale = ctx.saved_tensors
+        gradient = widened(gradients[0])
+        normalised = (widened(images) - mean[:, None, None]) * scale[:, None, None]
+        shift, slope = mean_by_image(gradient), mean_by_image(gradient * normalised)
+        rest = gradient - shift[:, None, None] - normalised * slope[:, None, None]
+        into_images = (rest * (weight * scale)[:, None, None]).to(images.dtype)
+        count = images.numel() // images.shape[1]
+        return into_images, slope * count, shift * count, None
+
+
+class CompiledConv2d(nn.Conv2d):
+    """A convolution whose weight gradient becomes a matrix product where that is faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, D, H', W')."""
+        if not (torch.compiler.is_compiling() and self.is_plain() and self.pays(x)):
+            return super().forward(x)
+        weight = self.weight
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(dtype), weight.to(dtype)
+        convolved: Tensor = Convolution.apply(x, weight, self.stride[0])
+        return convolved
+
+    def is_plain(self) -> bool:
+        """Return whether this is a convolution as `Convolution` computes it."""
+        (kernel, other), stride = self.kernel_size, self.stride[0]
+        return (
+            kernel == other
+            and kernel % 2 == 1
+            and self.stride == (stride, stride)
+            and self.padding == (kernel // 2, kernel // 2)
+            and self.padding_mode == "zeros"
+            and self.dilation == (1, 1)
+            and self.groups == 1
+            and self.bias is None
+        )
+
+    def pays(self, x: Tensor) -> bool:
+        """Return whether the product is faster than PyTorch's weight gradient (measured).
+
+        It is where the unfolded map has fewer rows than columns, and for 1x1 kernels with a stride,
+        which need no windows.
+        """
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        rows = x.shape[0] * x.shape[2] * x.shape[3] // stride**2
+        return rows <= kernel**2 * self.in_channels or (kernel == 1 and stride > 1)
+
+
+class CompiledBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm whose statistics are summed image by image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        count = x.numel() // x.shape[1]
+        usual = self.affine and self.track_running_stats and self.momentum is not None
+        if not (torch.compiler.is_compiling() and self.training and usual and count > 1):
+            return super().forward(x)
+        normalised, mean, variance = Normalisation.apply(x, self.weight, self.bias, self.eps)
+        self.follow(mean, variance, count)
+        return normalised
+
+    @torch.no_grad()
+    def follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics towards those of a batch of `count` pixels."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+COMPILED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: CompiledConv2d,
+    nn.BatchNorm2d: CompiledBatchNorm2d,
+}
+
+
+def prepare(network: nn.Module) -> None:
+    """Turn the layers of `network` into those of this file; their state stays what it is."""
+    for module in network.modules():
+        module.__class__ = COMPILED.get(type(module), type(module))
