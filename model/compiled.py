@@ -136,12 +136,12 @@ class CompiledConv2d(nn.Conv2d):
     def pays(self, x: Tensor) -> bool:
         """Return whether the product is faster than PyTorch's weight gradient (measured).
 
-        It is where the unfolded map has fewer rows than columns, and for 1x1 kernels with a stride,
-        which need no windows.
+        It is where the unfolded map has fewer rows than columns. A stride slows PyTorch's down, so
+        then it may have more rows, and 1x1 kernels, which need no windows, any number.
         """
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows = x.shape[0] * x.shape[2] * x.shape[3] // stride**2
-        return rows <= kernel**2 * self.in_channels or (kernel == 1 and stride > 1)
+        return rows <= (stride * kernel) ** 2 * self.in_channels or (kernel == 1 and stride > 1)
 
 
 class CompiledBatchNorm2d(nn.BatchNorm2d):
