@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.following import FollowingBatchNorm2d
+
 
 def unfold(images: Tensor, kernel: int, stride: int) -> Tensor:
     """Return all windows of `images` (N, C, H, W), padded by half a kernel, as rows.
@@ -144,7 +146,7 @@ class CompiledConv2d(nn.Conv2d):
         return rows <= (stride * kernel) ** 2 * self.in_channels or (kernel == 1 and stride > 1)
 
 
-class CompiledBatchNorm2d(nn.BatchNorm2d):
+class CompiledBatchNorm2d(FollowingBatchNorm2d):
     """BatchNorm whose statistics are summed image by image."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,15 +158,6 @@ class CompiledBatchNorm2d(nn.BatchNorm2d):
         normalised, mean, variance = Normalisation.apply(x, self.weight, self.bias, self.eps)
         self.follow(mean, variance, count)
         return normalised
-
-    @torch.no_grad()
-    def follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics towards those of a batch of `count` pixels."""
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
 
 COMPILED: dict[type[nn.Module], type[nn.Module]] = {

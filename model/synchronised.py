@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from model.following import FollowingBatchNorm2d
+
 
 class Total(torch.autograd.Function):
     """The sum of a tensor over all processes; so is the sum of its gradients, on the way back."""
@@ -32,7 +34,7 @@ def over_all_processes(values: Tensor) -> Tensor:
     return total
 
 
-class SharedBatchNorm2d(nn.BatchNorm2d):
+class SharedBatchNorm2d(FollowingBatchNorm2d):
     """BatchNorm whose statistics are those of all processes' batches together, on the CPU.
 
     PyTorch's own `SyncBatchNorm` runs on GPUs only.
@@ -48,17 +50,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         mean = over_all_processes(values.sum(dim=(0, 2, 3))) / count  # (C,)
         centred = values - mean[:, None, None]
         variance = over_all_processes(centred.square().sum(dim=(0, 2, 3))) / count
-        self._update(mean.detach(), variance.detach() * (count / (count - 1)))
+        self.follow(mean, variance, count)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
-
-    @torch.no_grad()
-    def _update(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.momentum is not None and self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
 
 def synchronise(network: nn.Module, device: torch.device) -> None:
