@@ -2,8 +2,8 @@
 
 Outside of compiled code they are PyTorch's own. They replace the two parts of a compiled step of
 the paper's network that lag far behind a matrix product of the same size (two cores with
-AVX512_BF16, PyTorch 2.14): the weight gradient of a convolution of many channels over a small map,
-which takes up to twice that time, and the statistics of BatchNorm, of which PyTorch updates a
+AVX512_BF16, PyTorch 2.14): convolutions of many channels over small maps, which take up to twice
+that time (see `model/products.py`), and the statistics of BatchNorm, of which PyTorch updates a
 running mean value by value: sums over one image after the other take a third of the time.
 """
 
@@ -13,57 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.following import FollowingBatchNorm2d
-
-
-def unfold(images: Tensor, kernel: int, stride: int) -> Tensor:
-    """Return all windows of `images` (N, C, H, W), padded by half a kernel, as rows.
-
-    Returns:
-        (N * H' * W', kernel * kernel * C), of the images' type.
-    """
-    pad = kernel // 2
-    padded = functional.pad(images.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
-    count, height, width, channels = padded.shape
-    down, right = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-    row, image = width * channels, height * width * channels  # in values
-    # as_strided makes the compiler lay the images down in memory first; else it would compute them,
-    # and the layer before, anew for each window.
-    windows = padded.as_strided(
-        (count, down, right, kernel, kernel * channels),
-        (image, stride * row, stride * channels, row, 1),
-    )
-    return windows.reshape(count * down * right, kernel * kernel * channels)
-
-
-class Convolution(torch.autograd.Function):
-    """A convolution with a square kernel whose weight gradient is one matrix product."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
-        """Map `images` (N, C, H, W), padded by half a kernel, to (N, D, H', W').
-
-        `weight` is (D, C, K, K).
-        """
-        ctx.save_for_backward(images, weight)
-        ctx.stride = stride
-        return functional.conv2d(images, weight, None, stride, weight.shape[2] // 2)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of images and weight."""
-        images, weight = ctx.saved_tensors
-        out, channels, kernel, _ = weight.shape
-        rows = gradients[0].permute(0, 2, 3, 1).reshape(-1, out)  # (N * H' * W', D)
-        product = rows.t() @ unfold(images, kernel, ctx.stride)  # (D, K * K * C)
-        into_weight = product.view(out, kernel, kernel, channels).permute(0, 3, 1, 2)
-        into_images = torch.ops.aten.convolution_backward(
-            gradients[0], images, weight, None, [ctx.stride] * 2, [kernel // 2] * 2, [1, 1],
-            False, [0, 0], 1, [True, False, False],
-        )[0]  # fmt: skip
-        return into_images, into_weight, None
+from model.products import Convolution
 
 
 def mean_by_image(values: Tensor) -> Tensor:
@@ -108,7 +60,7 @@ class Normalisation(torch.autograd.Function):
 
 
 class CompiledConv2d(nn.Conv2d):
-    """A convolution whose weight gradient becomes a matrix product where that is faster."""
+    """A convolution that becomes matrix products where that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, D, H', W')."""
@@ -136,14 +88,15 @@ class CompiledConv2d(nn.Conv2d):
         )
 
     def pays(self, x: Tensor) -> bool:
-        """Return whether the product is faster than PyTorch's weight gradient (measured).
+        """Return whether products give the weight gradient faster than PyTorch does (measured).
 
-        It is where the unfolded map has fewer rows than columns. A stride slows PyTorch's down, so
-        then it may have more rows, and 1x1 kernels, which need no windows, any number.
+        They do where there are fewer outputs than factors of each (`Convolution` decides on its
+        own which way to go forwards). A stride slows PyTorch's down, so then there may be more
+        outputs, and any number with 1x1 kernels.
         """
         kernel, stride = self.kernel_size[0], self.stride[0]
-        rows = x.shape[0] * x.shape[2] * x.shape[3] // stride**2
-        return rows <= (stride * kernel) ** 2 * self.in_channels or (kernel == 1 and stride > 1)
+        outputs = x.shape[0] * x.shape[2] * x.shape[3] // stride**2
+        return outputs <= (stride * kernel) ** 2 * self.in_channels or (kernel == 1 and stride > 1)
 
 
 class CompiledBatchNorm2d(FollowingBatchNorm2d):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.compiled import CompiledBatchNorm2d, CompiledConv2d, Convolution, Normalisation, prepare
+from model.compiled import CompiledBatchNorm2d, CompiledConv2d, Normalisation, prepare
+from model.products import Convolution, zone_of, zones
+from model.resnet_cifar import BasicBlock
 from utils.device import Engine
 
 CPU = torch.device("cpu")
@@ -47,6 +49,43 @@ def test_a_convolution_and_its_gradients_are_pytorchs(
     )
     for own, theirs in pairs:
         torch.testing.assert_close(own, theirs)
+
+
+@given(st.integers(1, 9), st.sampled_from([1, 3, 5]), st.integers(1, 4))
+def test_zones_hold_each_output_once_and_reach_what_its_window_reaches(
+    size: int, kernel: int, stride: int
+) -> None:
+    ones = functional.conv1d(
+        torch.ones(1, 1, size), torch.eye(kernel)[:, None], stride=stride, padding=kernel // 2
+    )[0]  # (kernel, outputs): 1 where a tap lies on the map
+    found = zones(size, kernel, stride)
+    assert [k for zone in found for k in range(zone.start, zone.stop)] == [*range(ones.shape[1])]
+    for tap, on_the_map in enumerate(ones):
+        reached = [zone.first <= tap < zone.end for zone in found for _ in range(*zone[:2])]
+        assert torch.equal(on_the_map.bool(), torch.tensor(reached))
+        whole = zone_of(tap, size, kernel, stride)
+        assert sum(reached) == (whole.stop - whole.start if whole else 0)
+
+
+def test_compiled_gradients_are_the_eager_ones() -> None:
+    """The compiler chooses the order of pixels in memory, so what it makes is tested apart.
+
+    One graph (`fullgraph`), 4x4 maps of 32 channels: both convolutions and the shortcut's become
+    products, with gradients of images, weights and BatchNorm.
+    """
+    torch.manual_seed(6)
+    block = BasicBlock(32, 32, 2).train()
+    images = torch.randn(8, 32, 8, 8).contiguous(memory_format=torch.channels_last)
+    results = []
+    for compiled in (False, True):
+        own = copy.deepcopy(block)
+        Engine(CPU, channels_last=True, compiled=compiled).place(own)
+        network = torch.compile(own, fullgraph=True) if compiled else own
+        given = images.clone().requires_grad_()
+        output = network(given)
+        results.append([output, *gradients(output, [given, *own.parameters()])])
+    for own, expected in zip(*reversed(results), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(2, 5))

@@ -39,12 +39,12 @@ def narrow(width: int) -> nn.Module:
 def few_layers() -> nn.Module:
     """Return a network with BatchNorm, a residual connection, and both ways to convolve.
 
-    Maps of 2x2 are small enough for weight gradients as one product, those of 16x16 are not.
+    Maps of 4x4 are small enough for matrix products, those of 16x16 are not.
     """
     torch.manual_seed(7)
     return nn.Sequential(
         convolution(3, 16, 3, 1),
-        BasicBlock(16, 32, 8),
+        BasicBlock(16, 32, 4),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(32, 4),
