@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.conventional import ConventionalStep, PilDataset, pil_chain
-from benchmark.timing import Timing, Work, in_turns, matrix_peak, peak_host_bytes
+from benchmark.timing import Timing, Work, in_turns, matrix_product, peak_host_bytes
 from config.parts import build_criterion, build_optimizer
 from defense import Setting
 from defense.asd import META_SPLIT, stage_of
@@ -42,6 +42,7 @@ FOLDER = PROJECT / "results" / "bench"
 REPEATS = 7  # of every measurement
 WORKERS = min(4, os.cpu_count() or 1)  # of each conventional loader
 CONVENTIONAL, REFERENCE, FAST = "conventional", "reference", "fast"
+PRODUCT = "matrix product"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Part:
         steps: optimiser steps in one repetition; 0 where there are none.
         flops: arithmetic of one repetition, in FLOP; 0 where it is not the point.
         timings: by way.
+        product_flops: arithmetic of the matrix products timed in turn with them, in FLOP; 0
+            without any.
     """
 
     name: str
@@ -61,6 +64,12 @@ class Part:
     steps: int
     flops: float
     timings: Mapping[str, Timing]
+    product_flops: float = 0.0
+
+    def share(self, way: str) -> float:
+        """Return the arithmetic rate of `way` as a share of the matrix products' (medians)."""
+        product = self.product_flops / self.timings[PRODUCT].median
+        return self.flops / self.timings[way].median / product
 
     def speed_up(self) -> float | None:
         """Return how many times faster the fast way is than the conventional one."""
@@ -97,8 +106,13 @@ class Bench:
 
     def measure(self, name: str, works: Mapping[str, Work], images: int, **more: Any) -> Part:
         """Return the timings of `works`, each of which handles so many images."""
+        steps, flops, product_flops = more.get("steps", 0), more.get("flops", 0.0), 0.0
+        if flops:
+            dtype = torch.bfloat16 if self.fast.bf16 else torch.float32
+            product, product_flops = matrix_product(self.device, dtype)
+            works = {**works, PRODUCT: product}
         timings = in_turns(works, self.device, self.repeats)
-        return Part(name, images, more.get("steps", 0), more.get("flops", 0.0), timings)
+        return Part(name, images, steps, flops, timings, product_flops)
 
     def mixmatch(self) -> Part:
         """Time the training step, its data included."""
@@ -257,7 +271,7 @@ def run_bench(session: Session) -> Path:
     """Time all parts, print the table, and write the JSON file; return its path."""
     bench = Bench(session, REPEATS)
     say(f"benchmark on {session.engine}; median of {REPEATS}, spread: half the quartile range")
-    peak = matrix_peak(bench.device, torch.bfloat16 if bench.fast.bf16 else torch.float32)
+    say("in brackets: the share of the rate of large matrix products, timed in turn")
     makers: list[Callable[[], Part]] = [
         bench.mixmatch, bench.record, bench.virtual, bench.test, bench.data,
     ]  # fmt: skip
@@ -265,28 +279,30 @@ def run_bench(session: Session) -> Path:
     for make in makers:
         parts.append(make())
         say(f"{parts[-1].name}: done")
-    say(table([row for part in parts for row in rows_of(part, peak)], headers="keys"))
+    say(table([row for part in parts for row in rows_of(part)], headers="keys"))
     seconds = {name: projected(session, parts, name) for name in (REFERENCE, FAST)}
     for name, total in seconds.items():
         say(f"the whole schedule, {name}: {total / 3600:.2f} h projected")
     path = FOLDER / f"{session.folder.path.name}-{slug(session.engine)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = report(session, parts, peak, seconds)
+    content = report(session, parts, seconds)
     write_text(path, json.dumps(content, indent=2) + "\n")
     say(f"written to {path}")
     return path
 
 
-def rows_of(part: Part, peak: float) -> list[dict[str, str]]:
+def rows_of(part: Part) -> list[dict[str, str]]:
     """Return the table's rows of one part, a row a way."""
     rows = []
     for name, timing in part.timings.items():
+        if name == PRODUCT:
+            continue
         row = {"part": part.name, "way": name, "ms": f"{1000 * timing.median:.4g}"}
         row["spread"] = f"{100 * timing.spread:.0f} %"
         row["images/s"] = f"{part.images / timing.median:,.0f}"
         row["steps/s"] = f"{part.steps / timing.median:.3g}" if part.steps else ""
         rate = part.flops / timing.median
-        row["GFLOP/s"] = f"{rate / 1e9:.0f} ({100 * rate / peak:.0f} % of peak)" if rate else ""
+        row["GFLOP/s"] = f"{rate / 1e9:.0f} ({100 * part.share(name):.0f} %)" if rate else ""
         gain = part.speed_up() if name == FAST else None
         row["speed-up"] = f"{gain:.1f}x" if gain else ""
         rows.append(row)
@@ -312,9 +328,7 @@ def projected(session: Session, parts: list[Part], way: str) -> float:
     )
 
 
-def report(
-    session: Session, parts: list[Part], peak: float, seconds: Mapping[str, float]
-) -> dict[str, Any]:
+def report(session: Session, parts: list[Part], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return the content of the JSON file."""
     gpu = session.engine.device.type == "cuda"
     return {
@@ -326,7 +340,6 @@ def report(
         "workers": WORKERS,
         "commit": git_commit(),
         "versions": versions(),
-        "matrix_peak_flops": peak,
         "projected_seconds": dict(seconds),
         "peak_host_bytes": peak_host_bytes(),
         "peak_device_bytes": torch.cuda.max_memory_allocated() if gpu else None,

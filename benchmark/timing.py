@@ -74,9 +74,12 @@ def peak_host_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, repeats: int = 10) -> float:
-    """Return the arithmetic rate of a large square matrix product, in FLOP/s (best of several)."""
-    side = 8192 if device.type == "cuda" else 2048
+def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Work, float]:
+    """Return some large square matrix products, and their arithmetic in FLOP.
+
+    Their rate is what a network's step, which is made of products, could reach at most. It changes
+    with the machine's clock and its other guests, so it belongs in turns with what it measures.
+    """
+    side, count = (8192 if device.type == "cuda" else 2048), 5
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    timing = in_turns({"product": lambda: left @ right}, device, repeats, warmup=3)["product"]
-    return 2 * side**3 / timing.best
+    return lambda: [left @ right for _ in range(count)], float(count * 2 * side**3)

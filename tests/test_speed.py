@@ -168,11 +168,13 @@ def test_bench_reports_all_parts(
     assert ASD.main([*tiny_arguments, "--bench"]) == 0
     report = json.loads(next((tmp_path / "bench").glob("*.json")).read_text())
     names = {part["name"]: set(part["timings"]) for part in report["parts"]}
-    assert names["MixMatch step"] == {"conventional", "reference", "fast"}
+    assert names["MixMatch step"] == {"conventional", "reference", "fast", "matrix product"}
     assert names["data path"] == {"conventional", "fast"}
     assert set(names) >= {"record pass", "virtual-model step", "test pass"}
     assert report["projected_seconds"]["fast"] > 0
-    assert report["matrix_peak_flops"] > 1e8
+    products = [part for part in report["parts"] if part["product_flops"] > 0]
+    assert [part["name"] for part in products] == ["MixMatch step", "record pass"]
+    assert all(len(part["timings"]["matrix product"]) == 2 for part in products)
     assert "MixMatch step" in capsys.readouterr().out
     assert not (tmp_path / "digits").exists()
 

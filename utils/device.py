@@ -225,8 +225,9 @@ def choose_engine(
 def pays_on_cpu(narrowest: int) -> bool:
     """Return whether translating the step pays on the CPU, for so narrow a network.
 
-    It takes a minute and a C++ compiler. At the paper's width of 64 a step then takes 1.24 s in
-    place of 1.41; at width 16 it gets slower, 276 ms in place of 227 (measured on 2 cores).
+    It takes some minutes, once, and a C++ compiler. At the paper's width of 64 a step then takes
+    1.10 s in place of 1.24; at width 16 it gets slower, 276 ms in place of 227 (measured on 2
+    cores).
     """
     return narrowest >= COMPILED_CPU_CHANNELS and shutil.which("g++") is not None
 
