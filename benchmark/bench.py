@@ -54,7 +54,7 @@ class Part:
         images: that one repetition works on (forwards of single images in a MixMatch step).
         steps: optimiser steps in one repetition; 0 where there are none.
         flops: arithmetic of one repetition, in FLOP; 0 where it is not the point.
-        timings: by way.
+        timings: by way, and of the matrix products.
         product_flops: arithmetic of the matrix products timed in turn with them, in FLOP; 0
             without any.
     """

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model.following import FollowingBatchNorm2d
-from model.products import Convolution
+from model.products import Convolution, count_outputs
 
 
 def mean_by_image(values: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class CompiledConv2d(nn.Conv2d):
         outputs, and any number with 1x1 kernels.
         """
         kernel, stride = self.kernel_size[0], self.stride[0]
-        outputs = x.shape[0] * x.shape[2] * x.shape[3] // stride**2
-        return outputs <= (stride * kernel) ** 2 * self.in_channels or (kernel == 1 and stride > 1)
+        few = count_outputs(x, stride) <= (stride * kernel) ** 2 * self.in_channels
+        return few or (kernel == 1 and stride > 1)
 
 
 class CompiledBatchNorm2d(FollowingBatchNorm2d):

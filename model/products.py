@@ -66,9 +66,36 @@ def zone_of(tap: int, size: int, kernel: int, stride: int) -> Zone | None:
     return Zone(reaching[0].start, reaching[-1].stop, tap, tap + 1) if reaching else None
 
 
+def count_outputs(images: Tensor, stride: int) -> int:
+    """Return how many outputs (N * H' * W') `images` (N, C, H, W) have, over all of them."""
+    height, width = (outputs_along(size, stride) for size in images.shape[2:])
+    return images.shape[0] * height * width
+
+
 def as_pixels(images: Tensor) -> Tensor:
     """Return `images` (N, C, H, W) as (N, H, W, 1, C), see the top of the file."""
     return images.permute(0, 2, 3, 1)[:, :, :, None]
+
+
+def windows(pixels: Tensor, down: Zone, right: Zone, kernel: int, stride: int) -> Tensor:
+    """Return what the outputs of two zones meet under their taps, as rows.
+
+    Args:
+        pixels: (N, H, W, 1, C).
+        down: h outputs and some taps along the height.
+        right: w outputs and some taps along the width.
+        kernel: taps along a side, odd.
+        stride: inputs from one output to the next.
+
+    Returns:
+        (N * h * w, taps * C), the taps row by row of the kernel.
+    """
+    met = [
+        pixels[:, down.inputs(i, kernel, stride), right.inputs(j, kernel, stride)]
+        for i in range(down.first, down.end)
+        for j in range(right.first, right.end)
+    ]
+    return torch.cat([part.reshape(-1, pixels.shape[-1]) for part in met], dim=1)
 
 
 def convolve(images: Tensor, kernel: int, stride: int, channels: int, matrix: Matrix) -> Tensor:
@@ -81,18 +108,14 @@ def convolve(images: Tensor, kernel: int, stride: int, channels: int, matrix: Ma
         channels: D.
         matrix: gives the weights (taps * C, D) of some taps, row by row of the kernel.
     """
-    count, into, height, width = images.shape
+    count, _, height, width = images.shape
     pixels = as_pixels(images)
+    across = zones(width, kernel, stride)
     bands = []
     for down in zones(height, kernel, stride):
         parts = []
-        for right in zones(width, kernel, stride):
-            windows = [
-                pixels[:, down.inputs(i, kernel, stride), right.inputs(j, kernel, stride)]
-                for i in range(down.first, down.end)
-                for j in range(right.first, right.end)
-            ]
-            rows = torch.cat([window.reshape(-1, into) for window in windows], dim=1)
+        for right in across:
+            rows = windows(pixels, down, right, kernel, stride)
             product = rows @ matrix(down.taps(), right.taps())  # (N * h * w, D)
             parts.append(product.view(-1, right.stop - right.start, channels))
         bands.append(torch.cat(parts, dim=1).view(count, -1, channels))
@@ -111,17 +134,15 @@ def weight_gradient(images: Tensor, gradient: Tensor, kernel: int, stride: int) 
     """
     (_, into, height, width), out = images.shape, gradient.shape[1]
     pixels, slopes = as_pixels(images), as_pixels(gradient)
+    across = [zone_of(tap, width, kernel, stride) for tap in range(kernel)]
     taps = []
-    for i in range(kernel):
-        down = zone_of(i, height, kernel, stride)
-        for j in range(kernel):
-            right = zone_of(j, width, kernel, stride)
+    for down in [zone_of(tap, height, kernel, stride) for tap in range(kernel)]:
+        for right in across:
             if down is None or right is None:
                 taps.append(images.new_zeros(out, into))
                 continue
-            there = pixels[:, down.inputs(i, kernel, stride), right.inputs(j, kernel, stride)]
-            here = slopes[:, down.outputs(), right.outputs()]
-            taps.append(here.reshape(-1, out).t() @ there.reshape(-1, into))
+            here = slopes[:, down.outputs(), right.outputs()].reshape(-1, out)
+            taps.append(here.t() @ windows(pixels, down, right, kernel, stride))
     return torch.stack(taps, dim=1).view(out, kernel, kernel, into).permute(0, 3, 1, 2)
 
 
@@ -161,8 +182,8 @@ def few_outputs(images: Tensor, weight: Tensor, stride: int) -> bool:
     little work; and for 1x1 kernels with a stride, which PyTorch is slow at.
     """
     out, kernel = weight.shape[0], weight.shape[2]
-    height, width = (outputs_along(size, stride) for size in images.shape[2:])
-    return images.shape[0] * height * width <= weight.numel() // out or (kernel == 1 and stride > 1)
+    few = count_outputs(images, stride) <= weight.numel() // out
+    return few or (kernel == 1 and stride > 1)
 
 
 def image_gradient(images: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
