@@ -17,30 +17,30 @@ from pathlib import Path
 
 import torch
 
+from command.arguments import parse_arguments
+from command.check import print_plan
+from command.without_training import WITHOUT_TRAINING, settle_auto
 from config.load import load_config
 from config.parts import build_chain, build_optimizer, build_scheduler
 from data.build import assemble, load_data, to_device
 from data.review import read_review
 from defense import DEFENSES, Setting
 from model import NETWORKS, build_network, check_size
-from model.product import is_saved, save_model
 from model.synchronised import synchronise
+from report.events import write_events
 from report.examine import examine
 from report.verdict import Verdict, exit_code, judge, read_verdict
 from report.write import write_report
-from utils.arguments import parse_arguments
-from utils.checkpoint import Progress, check_finite
-from utils.commands import WITHOUT_TRAINING, settle_auto
+from run.checkpoint import Progress, check_finite
+from run.folder import Resumption, comparable_results, find_folder, find_start
+from run.measure import Score, ranking_quality
+from run.product import is_saved, save_model
+from run.session import Session
 from utils.console import EpochTable, be_silent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
 from utils.errors import InputError, TrainingError
-from utils.events import write_events
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
-from utils.measure import Score, ranking_quality
-from utils.plan import print_plan
-from utils.run import Resumption, comparable_results, find_folder, find_start
-from utils.session import Session
 from utils.streams import Streams
 from utils.world import is_first_process, join, leave, lost_contact
 
@@ -242,7 +242,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         print_plan(session)
         return 0
     if arguments.bench:
-        from benchmark.bench import run_bench  # here, since few need it and it takes seconds
+        from command.bench import run_bench  # here, since few need it and it takes seconds
 
         run_bench(session)
         return 0

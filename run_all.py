@@ -25,15 +25,15 @@ from typing import Any
 
 import yaml
 
+from command.arguments import Parser
 from config.load import load_config
 from config.schema import Config
 from defense import DEFENSES
-from utils.arguments import Parser
+from run.folder import RunFolder, flat, may_change
 from utils.console import percent, say, table
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT, write_text
 from utils.interrupt import Interrupt, Interrupted
-from utils.run import RunFolder, flat, may_change
 
 # Columns of the table: key of a row, title on the screen.
 COLUMNS = {

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.timing import peak_host_bytes, timed
+from command.timing import peak_host_bytes, timed
 from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.split import class_agnostic, class_aware, meta_split
+from run.folder import git_commit, versions
 from utils.console import say, table
 from utils.files import PROJECT, write_text
-from utils.run import git_commit, versions
 
 CPU = torch.device("cpu")
 CLASSES = 10

@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from config.choice import Choice
 from data.transform import TRANSFORMATIONS, Chain
 from loss import CRITERIA, Criterion
+from utils.choice import Choice
 from utils.errors import InputError
 
 if TYPE_CHECKING:

@@ -19,15 +19,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from config.choice import (
-    Choice,
-    OptimizerChoice,
-    SchedulerChoice,
-    dump_choice,
-    from_registry,
-    nested_error,
-)
-from config.section import Section, unknown_key
 from data.attack import ATTACKS
 from data.dataset import DATASETS
 from data.transform import TRANSFORMATIONS, Normalize
@@ -35,9 +26,18 @@ from defense import DEFENSES
 from loss import CRITERIA
 from loss.mixmatch import MixMatchLossSettings
 from model import NETWORKS
+from utils.choice import (
+    Choice,
+    OptimizerChoice,
+    SchedulerChoice,
+    dump_choice,
+    from_registry,
+    nested_error,
+)
 from utils.device import SpeedSettings
 from utils.errors import nearest
 from utils.registry import Registry
+from utils.section import Section, unknown_key
 
 CriterionChoice = Annotated[
     Choice, BeforeValidator(from_registry(CRITERIA)), PlainSerializer(dump_choice)

@@ -1,7 +1,7 @@
 """Building the poisoned data set: which samples are poisoned, and who may know it.
 
 The defender gets a `TrainingSet`: images and given labels. What is true goes into `Truth`, which
-only the measuring part (`utils/measure.py`) and the drawing of verified seeds read.
+only the measuring part (`run/measure.py`) and the drawing of verified seeds read.
 """
 
 from __future__ import annotations

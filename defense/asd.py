@@ -13,12 +13,12 @@ from config.parts import build_criterion
 from config.schema import GlobalSection
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.draws import EpochDraws
-from defense.mixmatch import MixMatch
-from defense.record import record_losses
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import check_layers, train_virtual_model
 from loss.mixmatch import unlabelled_weight
 from model import Network
+from training.mixmatch import MixMatch
+from training.record import record_losses
 from utils.errors import InputError, TrainingError
 from utils.streams import Purpose
 

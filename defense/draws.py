@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data.feed import Feed, consecutive
 from defense.defense import Setting, endless_order
-from defense.mixmatch import Batch, Mix
+from training.mixmatch import Batch, Mix
 from utils.errors import TrainingError
 
 

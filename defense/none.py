@@ -9,7 +9,7 @@ from torch import Tensor
 
 from config.parts import build_criterion
 from defense.defense import Defense, PlannedStage, Pools, Setting
-from defense.supervised import Supervised
+from training.supervised import Supervised
 
 
 class NoDefense(Defense):

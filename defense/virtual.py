@@ -10,8 +10,8 @@ from torch import nn
 
 from config.parts import build_criterion, build_optimizer
 from defense.defense import Setting
-from defense.supervised import Supervised
 from model import Network
+from training.supervised import Supervised
 from utils.console import progress
 from utils.errors import InputError
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from config.section import Section
+from utils.section import Section
 
 
 class Criterion(ABC):

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from config.section import Section
+from utils.section import Section
 
 
 class MixMatchLossSettings(Section):

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from config.section import Section
 from loss.criterion import Criterion
+from utils.section import Section
 
 PROBABILITY_FLOOR = 1e-7  # of the model's probabilities in the reverse term
 LABEL_FLOOR = 1e-4  # stands for the zeros of a one-hot label, whose logarithm does not exist

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from config.section import Section
 from model.network import Network
 from model.resnet_cifar import convolution
+from utils.section import Section
 
 BLOCKS = (6, 12, 24, 16)  # layers
 BOTTLENECK = 4  # channels between a layer's two convolutions, in units of the growth

@@ -18,9 +18,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from torchvision import models
 from torchvision.ops import StochasticDepth
 
-from config.section import Section
 from model.network import Network
 from utils.errors import by_nearness, nearest
+from utils.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from config.section import Section
 from utils.errors import InputError
+from utils.section import Section
 
 
 class Network(nn.Module):

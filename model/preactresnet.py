@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from config.section import Section
 from model.network import Network
 from model.resnet_cifar import convolution, initialise_convolutions
+from utils.section import Section
 
 
 class PreActBlock(nn.Module):

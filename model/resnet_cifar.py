@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from config.section import Section
 from model.network import Network
+from utils.section import Section
 
 
 def convolution(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Conv2d:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from config.section import Section
 from model.network import Network
+from utils.section import Section
 
 CONVOLUTIONS = (2, 2, 4, 4, 4)  # in each stage
 WIDENING = (1, 2, 4, 8, 8)  # channels of each stage, in units of the width

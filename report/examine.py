@@ -6,7 +6,7 @@ from report.findings import Findings, ask
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, suspicion
 from report.verdict import concentration
-from utils.session import Session
+from run.session import Session
 
 
 def examine(session: Session) -> Findings:

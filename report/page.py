@@ -27,8 +27,8 @@ from report.findings import Findings
 from report.ranking import Ranking, Suspect
 from report.sheets import MOST_CLASSES, WORST, WORST_OF_CLASS, percent_text, thumbnail
 from report.verdict import Verdict
+from run.measure import ranking_quality
 from utils.files import write_text
-from utils.measure import ranking_quality
 
 TEMPLATE = "page.html"
 LISTED = 50  # suspects in the table

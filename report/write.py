@@ -13,9 +13,9 @@ from report.purified import write_purified
 from report.sheets import write_sheets
 from report.suspects import write_suspects
 from report.verdict import VERDICT_FILE, Verdict
+from run.folder import RunFolder
+from run.session import Session
 from utils.files import write_text
-from utils.run import RunFolder
-from utils.session import Session
 
 SHOWN = 3  # doubtful samples named in a line; the page lists all
 PAGE_FILE = "report.html"

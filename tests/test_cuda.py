@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import ASD
-from defense.mixmatch import MixMatch
+from command.arguments import parse_arguments
 from tests.conftest import DIGITS, TINY
-from tests.test_resume import assert_same_end
-from tests.test_speed import few_layers, losses_of
-from utils.arguments import parse_arguments
+from tests.run.test_resume import assert_same_end
+from tests.training.test_speed import few_layers, losses_of
+from training.mixmatch import MixMatch
 from utils.device import Engine
 from utils.interrupt import Interrupt
 

@@ -15,9 +15,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from config.section import Section
 from model.compiled import prepare
 from utils.errors import InputError
+from utils.section import Section
 from utils.world import ALONE, World
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,12 +11,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.blend import blend, find_picture
 from data.attack.draws import ImageDraws
 from data.attack.pixels import Rounding, in_chunks
 from utils.errors import InputError
+from utils.section import Section
 
 
 class AdaptiveBlend(Attack):

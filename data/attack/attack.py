@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from config.section import Section
 from data.dataset import ImageData
+from utils.section import Section
 from utils.streams import Streams
 
 SplitName = Literal["train", "test"]

@@ -16,10 +16,10 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from utils.errors import InputError
 from utils.files import find_file
+from utils.section import Section
 
 TRIGGER_FOLDER = Path(__file__).parent.parent / "trigger"
 # The 2x2 block of the published experiment, rows from top to bottom, RGB. No channel is 0, since 0

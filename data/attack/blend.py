@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.pixels import Rounding, in_chunks, read_picture, to_bytes
+from utils.section import Section
 
 PICTURE_SEED = 2017  # of the drawn picture; not the run's seed
 ELLIPSES = 9

@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
+from utils.section import Section
 
 
 def quantise(values: Tensor, levels: int) -> Tensor:

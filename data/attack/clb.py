@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.learning import (
     LearningSettings,
@@ -39,6 +38,7 @@ from model import Network
 from utils.console import percent, progress, say
 from utils.errors import InputError
 from utils.files import write_atomically
+from utils.section import Section
 
 # The block in the left corners, rows from top to bottom; 1 is white. The right ones are its mirror
 # image, so that a mirrored image carries the same trigger.

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Adam
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.draws import ImageDraws
@@ -41,6 +40,7 @@ from data.dataset import ImageData, Split
 from data.transform import Chain, Normalize
 from utils.console import percent, progress, say
 from utils.errors import InputError
+from utils.section import Section
 
 SMALLEST = 8  # pixels: three halvings must leave something
 BETAS = (0.5, 0.9)  # of Adam, as published

@@ -13,17 +13,17 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from config.choice import Choice, dump_choice, from_registry
-from config.section import Section
 from data.attack.attack import Scene
 from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
 from model import NETWORKS, Network, build_network
-from utils.checkpoint import check_bytes
+from run.checkpoint import check_bytes
+from utils.choice import Choice, dump_choice, from_registry
 from utils.console import progress, say
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
+from utils.section import Section
 from utils.streams import Streams
 
 NetworkChoice = Annotated[

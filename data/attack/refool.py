@@ -17,11 +17,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scenes, read_scenes
 from utils.errors import InputError
+from utils.section import Section
 
 # Intensities of the 256 values of a pixel: gamma 2.2. Going back is a search in the same table,
 # which truncates as the published code does, and is exact both ways.

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.pixels import Rounding, in_chunks, to_bytes
+from utils.section import Section
 
 
 def draw_wave(width: int, frequency: float) -> Tensor:

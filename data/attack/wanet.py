@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from config.section import Section
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
 from utils.files import write_atomically
+from utils.section import Section
 
 GRIDS_FILE = "grids.pt"
 

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from config.section import Section
 from data.transform.transformation import Draw, PixelMove, Transformation, move_pixels
+from utils.section import Section
 
 
 class Normalize(Section):

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from config.section import Section
 from data.transform.transformation import Draw, PixelMove
+from utils.section import Section
 
 
 class RandomHorizontalFlip(PixelMove):

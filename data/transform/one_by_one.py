@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from config.section import Section
 from data.transform.transformation import Draw, Transformation
+from utils.section import Section
 
 
 class OneByOne(Transformation):

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from config.section import Section
 from data.transform.transformation import Draw, Transformation
+from utils.section import Section
 
 WEIGHT_UNIT = 2**15  # weights are whole multiples of 1 / 32,768, as in PyTorch's uint8 kernels
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from config.section import Section
 from data.transform.transformation import Draw, Transformation
+from utils.section import Section
 
 
 class Resize(Transformation):

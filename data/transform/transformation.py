@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from config.section import Section
+from utils.section import Section
 
 Draw = dict[str, Tensor]  # named random numbers, one row a sample
 

@@ -1,0 +1,94 @@
+"""What `--check` prints: the run as it would be, without a step of it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from data.build import size_of
+from run.session import Session
+from utils.console import say, table
+
+TRAINED_COPIES = 4  # of each weight: itself, its gradient, and two moments of Adam
+
+
+def feature_bytes(network: nn.Module, height: int, width: int, bytes_each: int) -> int:
+    """Return the bytes of all feature maps that one image leaves for the backward pass.
+
+    Measured on PyTorch's meta device, which computes shapes only.
+    """
+    probe = build_like(network)
+    sizes: list[int] = []
+    for module in probe.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda _m, _i, output: sizes.append(output.numel()))
+    with torch.no_grad():
+        probe(torch.empty(2, 3, height, width, device="meta"))
+    return sum(sizes) // 2 * bytes_each
+
+
+def build_like(network: nn.Module) -> nn.Module:
+    """Return a copy of `network` without data."""
+    return copy.deepcopy(network).to("meta")
+
+
+def estimated_bytes(session: Session) -> dict[str, int]:
+    """Return what the run holds in memory on its device, by kind."""
+    truth, training = session.truth, session.training
+    tests = [split for split in (truth.clean_test, truth.triggered_test) if split is not None]
+    images = size_of(training.images, *(split.images for split in tests))
+    weights = size_of(*session.network.parameters()) * TRAINED_COPIES
+    height, width = session.test_chain.output_size
+    element = 2 if session.engine.bf16 else 4
+    one = feature_bytes(session.network, height, width, element)
+    graph = one * session.defense.images_per_step
+    evaluation = one * session.config.speed.evaluation_batch // 4
+    return {"images": images, "weights": weights, "features": max(graph, evaluation)}
+
+
+def describe_attack(session: Session) -> dict[str, str]:
+    """Return the attack and how much it poisoned; nothing where nobody knows."""
+    backdoor, training = session.config.backdoor, session.training
+    if backdoor is None:
+        return {}
+    poisoned = int(session.truth.poisoned.sum())
+    target = f"{backdoor.target_label} ({training.classes[backdoor.target_label]})"
+    return {
+        "attack": f"{backdoor.attack.name}, target {target}",
+        "poisoned": f"{poisoned} training samples ({100 * poisoned / len(training):.2f} %)",
+    }
+
+
+def print_plan(session: Session) -> None:
+    """Print data set, attack, stages, steps, device and memory."""
+    config, training = session.config, session.training
+    height, width = training.images.shape[1:3]
+    memory = estimated_bytes(session)
+    steps = session.defense.steps_per_epoch
+    lines = {
+        "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
+        f"{width}x{height}, {training.num_classes} classes",
+        **describe_attack(session),
+        "verified seeds" if session.seeds_checked else "seeds, unchecked": str(len(session.seeds)),
+        "defence": config.defense,
+        "network": f"{config.network.name}, "
+        f"{sum(p.numel() for p in session.network.parameters()):,} weights",
+        "steps": f"{config.num_epochs} epochs of {steps}: {config.num_epochs * steps:,}",
+        "device": str(session.engine),
+        "memory": ", ".join(f"{kind} {size / 2**20:.0f} MiB" for kind, size in memory.items())
+        + f"; about {sum(memory.values()) / 2**30:.2f} GiB in all, PyTorch itself aside",
+        "starts at": f"epoch {session.progress.epoch}, step {session.progress.step}",
+        "run's folder": str(session.folder.path),
+    }
+    say(table(list(lines.items())))
+    stages = [
+        {
+            "stage": stage.name,
+            "epochs": f"{stage.first_epoch} to {stage.last_epoch}",
+            "clean pool": stage.clean_pool,
+        }
+        for stage in session.defense.plan()
+    ]
+    say(table(stages, headers="keys"))

@@ -1,0 +1,114 @@
+"""What `ASD.py` does beside training: write out data, and label images with a run's model."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from command.prediction import (
+    as_json,
+    as_table,
+    find_images,
+    predict_files,
+    print_whole,
+    refuse_unreadable,
+)
+from config.load import Loaded, load_config
+from data.build import assemble, dataset_name, load_data, poison_data
+from data.clean import read_kept, write_clean
+from data.dataset import DATASETS
+from data.export import export, make_empty_folder
+from data.own import sample_path
+from data.survey import survey
+from run.folder import Resumption, find_folder, find_start
+from run.product import DESCRIPTION, load_model
+from utils.console import say
+from utils.device import find_device
+from utils.errors import InputError
+from utils.streams import Streams
+
+
+def settle_auto(
+    arguments: argparse.Namespace,
+    loaded: Loaded,
+    device: torch.device,
+    start: Resumption | None = None,
+) -> Loaded:
+    """Return the configuration with a choice for every `auto`: the checkpoint's, else a fresh one.
+
+    So a run that goes on keeps its choices, whatever has become of the data or the device.
+    """
+    if not loaded.open_keys:
+        return loaded
+    path, state = Path(arguments.config), None if start is None else start.own_state
+    if state is not None:
+        kept = load_config(path, arguments.overrides, earlier=state["config"])
+        if not kept.open_keys:
+            return kept
+    earlier = None if state is None else state["config"]
+    return load_config(path, arguments.overrides, survey(loaded.config, device), earlier)
+
+
+def export_data(arguments: argparse.Namespace) -> None:
+    """Write the poisoned training set to the folder `--export`; nothing is trained."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    config = settle_auto(arguments, loaded, device).config
+    seed = config.seed.seed
+    if seed is None:
+        raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
+    folder = Path(arguments.export).expanduser()
+    make_empty_folder(folder)
+    data, lines = load_data(config)
+    training, truth = poison_data(config, data, Streams(seed), device)
+    known = config.truth_known or DATASETS.get(dataset_name(config)[0]).known_to_be_clean
+    for line in [*lines, *export(data.train.images, training, truth, folder, known)]:
+        say(line)
+
+
+def export_clean_data(arguments: argparse.Namespace) -> None:
+    """Write the training images that the run's report keeps to the folder `--export-clean`."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    run_folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
+    command = f"python ASD.py --config {arguments.config}"
+    manifest = run_folder.read_manifest(f"{command} makes the run")
+    start = find_start(run_folder, None, None)
+    config = settle_auto(arguments, loaded, device, start).config
+    folder = Path(arguments.export_clean).expanduser()
+    data, lines = load_data(config)
+    material = assemble(config, data, Streams(manifest["seed"]), device)
+    run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
+    kept = read_kept(run_folder.purified, material.training, f"{command} --report")
+    make_empty_folder(folder, "--export-clean")
+    root = None if config.truth_known else data.root  # our trigger is in no file
+    locate = None if root is None else partial(sample_path, root=root, config=config)
+    for line in [*lines, write_clean(material.training, kept, folder, locate)]:
+        say(line)
+
+
+def predict_images(arguments: argparse.Namespace) -> None:
+    """Print labels for the images of `--predict`; neither training data nor checkpoint is read."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    device, _ = find_device(arguments.gpu)
+    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
+    files = find_images(arguments.predict)
+    if not (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"--predict: there is no {folder / DESCRIPTION}; python ASD.py --config "
+            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
+        )
+    predictions, unreadable = predict_files(files, *load_model(folder), device)
+    print_whole(as_json(predictions) if arguments.json else as_table(predictions))
+    refuse_unreadable(unreadable, len(files))
+
+
+# By the argument that asks for it.
+WITHOUT_TRAINING = {
+    "export": export_data,
+    "export_clean": export_clean_data,
+    "predict": predict_images,
+}

@@ -1,0 +1,211 @@
+"""A list of runs: each to its end, none twice, and a failure stops nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import ASD
+import run_all
+from run.checkpoint import LATEST, load_checkpoint
+from tests.conftest import DIGITS, TINY
+from utils.errors import InputError
+
+SHORT = (*TINY, "num_epochs=1")
+
+
+def outcome(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Return the exit code, what went to stdout, and to stderr; of the runs too."""
+    code = run_all.main(arguments)
+    captured = capfd.readouterr()
+    return code, captured.out, captured.err
+
+
+def write(folder: Path, name: str, text: str = "") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(f"extends: {DIGITS}\n{text}")
+    return path
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open() as file:
+        return {row["run"]: row for row in csv.DictReader(file)}
+
+
+def planned(*arguments: str) -> list[tuple[str, str, str]]:
+    """Return file, run and defence of each run that the command line means."""
+    jobs = run_all.plan_jobs(run_all.parse(arguments))
+    return [(job.path.name, job.name, job.config.defense if job.config else "?") for job in jobs]
+
+
+def test_a_failure_stops_nothing_and_what_is_finished_is_not_run_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slip = write(tmp_path, "slip", "num_epoch: 3\n")
+    fails = write(tmp_path, "fails", "backdoor: {badnets: {trigger_path: no.png}}\n")
+    good = write(tmp_path, "good")
+    table, runs = tmp_path / "out" / "table.csv", tmp_path / "runs"
+    options = ["--gpu", "cpu", "--csv", str(table), "--defense", "none"]
+    after = ["--", *SHORT, f"storage_dir={runs}"]
+    code, out, err = outcome(capfd, str(slip), str(fails), str(good), *options, *after)
+    assert code == 1
+    assert "num_epoch: unknown key" in out
+    assert "no.png" in err
+    rows = rows_of(table)
+    assert {name: row["state"] for name, row in rows.items()} == {
+        str(slip): "failed (configuration)",
+        "fails_none": "failed (exit code 2)",
+        "good_none": "finished",
+    }
+    result = json.loads((runs / "good_none" / "result.json").read_text())
+    row = rows["good_none"]
+    assert (float(row["acc"]), float(row["asr"])) == (result["acc"], result["asr"])
+    assert (row["defense"], row["attack"], row["seed"]) == ("none", "badnets", "100")
+    assert row["poisoned_in_clean_pool"] == "15"  # without a defence all 300 samples are trusted
+    assert rows["fails_none"]["acc"] == ""
+    assert f"{100 * result['acc']:.2f} %" in out
+
+    before = (runs / "good_none" / "result.json").stat().st_mtime_ns
+    code, out, err = outcome(capfd, str(good), *options, *after)
+    assert (code, err) == (0, "")
+    assert "finished before" in out
+    assert (runs / "good_none" / "result.json").stat().st_mtime_ns == before
+    assert rows_of(table)["good_none"] == row
+    # Another place or speed is no other run, another seed is.
+    for change, same in (("speed.evaluation_batch=7", True), ("seed.seed=7", False)):
+        overrides = [*SHORT, f"storage_dir={runs}", change]
+        assert run_all.is_finished(run_all.plan_job(good, "none", overrides)) == same
+
+
+def test_an_interrupted_list_lets_its_run_save(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    longer = ["num_epochs=400", f"storage_dir={tmp_path}"]
+    given = [str(write(tmp_path, "long")), "--gpu", "cpu", "--csv", str(tmp_path / "t.csv")]
+    given += ["--defense", "none", "--", *TINY, "global.epoch_third=400", *longer]
+    log = tmp_path / "long_none" / "log.csv"
+
+    def interrupt_once_it_trains() -> None:
+        end = time.monotonic() + 120
+        while not log.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt_once_it_trains)
+    watcher.start()
+    assert run_all.main(given) == 128 + signal.SIGINT
+    watcher.join()
+    # The run itself has saved and ended, too.
+    assert "stopped; saved at epoch" in capfd.readouterr().out
+    state = load_checkpoint(tmp_path / "long_none" / "checkpoint" / LATEST)
+    assert 1 <= state["epoch"] < 400
+    job = run_all.plan_jobs(run_all.parse(given))[0]
+    assert not run_all.is_finished(job)
+
+
+def test_a_defence_of_its_own_has_a_name_of_its_own(tmp_path: Path) -> None:
+    plain, other = str(write(tmp_path, "plain")), str(write(tmp_path, "other"))
+    variant = str(write(tmp_path, "other_none", "defense: none\nnum_epochs: 7\n"))
+    assert planned(plain) == [("plain.yaml", "plain", "asd")]
+    both = ["--defense", "asd", "none"]
+    assert planned(plain, *both) == [
+        ("plain.yaml", "plain", "asd"),
+        ("plain.yaml", "plain_none", "none"),
+    ]
+    # A YAML made for the other defence is taken, and taken once.
+    expected = [("other.yaml", "other", "asd"), ("other_none.yaml", "other_none", "none")]
+    assert planned(other, *both) == expected
+    assert planned(other, variant, *both) == expected
+    assert planned(variant, other, *both, "--", "seed.seed=2") == expected
+    assert planned(other, variant) == expected
+    assert planned(plain, plain) == [("plain.yaml", "plain", "asd")]
+
+
+def test_each_seed_is_a_run_of_its_own(tmp_path: Path) -> None:
+    plain, slip = str(write(tmp_path, "plain")), str(write(tmp_path, "slip", "num_epoch: 3\n"))
+    given = [plain, slip, "--defense", "none", "--seeds", "7", "8", "7", "--", "seed.seed=1"]
+    jobs = run_all.plan_jobs(run_all.parse(given))
+    assert [(job.name, job.group, job.config and job.config.seed.seed) for job in jobs] == [
+        ("plain_none_seed7", "plain_none", 7),
+        ("plain_none_seed8", "plain_none", 8),
+        (slip, slip, None),  # told once
+    ]
+
+
+def test_figures_over_seeds_are_of_finished_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = str(write(tmp_path, "plain"))
+    jobs = run_all.plan_jobs(run_all.parse([plain, "--seeds", "1", "2", "3"]))
+    figures = {1: (0.9, 0.0, 0.99), 2: (0.8, 0.5, None), 3: (0.1, 1.0, 0.5)}
+    rows = []
+    for job, (seed, (acc, asr, auroc)) in zip(jobs, figures.items(), strict=True):
+        row = dict.fromkeys(run_all.COLUMNS) | {"run": job.name, "seed": seed, "acc": acc}
+        state = "finished" if seed < 3 else "failed (exit code 1)"
+        rows.append(row | {"asr": asr, "suspects_auroc": auroc, "state": state})
+    (line,) = run_all.over_seeds(jobs, rows, list(run_all.COLUMNS))
+    assert line == {
+        "configuration": "plain",
+        "seeds": "2",
+        "ACC": "85.00 % (80.00 % to 90.00 %)",
+        "ASR": "25.00 % (0.00 % to 50.00 %)",
+        "AUROC of suspects": "0.9900 (0.9900 to 0.9900)",
+        "precision of suspects": "-",
+    }
+    run_all.report(jobs, rows, tmp_path / "table.csv")
+    assert "85.00 % (80.00 % to 90.00 %)" in capsys.readouterr().out
+    assert rows_of(tmp_path / "table.csv")["plain_seed2"]["suspects_auroc"] == ""
+
+
+def test_ready_configurations_keep_their_names() -> None:
+    names = [str(DIGITS), str(DIGITS.with_name("cifar10_small.yaml"))]
+    runs = planned(*names, "--defense", "asd", "none")
+    assert [run for _, run, _ in runs] == [
+        "digits",
+        "digits_none",
+        "cifar10_small",
+        "cifar10_small_none",
+    ]
+    assert [file.removesuffix(".yaml") for file, _, _ in runs] == [run for _, run, _ in runs]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "YAML"),
+        ([str(DIGITS), "--defense", "nome"], "'none'"),
+        ([str(DIGITS), "--fast"], "run_all.py --help"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: list[str], part: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = outcome(capfd, *arguments)
+    assert code == 2
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    paths = [write(tmp_path, "same"), write(tmp_path / "a", "same")]
+    with pytest.raises(InputError, match="would both be the run same"):
+        planned(*map(str, paths))
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", ""])
+def test_a_name_stays_below_the_storage_folder(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--config", str(DIGITS), "--gpu", "cpu", f"storage_dir={tmp_path / 'runs'}"]
+    assert ASD.main([*given, "--name", name, "--check"]) == 2
+    assert "--name" in capfd.readouterr().err
+    assert ASD.main([*given, "--name", "a/b", "--check"]) == 0
+    assert str(tmp_path / "runs" / "a" / "b") in capfd.readouterr().out

@@ -1,0 +1,105 @@
+"""What a person says of samples: read strictly, and obeyed by every split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import ASD
+from command.arguments import parse_arguments
+from data.poison import TrainingSet
+from data.review import Review, read_review
+from run.checkpoint import load_checkpoint
+from tests.conftest import colourful_images
+from utils.errors import InputError
+from utils.interrupt import Interrupt
+
+
+def files_of_six(names: tuple[str, ...] | None = None) -> TrainingSet:
+    return TrainingSet(colourful_images(6, 4), torch.arange(6) % 2, ("a", "b"), files=names)
+
+
+def write(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "review.csv"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_files_are_found_by_name_and_unreviewed_rows_are_left_out(tmp_path: Path) -> None:
+    names = tuple(f"train/a/ü {index}.png" for index in range(6))
+    rows = ["rank,file,verdict", "1,train/a/ü 4.png,poisoned", "2,train/a/ü 1.png,"]
+    text = "\n".join([*rows, "3,train/a/ü 0.png, Clean"])
+    review = read_review(write(tmp_path, text), files_of_six(names))
+    assert review.clean.tolist() == [0] and review.poisoned.tolist() == [4]
+
+
+def test_samples_without_files_go_by_their_number(tmp_path: Path) -> None:
+    review = read_review(write(tmp_path, "file,verdict\n5,clean\n2,clean\n"), files_of_six())
+    assert review.clean.tolist() == [2, 5] and len(review.poisoned) == 0
+
+
+def test_no_file_is_an_empty_review() -> None:
+    assert len(read_review(None, files_of_six())) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("file,verdict\n3,bad\n", "line 2: verdict 'bad'"),
+        ("file,verdict\n9,clean\n", "no training sample '9'"),
+        ("file,verdict\n3,clean\n3,poisoned\n", "line 3: '3' was called clean before"),
+        ("name,verdict\n3,clean\n", "no column 'file'"),
+        ("", "no column 'file'"),
+        ("file\n3\n", "no column 'verdict'"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_line(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError, match="review: ") as caught:
+        read_review(write(tmp_path, text), files_of_six())
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_clean_ones_become_seeds_and_poisoned_ones_are_none() -> None:
+    review = Review(clean=torch.tensor([7, 8]), poisoned=torch.tensor([2]))
+    assert review.seeds(torch.tensor([1, 2, 7])).tolist() == [1, 7, 8]
+
+
+def test_every_split_obeys_a_review(tmp_path: Path, tiny_arguments: list[str]) -> None:
+    text = "file,verdict\n" + "".join(f"{i},poisoned\n" for i in range(40))
+    text += "".join(f"{i},clean\n" for i in range(40, 60))
+    arguments = parse_arguments([*tiny_arguments, f"review={write(tmp_path, text)}"])
+    with Interrupt() as interrupt:
+        session, _ = ASD.prepare(arguments, interrupt)
+    assert set(range(40, 60)) <= set(session.seeds.tolist())
+    for epoch in (0, 4, 8):  # one of each stage
+        clean = session.defense.split(epoch).clean
+        assert not bool(clean[:40].any()) and bool(clean[40:60].all())
+    # The split still takes as many as without the review, from the others.
+    assert int(session.defense.split(8).clean.sum()) >= 150
+
+
+def test_a_review_may_be_given_to_a_run_that_goes_on(
+    tmp_path: Path, tiny_arguments: list[str]
+) -> None:
+    assert ASD.main([*tiny_arguments, "report=true"]) == 0
+    run = tmp_path / "digits"
+    review = f"review={write(tmp_path, 'file,verdict' + chr(10) + '7,poisoned' + chr(10))}"
+    assert ASD.main([*tiny_arguments, review, "--report", "report=true"]) == 0
+    first = (run / "report" / "suspects.csv").read_text().splitlines()[1]
+    assert first.startswith("1,7,7,")
+    assert "7" not in (run / "report" / "purified.txt").read_text().splitlines()
+
+
+def test_a_new_run_tells_how_the_ranking_moved(
+    tmp_path: Path, tiny_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ASD.main([*tiny_arguments, "report=true"]) == 0
+    assert "in the report before" not in capsys.readouterr().out
+    review = f"review={write(tmp_path, 'file,verdict' + chr(10) + '7,clean' + chr(10))}"
+    assert ASD.main([*tiny_arguments, review, "--resume", "False", "report=true"]) == 0
+    out = capsys.readouterr().out
+    assert "in the report before" in out and "of the 64 worst were among the worst before" in out
+    state = load_checkpoint(tmp_path / "digits" / "checkpoint" / "latest_model.pt")
+    assert state["config"]["review"].endswith("review.csv")

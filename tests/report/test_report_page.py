@@ -1,0 +1,357 @@
+"""The page: one inert file that says what was found, and nothing that nobody can know."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from defense.history import History
+from report.charts import VARIABLES, find_stages, number, purity
+from report.page import (
+    LONGEST_LIST,
+    PageContent,
+    as_yaml,
+    image_uri,
+    label_matrix,
+    largest_pairs,
+    render,
+    write_page,
+)
+from report.verdict import Verdict
+from tests.conftest import colourful_images
+from tests.report.report_example import make_content, make_findings, make_rows
+
+TRUTH_WORDS = ("ASR", "attack", "AUROC", "TPR", "FPR", "purity", "the truth", "poisoned_")
+EVIL = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text between them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, attribute: str) -> list[str]:
+        return [
+            attributes[attribute] or "" for _, attributes in self.tags if attribute in attributes
+        ]
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@lru_cache
+def example(truth: bool = True) -> str:
+    """Return the page of the example, drawn once for all tests that only read it."""
+    return render(make_content(truth))
+
+
+def without_charts(content: PageContent) -> PageContent:
+    """Return the content as it is before the first epoch; charts take the most time."""
+    findings = replace(content.findings, history=History())
+    return replace(content, findings=findings, rows=[], result={}, finished=False)
+
+
+def with_names(content: PageContent, classes: tuple[str, ...], file: str) -> PageContent:
+    files = tuple(file.format(index) for index in range(40))
+    training = replace(content.findings.training, classes=classes, files=files)
+    return replace(content, findings=replace(content.findings, training=training))
+
+
+def test_page_asks_for_nothing_and_runs_nothing() -> None:
+    html = example()
+    page = Page(html)
+    assert {name for name, _ in page.tags}.isdisjoint(
+        {"script", "link", "iframe", "object", "base"}
+    )
+    assert all(source.startswith("data:image/") for source in page.values("src"))
+    assert all(link.startswith("#") for link in page.values("href") + page.values("xlink:href"))
+    assert set(re.findall(r"https?://[^\"' ]*", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "default-src 'none'" in html
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+
+
+def test_ids_are_unique_and_links_lead_somewhere() -> None:
+    html = example()
+    page = Page(html)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    links = page.values("href") + page.values("xlink:href")
+    targets = [link[1:] for link in links] + re.findall(r"url\(#([^)]*)\)", html)
+    targets += page.values("aria-labelledby")
+    assert len(targets) > 20
+    assert set(targets) <= set(ids)
+
+
+def test_strange_names_are_inert() -> None:
+    breakout = '"><img src=x onerror=alert(1)> {0}.png'
+    content = with_names(without_charts(make_content()), (EVIL, "猫", "a & b", "'"), breakout)
+    content = replace(
+        content,
+        verdict=Verdict("poisoned", EVIL, 4, {EVIL: 1.0}, (f"Class {EVIL} is odd.",)),
+        config={"dataset_dir": EVIL},
+        manifest={"classes": [EVIL]},
+        title=EVIL,
+    )
+    page = Page(render(content))
+    assert page.count("script") == 0
+    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+    assert all(source.startswith("data:") for source in page.values("src"))
+    assert page.text.count(EVIL) > 10
+    assert "猫" in page.text
+    assert '"><img src=x onerror=alert(1)> 0.png' in page.text
+
+
+def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
+    content = with_names(
+        without_charts(make_content()), ("a", "b", "c", "d"), "\udce9{0}\u202egnp.exe"
+    )
+    write_page(tmp_path / "report.html", content)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert r"\udce90\u202egnp.exe" in html
+    assert "\u202e" not in html
+
+
+def test_without_truth_nothing_needs_it() -> None:
+    page = Page(example(truth=False))
+    everything = page.text + " ".join(page.values("aria-label"))
+    assert [word for word in TRUTH_WORDS if word in everything] == []
+    # Columns that somebody left in the log are not read, either.
+    unknown = make_content(truth=False)
+    assert render(replace(unknown, rows=make_rows(truth=True))) == example(truth=False)
+
+
+def test_with_truth_it_is_told() -> None:
+    page = Page(example())
+    assert "25.00\u00a0%" in page.text  # ASR
+    # The first 5 suspects are 0 to 4; of the poisoned samples 9 is missing.
+    assert "poisoned among the first 5 suspects4 (80.0\u00a0%)" in page.text.replace("\n", "")
+    # Kept are those with a score below 0.5, from 20 on: none is poisoned.
+    assert "may be kept0AUROC" in page.text.replace("\n", "")
+    # Of 5 poisoned and 35 clean samples, 9 is behind 5 clean ones.
+    assert f"{1 - 5 / (5 * 35):.4f}" in page.text
+    # Framed in both contact sheets.
+    marked = [a for tag, a in page.tags if tag == "li" and a.get("class") == "marked"]
+    assert len(marked) == 2 * 5
+
+
+def test_scores_are_of_the_last_and_the_best_epoch() -> None:
+    page = Page(example(truth=False))
+    compact = page.text.replace("\n", "")
+    assert "last epoch575.00\u00a0%" in compact  # result.json is right, whatever the log says
+    assert "best ACC on these images179.00\u00a0%" in compact
+
+
+def test_charts_take_their_colours_from_the_page() -> None:
+    html = example()
+    assert Page(html).count("svg") == 2 + 2 + 3
+    drawings = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert [colour for colour in VARIABLES if colour in drawings] == []
+    assert re.findall(r"#[0-9a-f]{6}\b", drawings) == []
+    used = set(re.findall(r"var\((--[a-z]+)\)", drawings))
+    assert used == {"--shade", "--blue", "--orange", "--green", "--pale"}
+    assert all(html.count(f"{name}:") == 2 for name in used)  # light and dark
+    assert "<metadata" not in drawings
+
+
+def test_charts_are_told_in_words() -> None:
+    labels = Page(example()).values("aria-label")
+    told = "ACC 79.0\u00a0% in epoch 1, 75.0\u00a0% in epoch 5; ASR 25.0\u00a0% in epoch 1"
+    assert any(told in label for label in labels)
+    assert any("Of 40 samples: clean pool 10 in epoch 0, 15 in epoch 5" in text for text in labels)
+    assert any("median of poisoned" in label for label in labels)
+
+
+def test_stages_and_cells_of_the_log() -> None:
+    stages = find_stages(make_rows())
+    assert [(stage.first, stage.last) for stage in stages] == [(0, 1), (2, 3), (4, 5)]
+    assert number({"acc": ""}, "acc") is None
+    assert number({"acc": "0.5"}, "acc") == 0.5
+    assert purity({"clean_pool": 20, "poisoned_in_clean_pool": 5}) == 0.75
+    assert purity({"clean_pool": 0, "poisoned_in_clean_pool": 0}) is None
+
+
+def without_splits(content: PageContent) -> PageContent:
+    findings = make_findings(content.knows_truth, splits=False)
+    rows = [{**row, "stage": "supervised", "clean_pool": 40} for row in content.rows]
+    return replace(content, findings=findings, rows=rows)
+
+
+def without_test_images(content: PageContent) -> PageContent:
+    rows = [{**row, "acc": None, "asr": None} for row in content.rows]
+    return replace(content, rows=rows, result={**content.result, "acc": None, "asr": None})
+
+
+def after_one_epoch(content: PageContent) -> PageContent:
+    return replace(content, rows=content.rows[:1], result={}, finished=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "truth", "drawings", "words"),
+    [
+        (without_charts, True, 0, ["after 0 epochs", "0 of 6", "Not measured"]),
+        (without_charts, False, 0, ["after 0 epochs", "0 of 6", "Not measured"]),
+        (without_splits, False, 2, ["supervised: epoch 0 to 5", "75.00\u00a0%"]),
+        (without_test_images, False, 5, ["Not measured"]),
+        (after_one_epoch, True, 6, ["not finished", "after 1 epoch.", "class-aware: epoch 0."]),
+    ],
+)
+def test_poor_runs_have_a_page(
+    change: Callable[[PageContent], PageContent], truth: bool, drawings: int, words: list[str]
+) -> None:
+    page = Page(render(change(make_content(truth))))
+    assert [word for word in words if word not in page.text] == []
+    assert page.count("svg") == drawings
+    assert page.count("h1") == 1
+    assert "nan" not in page.text.split()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict("poisoned", "class 2", 1234), ["Poisoned", "class is class 2; about 1,234 of 40"]),
+        (Verdict("no_sign", None, 0), ["No sign of poison", "no proof"]),
+        (Verdict("cannot_tell", None, 0, {"a_b": float("nan")}), ["Cannot tell", "a b", "\u2013"]),
+        (Verdict("poisoned", None, 3, {}, ("One reason.",)), ["About 3 of", "One reason."]),
+    ],
+)
+def test_each_verdict_is_told(verdict: Verdict, words: list[str]) -> None:
+    page = Page(render(without_charts(make_content(truth=False, verdict=verdict))))
+    assert [word for word in words if word not in page.text] == []
+    assert sum(f"verdict {verdict.name}" == name for name in page.values("class")) == 1
+
+
+def test_label_matrix_counts_given_against_own() -> None:
+    findings = make_findings()
+    matrix = label_matrix(findings)
+    # 40 samples in 4 classes; 0 to 4 are seen as the class after their own.
+    assert matrix.tolist() == [[8, 2, 0, 0], [0, 9, 1, 0], [0, 0, 9, 1], [1, 0, 0, 9]]
+    pairs = largest_pairs(matrix, findings.training.classes)
+    assert (pairs[0].given, pairs[0].own, pairs[0].count, pairs[0].share) == (
+        "class 0",
+        "class 1",
+        2,
+        0.2,
+    )
+    assert len(pairs) == 4
+    assert 'style="--weight: 0.50">8</td>' in example()
+
+
+def test_many_classes_are_a_table_of_pairs() -> None:
+    page = Page(render(without_charts(make_content(findings=make_findings(num_classes=30)))))
+    assert "largest groups that the model labels in another way" in page.text
+    assert "matrix" not in page.values("class")
+    training = make_findings(num_classes=30)
+    agreed = replace(
+        training, opinion=replace(training.opinion, predicted=training.training.labels)
+    )
+    assert "every sample its given label" in render(without_charts(make_content(findings=agreed)))
+
+
+def test_pictures_are_exact_if_small_and_reduced_if_large() -> None:
+    assert image_uri(colourful_images(1, 32)[0]).startswith("data:image/png;base64,")
+    large = image_uri(colourful_images(1, 500)[0])
+    assert large.startswith("data:image/jpeg;base64,")
+    assert len(large) < 40_000
+
+
+def test_long_lists_are_shortened() -> None:
+    text = as_yaml({"indices": list(range(LONGEST_LIST + 50)), "pair": (1, 2)})
+    assert "and 50 more" in text
+    assert str(LONGEST_LIST + 1) not in text
+    assert "pair: [1, 2]" in text
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    assert render(make_content()) == example()
+
+
+def test_a_view_of_images_is_shown_as_what_it_shows() -> None:
+    # With other strides, as a set that was reordered has them.
+    turned = colourful_images(1, 32)[0].permute(1, 0, 2)
+    assert image_uri(turned) == image_uri(turned.contiguous())
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+# The page is framed as wide as a phone; what the frame finds is written where it can be read.
+HARNESS = """<!DOCTYPE html><iframe id="f" src="report.html" width="360" height="700"
+style="border:0"></iframe><pre id="found"></pre><script>
+document.getElementById("f").onload = (event) => {
+  const page = event.target.contentDocument;
+  const charts = [...page.querySelectorAll("svg")].map((svg) => svg.getBoundingClientRect().height);
+  document.getElementById("found").textContent = JSON.stringify({
+    width: page.documentElement.scrollWidth, smallest: Math.min(...charts), charts: charts.length,
+    broken: [...page.images].filter((image) => image.naturalWidth === 0).length});
+};</script>"""
+
+
+def browse(folder: Path) -> tuple[dict[str, float], str]:
+    """Open the page in a real browser; return what the frame found, and the console."""
+    assert CHROMIUM is not None
+    (folder / "frame.html").write_text(HARNESS)
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-component-update"
+    options += " --disable-background-networking --disable-sync --allow-file-access-from-files"
+    options += " --enable-logging=stderr --virtual-time-budget=5000 --dump-dom"
+    run = subprocess.run(
+        [
+            CHROMIUM,
+            *options.split(),
+            f"--user-data-dir={folder / 'profile'}",
+            folder / "frame.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'<pre id="found">(.*?)</pre>', run.stdout)
+    assert found is not None
+    console = [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(found[1]), "\n".join(console)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_shows_the_page_without_complaint(tmp_path: Path) -> None:
+    long_name = "a_class_name_without_any_blank_that_is_very_long"
+    content = with_names(make_content(), (long_name, "b", "c", "d"), "train/" + "x" * 200 + "{0}")
+    write_page(tmp_path / "report.html", content)
+    found, console = browse(tmp_path)
+    assert found["width"] <= 360
+    assert (found["charts"], found["broken"]) == (7, 0)
+    assert found["smallest"] > 100
+    assert console == ""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_the_page_forbids_itself_scripts_and_requests(tmp_path: Path) -> None:
+    html = example()
+    injected = '<script>document.title = "run"</script><img src="http://localhost:9/x.png">'
+    (tmp_path / "report.html").write_text(html.replace("<main>", f"<main>{injected}"))
+    _, console = browse(tmp_path)
+    assert "script" in console
+    assert "localhost:9" in console
+    assert "Content Security Policy" in console

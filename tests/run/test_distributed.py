@@ -1,0 +1,189 @@
+"""Two processes compute what one computes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed, multiprocessing
+
+from data.poison import TrainingSet
+from data.transform import Chain, Normalize
+from loss.cross_entropy import CrossEntropy
+from model import NETWORKS, build_network
+from model.synchronised import synchronise
+from tests.conftest import DIGITS, TINY, colourful_images
+from training.mixmatch import Batch, Mix, MixMatch
+from training.record import record_losses
+from utils.device import Engine
+from utils.files import PROJECT
+from utils.world import World
+
+CPU = torch.device("cpu")
+
+
+def in_two_processes(function: Callable[[World], Any], folder: Path) -> list[Any]:
+    """Return what `function` gives in each of two connected processes."""
+    multiprocessing.spawn(_connect, (function, folder), nprocs=2)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def _connect(rank: int, function: Callable[[World], Any], folder: Path) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    torch.save(function(World(rank, 2)), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def small_network() -> Any:
+    network = NETWORKS.get("resnet18_cifar")
+    return build_network(network, network.Settings(width=4), 5, 7).double()
+
+
+def one_step(world: World) -> list[Tensor]:
+    """Return the losses, gradients and BatchNorm statistics of a step on 10 + 10 images."""
+    generator = torch.Generator().manual_seed(3)
+    views = [torch.randn(10, 3, 16, 16, generator=generator, dtype=torch.float64) for _ in range(3)]
+    labels = torch.randint(5, (10,), generator=generator)
+    mix = Mix(torch.tensor(0.3), torch.randperm(30, generator=generator))
+    network = small_network().train()
+    if world.size > 1:
+        synchronise(network, CPU)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    mixmatch = MixMatch(network, optimizer, Engine(CPU, world=world), 0.5)
+    losses = mixmatch.step(Batch(views[0], labels, (views[1], views[2])), mix, 3.0)
+    return [losses, *(p.grad for p in network.parameters()), *network.buffers()]
+
+
+def test_a_step_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    expected = one_step(World())
+    for given in in_two_processes(one_step, tmp_path):
+        for ours, wanted in zip(given, expected, strict=True):
+            torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-10)
+
+
+def gathered(world: World) -> list[Tensor]:
+    """Return a whole put together from odd parts, and the gradient that each part received."""
+    results = []
+    for count in (1, 3, 4, 7):
+        own = world.share(count)
+        values = torch.arange(float(count))[own].requires_grad_()
+        whole = world.gather(2 * values, count)
+        (whole * torch.arange(1.0, count + 1)).sum().backward()
+        assert values.grad is not None
+        results += [whole.detach(), values.grad]
+    return results
+
+
+def test_parts_come_together_and_gradients_stay_at_home(tmp_path: Path) -> None:
+    first, second = in_two_processes(gathered, tmp_path)
+    for place, count in enumerate((1, 3, 4, 7)):
+        for result in (first, second):
+            assert result[2 * place].tolist() == [2.0 * k for k in range(count)]
+        own, other = first[2 * place + 1], second[2 * place + 1]
+        wanted = [2.0 * k for k in range(1, count + 1)]
+        if count < 4:  # too few to share: both compute all, one gradient counts
+            assert (own + other).tolist() == wanted
+        else:
+            assert torch.cat([own, other]).tolist() == wanted
+
+
+def recorded(world: World) -> Tensor:
+    """Return the split losses of 33 samples."""
+    training = TrainingSet(colourful_images(33, 16), torch.arange(33) % 5, tuple("abcde"))
+    chain = Chain([], Normalize(), 16, 16)
+    generator = torch.Generator().manual_seed(0)
+    criterion = CrossEntropy(CrossEntropy.Settings())
+    network = small_network().float()
+    engine = Engine(CPU, world=world)
+    return record_losses(network, training, chain, criterion, generator, engine, 8)
+
+
+def test_all_processes_hold_the_same_losses(tmp_path: Path) -> None:
+    first, second = in_two_processes(recorded, tmp_path)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, recorded(World()), rtol=1e-5, atol=1e-6)
+
+
+def run_tiny(storage: Path, gpu: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(storage, gpu, *more), cwd=PROJECT, capture_output=True, text=True, timeout=300
+    )
+
+
+def command(storage: Path, gpu: str, *more: str) -> list[str]:
+    words = [sys.executable, "ASD.py", "--config", str(DIGITS), "--gpu", gpu, *TINY]
+    words += ["num_epochs=3", "global.epoch_first=1", "global.epoch_second=2", "global.n=0"]
+    return [*words, "speed.precision=fp32", f"storage_dir={storage}", *more]
+
+
+def log(storage: Path) -> list[dict[str, str]]:
+    with open(storage / "digits" / "log.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_in_two_processes(tmp_path: Path) -> None:
+    alone = run_tiny(tmp_path / "one", "cpu")
+    together = run_tiny(tmp_path / "two", "cpu,cpu", "sync_bn=true", "--fail-on-suspicion")
+    result = json.loads((tmp_path / "two" / "digits" / "result.json").read_text())
+    assert result["verdict"] == "cannot_tell"  # of a run of a few steps; the code comes through
+    assert (alone.returncode, together.returncode) == (0, 4), together.stderr
+    assert together.stdout.count("from scratch") == 1  # the first process speaks, the other not
+    for ours, wanted in zip(log(tmp_path / "two"), log(tmp_path / "one"), strict=True):
+        assert ours["clean_pool"] == wanted["clean_pool"]
+    first = [log(tmp_path / name)[0] for name in ("one", "two")]
+    assert float(first[1]["loss"]) == pytest.approx(float(first[0]["loss"]), rel=1e-3)
+    assert first[1]["poisoned_in_clean_pool"] == first[0]["poisoned_in_clean_pool"]
+    last = [float(log(tmp_path / name)[-1]["acc"]) for name in ("one", "two")]
+    assert last[1] == pytest.approx(last[0], abs=0.15)  # chaotic, but not broken
+
+
+def test_wrong_input_is_said_once(tmp_path: Path) -> None:
+    done = run_tiny(tmp_path, "cpu,cpu", "backdoor.target_label=77")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "target_label" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_dies_ends_the_run_and_it_goes_on_alone(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        command(tmp_path, "cpu,cpu", "semi.mixmatch.train_iteration=20"),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = tmp_path / "digits" / "checkpoint" / "latest_model.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    os.kill(youngest_worker(running.pid), signal.SIGKILL)
+    _, errors = running.communicate(timeout=120)
+    assert running.returncode == 1
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert lines
+    assert "last checkpoint stays" in lines[-1]
+    assert "Traceback" not in errors
+    alone = run_tiny(tmp_path, "cpu", "semi.mixmatch.train_iteration=20")
+    assert alone.returncode == 0, alone.stderr
+    assert "2 process(es) before, 1 now" in alone.stdout
+    assert len(log(tmp_path)) == 3
+
+
+def youngest_worker(parent: int) -> int:
+    """Return the process that the launcher `parent` started last."""
+    listed = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True)
+    return max(int(word) for word in listed.stdout.split())

@@ -1,0 +1,179 @@
+"""Killed at any moment and resumed, a run ends with the same bits as one never stopped.
+
+`ASD_KILLS` sets how many kills at random moments are tried (default 4).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ASD
+from run.checkpoint import LATEST, load_checkpoint
+from run.session import TIME_COLUMNS
+from tests.conftest import DIGITS, TINY
+from training.mixmatch import MixMatch
+from utils.files import PROJECT
+
+KILLS = int(os.environ.get("ASD_KILLS", "4"))
+# A little longer than the other tests' run, so that most kills fall into it, not before it.
+LONGER = ("semi.mixmatch.train_iteration=8",)
+
+
+def arguments(storage: Path) -> list[str]:
+    return ["--config", str(DIGITS), "--gpu", "cpu", *TINY, *LONGER, f"storage_dir={storage}"]
+
+
+def start(storage: Path, before: str = "pass") -> subprocess.Popen[str]:
+    """Start a run as a process of its own, perhaps with a fault built in before."""
+    code = f"import os, sys, signal; {before}; import ASD; sys.exit(ASD.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments(storage)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def finish(storage: Path) -> str:
+    """Resume until the end; return what was printed."""
+    process = start(storage)
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+def log_without_times(storage: Path) -> list[dict[str, str]]:
+    with (storage / "digits" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, value in row.items() if key not in TIME_COLUMNS} for row in rows]
+
+
+def assert_same(ours: Any, theirs: Any, place: str = "") -> None:
+    """Compare nested states bit for bit."""
+    assert type(ours) is type(theirs), place
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), place
+    elif isinstance(ours, dict):
+        assert list(ours) == list(theirs), place
+        for key in ours:
+            assert_same(ours[key], theirs[key], f"{place}/{key}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), place
+        for i, pair in enumerate(zip(ours, theirs, strict=True)):
+            assert_same(*pair, f"{place}/{i}")
+    else:
+        assert ours == theirs, place
+
+
+def assert_same_end(storage: Path, reference: Path) -> None:
+    ours, theirs = (
+        load_checkpoint(folder / "digits" / "checkpoint" / LATEST)
+        for folder in (storage, reference)
+    )
+    for key in ("model_state_dict", "optimizer_state_dict", "epoch", "best_acc", "best_epoch"):
+        assert_same(ours[key], theirs[key], key)
+    assert log_without_times(storage) == log_without_times(reference)
+    assert (storage / "digits" / "result.json").exists()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that is never stopped, and the seconds that it took."""
+    storage = tmp_path_factory.mktemp("reference")
+    began = time.monotonic()
+    finish(storage)
+    assert len(log_without_times(storage)) == 9
+    return storage, time.monotonic() - began
+
+
+def test_killed_at_random_moments(reference: tuple[Path, float], tmp_path: Path) -> None:
+    folder, whole = reference
+    moments = random.Random(int(os.environ.get("ASD_KILL_SEED", "0")))
+    seen: set[int] = set()
+    for kill in range(KILLS):
+        if (tmp_path / "digits" / "result.json").exists():  # the run is over: kill another one
+            assert_same_end(tmp_path, folder)
+            (tmp_path / "digits").rename(tmp_path / f"over{len(list(tmp_path.iterdir()))}")
+        process = start(tmp_path)
+        log = tmp_path / "digits" / "log.csv"
+        while kill == 0 and not log.exists() and process.poll() is None:
+            time.sleep(0.05)  # the first kill certainly falls into the training
+        time.sleep(moments.uniform(0.3, 0.9) * whole if kill else 0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (tmp_path / "digits" / "log.csv").exists():
+            seen.add(len(log_without_times(tmp_path)))
+    finish(tmp_path)
+    assert_same_end(tmp_path, folder)
+    assert seen, "no kill fell into the training"
+
+
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [("fsync", 6), ("fsync", 7), ("replace", 5), ("replace", 6), ("replace", 7), ("link", 2)],
+)
+def test_killed_while_a_checkpoint_is_written(
+    reference: tuple[Path, float], tmp_path: Path, function: str, call: int
+) -> None:
+    # The call-th call of a function of the saving does not come back.
+    fault = (
+        f"calls = [0]; real = os.{function}\n"
+        "def deadly(*a, **k):\n"
+        "    calls[0] += 1\n"
+        f"    if calls[0] == {call}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*a, **k)\n"
+        f"os.{function} = deadly\n"
+        "pass"
+    )
+    process = start(tmp_path, "exec(" + repr(fault) + ")")
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    finish(tmp_path)
+    assert_same_end(tmp_path, reference[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [1, 20, 45, 71])
+def test_stopped_inside_an_epoch(
+    reference: tuple[Path, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    after: int,
+) -> None:
+    """A signal waits for the step under way; the epoch goes on where it was."""
+    steps = [0]
+    real = MixMatch.step
+
+    def step_and_signal(*given: Any) -> torch.Tensor:
+        steps[0] += 1
+        if steps[0] == after:
+            os.kill(os.getpid(), number)
+        return real(*given)
+
+    monkeypatch.setattr(MixMatch, "step", step_and_signal)
+    assert ASD.main(arguments(tmp_path)) == 128 + number
+    state = load_checkpoint(tmp_path / "digits" / "checkpoint" / LATEST)
+    assert state["epoch"] * 8 + state["step"] == after
+    assert ASD.main(arguments(tmp_path)) == 0
+    assert_same_end(tmp_path, reference[0])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:
+    states = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        storage = tmp_path / name
+        given = [*arguments(storage), "num_epochs=1", f"seed.seed={seed}"]
+        assert ASD.main(given) == 0
+        checkpoint = load_checkpoint(storage / "digits" / "checkpoint" / LATEST)
+        states.append(checkpoint["model_state_dict"]["linear.weight"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])

@@ -1,0 +1,132 @@
+"""The path to a GPU, as far as a machine without one can tell.
+
+PyTorch's fake tensors have a device, a shape and a type, but no memory. Work on those of `cuda:0`
+fails where two devices meet, and where the host would have to wait for a number of the device. It
+shows neither that the numbers are right nor that there is a kernel for them, and it leaves out the
+backward pass, for which PyTorch wants a real GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import ASD
+from command.arguments import parse_arguments
+from config.parts import build_criterion, build_optimizer
+from defense.defense import Setting
+from defense.draws import EpochDraws
+from defense.split import kth_smallest
+from defense.virtual import train_only
+from loss import CRITERIA
+from run.measure import predictions
+from training.mixmatch import MixMatch
+from training.record import record_losses
+from training.supervised import Supervised
+from utils.device import Engine
+from utils.interrupt import Interrupt
+
+GPU = torch.device("cuda:0")
+
+
+@pytest.fixture
+def setting(tiny_arguments: list[str]) -> Setting:
+    """A real run's setting, on the CPU."""
+    arguments = parse_arguments([*tiny_arguments, "network.resnet18_cifar.width=16"])
+    return ASD.prepare(arguments, Interrupt())[0].defense.setting
+
+
+@pytest.fixture
+def draws(setting: Setting) -> EpochDraws:
+    """The random part of its first epoch, on the CPU: which samples a pool has is real."""
+    return EpochDraws(setting, torch.arange(len(setting.training)) % 2 == 0, 0)
+
+
+@pytest.fixture
+def fake(setting: Setting, draws: EpochDraws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+    """The setting on a GPU, as fake tensors, while all that is made is fake."""
+    monkeypatch.setattr(Tensor, "backward", lambda loss: None)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        training = replace(
+            setting.training,
+            images=setting.training.images.to(GPU),
+            labels=setting.training.labels.to(GPU),
+        )
+        move(setting.network)
+        optimizer = build_optimizer(setting.config.optimizer, setting.network.parameters())
+        engine = Engine(GPU, channels_last=True)
+        yield replace(setting, training=training, optimizer=optimizer, engine=engine)
+
+
+def move(network: nn.Module) -> None:
+    """Put weights and statistics on the GPU; `Module.to` cannot do it with fake tensors."""
+    for module in network.modules():
+        for name, weight in module._parameters.items():
+            module._parameters[name] = None if weight is None else nn.Parameter(weight.to(GPU))
+        for name, statistic in module._buffers.items():
+            module._buffers[name] = None if statistic is None else statistic.to(GPU)
+
+
+def moved(value: Any) -> Any:
+    """Return tensors and draws on the GPU, also those in a list; anything else as it is."""
+    if isinstance(value, list):
+        return [moved(part) for part in value]
+    return value.to(GPU) if hasattr(value, "to") else value
+
+
+def test_the_fakes_notice_a_wait_and_a_second_device(fake: Setting) -> None:
+    labels = fake.training.labels
+    with pytest.raises(RuntimeError, match="device"):
+        labels + torch.ones(len(labels), dtype=torch.int64)
+    with pytest.raises(Exception, match="local_scalar_dense"):
+        int(labels.sum())
+
+
+def test_mixmatch_steps_stay_on_the_gpu_and_wait_for_nothing(
+    fake: Setting, draws: EpochDraws
+) -> None:
+    for name, value in vars(draws).items():
+        setattr(draws, name, moved(value))
+    draws.setting = fake
+    mixmatch = MixMatch(fake.network.train(), fake.optimizer, fake.engine, 0.5)
+    totals = torch.zeros(3, device=GPU)
+    for batch, mix in draws.batches(0):
+        totals += mixmatch.step(batch, mix, 15.0)
+    assert totals.device == GPU
+
+
+def test_virtual_steps_stay_on_the_gpu_and_wait_for_nothing(
+    fake: Setting, draws: EpochDraws
+) -> None:
+    meta = fake.config.meta
+    trained = train_only(fake.network.train(), fake.network.meta_layers)
+    optimizer, criterion = build_optimizer(meta.optimizer, trained), build_criterion(meta.criterion)
+    supervised = Supervised(fake, fake.network, optimizer, criterion)
+    order = torch.arange(48, device=GPU)
+    views = moved(draws.labelled_views)
+    losses = [loss.device for loss in supervised.steps(order, views, batch_size=16)]
+    assert losses == [GPU] * 3
+
+
+@pytest.mark.parametrize("name", list(CRITERIA))
+def test_the_record_pass_and_its_threshold_stay_on_the_gpu(fake: Setting, name: str) -> None:
+    criterion = CRITERIA.get(name)(CRITERIA.get(name).Settings())
+    losses = record_losses(
+        fake.network, fake.training, fake.chain, criterion, torch.Generator(), fake.engine, 100
+    )
+    assert losses.device == GPU
+    assert losses.shape == (len(fake.training),)
+    assert kth_smallest(losses, 7).device == GPU
+
+
+def test_the_test_pass_ends_on_the_cpu(fake: Setting) -> None:
+    images = fake.training.images.cpu()
+    predicted = predictions(fake.network, images, fake.chain, fake.engine, 100)
+    assert predicted.device.type == "cpu"
+    assert predicted.shape == (len(images),)

@@ -1,0 +1,1 @@
+"""One step of training: record, split, guess, mix, step."""

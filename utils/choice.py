@@ -1,0 +1,140 @@
+"""Sections of the YAML that name one of several parts, e.g. `network: {resnet18_cifar: {...}}`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic_core import PydanticCustomError
+from torch.optim import Optimizer, lr_scheduler
+
+from utils.registry import Registry
+from utils.section import Section, unknown_key
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part that was chosen, and its settings.
+
+    Attributes:
+        name: as in the YAML.
+        settings: validated, for parts of this project.
+        arguments: keyword arguments, for classes of PyTorch.
+    """
+
+    name: str
+    settings: Section = field(default_factory=Section)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def as_yaml(self) -> dict[str, Any]:
+        """Return the choice as it stands in a YAML."""
+        if self.arguments:
+            return {self.name: self.arguments}
+        return {self.name: self.settings.model_dump(exclude_none=True) or None}
+
+
+def nested_error(error: ValidationError, *location: str) -> PydanticCustomError:
+    """Wrap the errors of a part's settings; `config.load` unfolds them in their places."""
+    errors = [dict(item, loc=(*location, *item["loc"])) for item in error.errors()]
+    return PydanticCustomError("nested", "nested", {"errors": errors})
+
+
+def single_name(given: Any, kind: str, known: Iterable[str]) -> str:
+    """Return the one key of `given`, a known name."""
+    if not isinstance(given, dict) or len(given) != 1:
+        raise PydanticCustomError(
+            "one_of", "name exactly one {kind}, with its settings below it", {"kind": kind}
+        )
+    name = str(next(iter(given)))
+    if name not in set(known):
+        raise unknown_key(name, known)
+    return name
+
+
+def from_registry(registry: Registry[Any]) -> Callable[[Any], Choice]:
+    """Return the validator for a part of this project: its class says what may be set."""
+
+    def choose(given: Any) -> Choice:
+        if isinstance(given, Choice):
+            return given
+        name = single_name(given, registry.kind, registry)
+        settings: type[Section] = registry.get(name).Settings
+        try:
+            return Choice(name, settings.model_validate(given[name]))
+        except ValidationError as error:
+            raise nested_error(error, name) from error
+
+    return choose
+
+
+def from_torch(
+    kind: str, module: Any, base: Any, first: Callable[[], Any]
+) -> Callable[[Any], Choice]:
+    """Return the validator for a class of PyTorch: it is tried out on `first()`."""
+    classes: dict[str, Any] = {
+        name: part
+        for name, part in vars(module).items()
+        if inspect.isclass(part) and issubclass(part, base) and part is not base
+    }
+
+    def choose(given: Any) -> Choice:
+        if isinstance(given, Choice):
+            return given
+        name = single_name(given, kind, classes)
+        arguments = {} if given[name] is None else given[name]
+        if not isinstance(arguments, dict):
+            raise PydanticCustomError(
+                "one_of", "settings below {name} are expected", {"name": name}
+            )
+        accepted = list(inspect.signature(classes[name]).parameters)[1:]
+        for key in arguments:
+            if key not in accepted:
+                raise PydanticCustomError(
+                    "nested", "nested", {"errors": [nested_unknown(name, key, accepted)]}
+                )
+        try:
+            classes[name](first(), **arguments)
+        except (ValueError, TypeError) as error:
+            raise PydanticCustomError("rejected", "{why}", {"why": f"{name}: {error}"}) from error
+        return Choice(name, arguments=dict(arguments))
+
+    return choose
+
+
+def nested_unknown(name: str, key: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return an unknown-key error below the part `name`, in pydantic's form."""
+    error = unknown_key(key, known)
+    return {"type": error.type, "loc": (name,), "msg": error.message(), "ctx": error.context}
+
+
+def probe_parameters() -> list[torch.nn.Parameter]:
+    """Return a parameter on which an optimiser's arguments are tried."""
+    return [torch.nn.Parameter(torch.zeros(1))]
+
+
+def probe_optimizer() -> Optimizer:
+    """Return an optimiser on which a schedule's arguments are tried."""
+    return torch.optim.SGD(probe_parameters(), lr=0.1)
+
+
+def dump_choice(choice: Choice | None) -> dict[str, Any] | None:
+    """Return the choice as it stands in a YAML."""
+    return None if choice is None else choice.as_yaml()
+
+
+OptimizerChoice = Annotated[
+    Choice,
+    BeforeValidator(from_torch("optimizer", torch.optim, Optimizer, probe_parameters)),
+    PlainSerializer(dump_choice),
+]
+SchedulerChoice = Annotated[
+    Choice,
+    BeforeValidator(
+        from_torch("lr_scheduler", lr_scheduler, lr_scheduler.LRScheduler, probe_optimizer)
+    ),
+    PlainSerializer(dump_choice),
+]
