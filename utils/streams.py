@@ -38,6 +38,20 @@ Purpose = Literal[
     "unlabelled-augment-2",
     "mixup",
     "permutation",
+    "repair-subset",  # which clean samples a repair gets, where the truth is known
+    "repair-held-out",  # which of them judge how much is pruned
+    "repair-order",
+    "repair-augment",
+    "teacher-order",
+    "teacher-augment",
+    "projection",  # initial weights of the head of contrastive learning
+    "contrastive-order",
+    "contrastive-augment-1",
+    "contrastive-augment-2",
+    "warm-up-order",
+    "warm-up-augment",
+    "isolation-order",
+    "unlearning-order",
 ]
 
 
