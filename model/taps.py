@@ -36,7 +36,8 @@ def channel_axis(shape: torch.Size, height: int, width: int) -> int | None:
 
     Args:
         shape: of the output.
-        height, width: of the image; a map has their proportions.
+        height: of the image; a map has its proportions.
+        width: of the image.
     """
     if shape[0] != 1:
         return None  # windows of a transformer, gathered along the batch
@@ -56,7 +57,8 @@ class Finder:
     Outermost, since a block that begins at the resolution of the stage before it would come later.
 
     Args:
-        height, width: of the images.
+        height: of the images.
+        width: of the images.
     """
 
     POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)

@@ -1,4 +1,4 @@
-"""Parity with the published code: the numbers in `tests/training/golden`, by the functions of training.
+"""Parity with the published code: the numbers in `golden/`, by the functions of training.
 
 `ASD_GOLDEN_DIR` names another folder of the same format.
 """
