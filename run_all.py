@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import io
 import json
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from utils.console import percent, say, table
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT, write_text
 from utils.interrupt import Interrupt, Interrupted
+from utils.tables import table_text
 
 # Columns of the table: key of a row, title on the screen.
 COLUMNS = {
@@ -260,12 +260,8 @@ def mean_and_range(key: str, figures: Sequence[float | None]) -> str:
 
 def write_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -> None:
     """Write the rows, ACC and ASR as fractions, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text.getvalue())
+    write_text(path, table_text(columns, rows))
 
 
 def report(jobs: Sequence[Job], rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -6,8 +6,6 @@ any set of images in class folders.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically, write_text
+from utils.tables import table_text
 
 THREADS = (
     8  # the encoder leaves Python's lock, and a small file waits for the disk most of the time
@@ -103,16 +102,15 @@ def index_table(
 
     Of own data nobody knows original labels and kinds; those columns are left out then.
     """
-    columns = len(COLUMNS) if truth_known else 2
+    columns = COLUMNS if truth_known else COLUMNS[:2]
     names = folder_names(training.classes)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS[:columns])
     given, original = training.labels.tolist(), truth.original_labels.tolist()
-    for row in zip(files, given, original, truth.roles.tolist(), strict=True):
-        cells = (row[0], names[row[1]], names[row[2]], Role(row[3]).name.lower())
-        writer.writerow(cells[:columns])
-    return text.getvalue()
+    rows = zip(files, given, original, truth.roles.tolist(), strict=True)
+    cells = (
+        (file, names[label], names[before], Role(role).name.lower())
+        for file, label, before, role in rows
+    )
+    return table_text(columns, (dict(zip(COLUMNS, row, strict=True)) for row in cells))
 
 
 def enlarge(image: Tensor, factor: int) -> Image.Image:

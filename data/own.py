@@ -25,8 +25,9 @@ from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once, judge_unreadable
 from data.dataset.decode import Frame
 from data.dataset.image_folder import TEST, TRAIN, Survey, find_splits, subfolders
+from data.names import composed
 from data.poison import TrainingSet, leave_clean
-from data.seeds import composed, draw_seeds, number_to_draw, read_seeds, refuse_few
+from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.transform import before_trigger
 from utils.device import free_bytes
 from utils.errors import InputError, nearest

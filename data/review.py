@@ -1,22 +1,23 @@
 """What a person has said about training samples: `review: FILE` in the YAML.
 
 A CSV with the columns `file` and `verdict` (`clean`, `poisoned`, or nothing for a sample that was
-not looked at). A report's `suspects.csv` with a column `verdict` added is such a file.
+not looked at), as any spreadsheet saves it. A report's `suspects.csv` with a column `verdict` added
+is such a file.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from data.names import Names
 from data.poison import TrainingSet
-from utils.errors import InputError, nearest
+from utils.errors import InputError
 from utils.files import find_file
+from utils.tables import read_table
 
 KEY = "review"
 CLEAN, POISONED = "clean", "poisoned"
@@ -56,18 +57,20 @@ def read_review(path: str | None, training: TrainingSet) -> Review:
     """
     verdicts: dict[int, str] = {}
     if path is not None:
-        file = find_file(path, KEY)
-        places = training.places()
-        for line, row in read_rows(file):
-            verdict = (row["verdict"] or "").strip().lower()
+        names = Names(training)
+        table = read_table(find_file(path, KEY), KEY, ("file", "verdict"), names.raw)
+        for row in table.rows:
+            verdict = row.cells["verdict"].strip().lower()
             if not verdict:
                 continue
-            where = f"{KEY}: {file}, line {line}"
+            where, name = table.text.line(row.line), row.cells["file"]
             if verdict not in (CLEAN, POISONED):
-                raise InputError(f"{where}: verdict {verdict!r}; {CLEAN} or {POISONED} is expected")
-            index = place_of((row["file"] or "").strip(), places, where)
+                raise InputError(
+                    f"{where}: verdict {verdict[:40]!r}; {CLEAN} or {POISONED} is expected"
+                )
+            index = names.find(name, where, table.text.doubt)
             if verdicts.setdefault(index, verdict) != verdict:
-                raise InputError(f"{where}: {row['file']!r} was called {verdicts[index]} before")
+                raise InputError(f"{where}: {name!r} was called {verdicts[index]} before")
     return Review(chosen(verdicts, CLEAN), chosen(verdicts, POISONED))
 
 
@@ -75,37 +78,3 @@ def chosen(verdicts: Mapping[int, str], wanted: str) -> Tensor:
     """Return the samples with the verdict `wanted`, sorted."""
     found = sorted(index for index, verdict in verdicts.items() if verdict == wanted)
     return torch.tensor(found, dtype=torch.int64)
-
-
-def place_of(name: str, places: Mapping[str, int], where: str) -> int:
-    """Return the number of the sample `name`.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name not in places:
-        hint = nearest(name, places)
-        close = hint if "did you mean" in hint else ""
-        raise InputError(f"{where}: there is no training sample {name!r}{close}")
-    return places[name]
-
-
-def read_rows(file: Path) -> list[tuple[int, dict[str, str | None]]]:
-    """Return the rows of a CSV with the columns `file` and `verdict`, each with its line's number.
-
-    Raises:
-        InputError: it is no such CSV.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{KEY}: {file} cannot be read ({error})") from error
-    for column in ("file", "verdict"):
-        if column not in columns:
-            raise InputError(
-                f"{KEY}: {file} has no column {column!r}; its first line must name file and verdict"
-            )
-    return rows

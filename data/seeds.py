@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.names import Names, composed
 from data.poison import TrainingSet
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.streams import Streams
+from utils.tables import Cells, Text, column_names, find_separator, read_text, records
 
 if TYPE_CHECKING:
     from config.schema import GlobalSection
 
 KEY = "global.seed_indices"
-TRAIN_PREFIX = "train/"
 MOST_DRAWN = 10  # a class, where `global.seed_num` is left open; so many has the paper
-MOST_HINTED = 5000  # names among which the nearest is looked for: that takes a while
+TABLES = (".csv", ".tsv")
+COLUMNS = ("file", "label")
 
 
 def verified_seeds(
@@ -84,15 +84,19 @@ def read_seeds(path: str, training: TrainingSet, count: int) -> Tensor:
             folder's, or too few of a class.
     """
     file = find_file(path, KEY)
-    lines = [] if file.suffix == ".npy" else read_lines(file)
-    if training.files is not None and holds_names(file, lines):
-        indices = find_samples(read_entries(file, lines), training, file)
+    where = f"{KEY}: {file}"
+    if file.suffix == ".npy":
+        indices = checked_numbers(read_array(file), len(training), where)
     else:
-        indices = read_numbers(file, lines)
-        refuse_wrong_numbers(indices, len(training), file)
+        names = Names(training)
+        text = read_text(file, KEY, names.raw)
+        if training.files is not None and holds_names(text):
+            indices = find_samples(read_entries(file, text, names), training, names, text)
+        else:
+            indices = checked_numbers(read_numbers(text), len(training), where)
     if not len(indices):
-        raise InputError(f"{KEY}: {file} lists no sample")
-    refuse_few(indices, training, count, f"{KEY}: {file}")
+        raise InputError(f"{where} lists no sample")
+    refuse_few(indices, training, count, where)
     return indices.sort().values
 
 
@@ -107,51 +111,71 @@ def refuse_few(indices: Tensor, training: TrainingSet, count: int, where: str) -
         )
 
 
-def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file."""
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{KEY}: {file} cannot be read as text ({error})") from error
-
-
 # ------------------------------------------------------------------------------- sample numbers
 
 
-def words_of(lines: Sequence[str]) -> list[str]:
-    """Return what stands between blanks and commas, without comments."""
-    return " ".join(line.partition("#")[0] for line in lines).replace(",", " ").split()
+def words_of(line: str) -> list[str]:
+    """Return what stands between blanks, commas and semicolons, without comments."""
+    return line.partition("#")[0].replace(",", " ").replace(";", " ").split()
 
 
-def holds_names(file: Path, lines: Sequence[str]) -> bool:
+def holds_names(text: Text) -> bool:
     """Return whether a file lists names: its first line that is no comment is not all numbers."""
-    if file.suffix == ".npy":
-        return False
-    lines_of_words = (words_of([line]) for line in lines)
-    first = next((words for words in lines_of_words if words), [])
+    first = next((words for line in text.lines if (words := words_of(line))), [])
     return not all(word.lstrip("-").isdecimal() for word in first)
 
 
-def read_numbers(file: Path, lines: Sequence[str]) -> Tensor:
-    """Return the integers in a `.npy` or in text lines as (n,) int64."""
+def read_numbers(text: Text) -> list[int]:
+    """Return the integers in a text.
+
+    Raises:
+        InputError: something is none.
+    """
+    found: list[int] = []
+    for number, line in enumerate(text.lines, 1):
+        try:
+            found += [int(word) for word in words_of(line)]
+        except ValueError as error:
+            shown = str(error)[:100]
+            raise InputError(
+                f"{text.line(number)}: cannot be read as sample numbers ({shown})"
+            ) from error
+    return found
+
+
+def read_array(file: Path) -> list[int]:
+    """Return the integers in a `.npy`; nothing is executed, and no more is read than is there.
+
+    Raises:
+        InputError: it holds something else.
+    """
     try:
-        if file.suffix != ".npy":
-            return torch.tensor([int(word) for word in words_of(lines)], dtype=torch.int64)
-        array = np.load(file, allow_pickle=False).ravel()
+        # Mapped, so that a shape of terabytes in the header is found to be longer than the file.
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays")
         if not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"it holds {array.dtype}, not integers")
-        return torch.from_numpy(array.astype(np.int64))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{KEY}: {file} cannot be read as sample numbers ({error})") from error
+        return array.ravel().tolist()
+    except (ValueError, OSError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        raise InputError(
+            f"{KEY}: {file} cannot be read as sample numbers ({str(error)[:100]})"
+        ) from error
 
 
-def refuse_wrong_numbers(indices: Tensor, count: int, file: Path) -> None:
-    """Raise `InputError` if a number is out of range or given twice."""
-    wrong = indices[(indices < 0) | (indices >= count)]
-    if len(wrong):
-        raise InputError(f"{KEY}: {file} names sample {wrong[0]}, there are 0 to {count - 1}")
-    if len(indices.unique()) < len(indices):
-        raise InputError(f"{KEY}: {file} names a sample twice")
+def checked_numbers(numbers: Sequence[int], count: int, where: str) -> Tensor:
+    """Return sample numbers as (n,) int64.
+
+    Raises:
+        InputError: one is out of range or given twice.
+    """
+    wrong = [number for number in numbers if not 0 <= number < count]
+    if wrong:
+        shown = str(wrong[0]) if abs(wrong[0]) < 10**15 else "of more than 15 digits"
+        raise InputError(f"{where} names sample {shown}, there are 0 to {count - 1}")
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{where} names a sample twice")
+    return torch.tensor(list(numbers), dtype=torch.int64)
 
 
 # ----------------------------------------------------------------------------------- file names
@@ -172,86 +196,68 @@ class Entry:
     label: str | None = None
 
 
-def composed(name: str) -> str:
-    """Return a file name in one spelling: some systems store an umlaut as a letter and a dot."""
-    return unicodedata.normalize("NFC", name.strip()).removeprefix("./")
+def is_header(cells: Cells) -> bool:
+    """Return whether the cells name the columns of a list, and nothing else."""
+    names = column_names(cells)
+    return "file" in names and set(names) <= set(COLUMNS)
 
 
-def read_entries(file: Path, lines: Sequence[str]) -> list[Entry]:
+def read_entries(file: Path, text: Text, names: Names) -> list[Entry]:
     """Return the names in a CSV (by its ending or its header), or one a line."""
-    header = [cell.strip().lower() for cell in lines[0].split(",")] if lines else []
-    if file.suffix.lower() == ".csv" or header in (["file"], ["file", "label"]):
-        return read_table(file, lines)
-    numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
-    return [Entry(number, name) for number, name in numbered if name and name[0] != "#"]
+    lines = [(number, line.strip()) for number, line in enumerate(text.lines, 1)]
+    lines = [(number, line) for number, line in lines if line and line[0] != "#"]
+    separated = text.separator is not None
+    first = lines[0][1] if lines else ""
+    if separated or file.suffix.lower() in TABLES or is_header(split_header(first)):
+        return read_table(text, names)
+    return [Entry(number, line) for number, line in lines]
 
 
-def read_table(file: Path, lines: Sequence[str]) -> list[Entry]:
+def split_header(line: str) -> Cells:
+    """Return the cells of a line, by the separator with which they are a list's columns."""
+    return line.split(find_separator(line, is_header))
+
+
+def read_table(text: Text, names: Names) -> list[Entry]:
     """Return the rows of a CSV; without a header the first column holds names, the second labels.
 
     Raises:
         InputError: it has a header without `file`, or is no CSV.
     """
-    reader = csv.reader(lines, strict=True)
-    columns = {"file": 0, "label": 1}
+
+    def fits(cells: Cells) -> bool:
+        return "file" in column_names(cells) or names.get(cells[0]) is not None
+
+    columns = {name: place for place, name in enumerate(COLUMNS)}
     entries: list[Entry] = []
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells) or cells[0].startswith("#"):
-                continue
-            names = [cell.lower() for cell in cells]
-            if not entries and "file" in names:
-                columns = {name: names.index(name) for name in ("file", "label") if name in names}
-                continue
-            label = cells[columns["label"]] if columns.get("label", len(cells)) < len(cells) else ""
-            name = cells[columns["file"]] if columns["file"] < len(cells) else ""
-            entries.append(Entry(reader.line_num, name, label or None))
-    except csv.Error as error:
-        raise InputError(f"{KEY}: {file}, line {reader.line_num}: no CSV ({error})") from error
+    for number, row in records(text, fits, comments=True):
+        header = column_names(row)
+        if not entries and "file" in header:
+            columns = {name: header.index(name) for name in COLUMNS if name in header}
+            continue
+        cells = dict(enumerate(row))
+        label = cells.get(columns.get("label", -1), "").strip()
+        entries.append(Entry(number, cells.get(columns["file"], ""), label or None))
     return entries
 
 
-def find_samples(entries: Sequence[Entry], training: TrainingSet, file: Path) -> Tensor:
+def find_samples(
+    entries: Sequence[Entry], training: TrainingSet, names: Names, text: Text
+) -> Tensor:
     """Return the samples that the entries mean, as indices (n,), in the file's order.
 
     Raises:
         InputError: there is no such file, it is named twice, or lies in another class's folder.
     """
-    assert training.files is not None
-    known = {composed(name): index for index, name in enumerate(training.files)}
     lines: dict[int, int] = {}  # sample -> line that names it
     for entry in entries:
-        where = f"{KEY}: {file}, line {entry.line}"
-        index = find_sample(entry.name, known, where)
+        where = text.line(entry.line)
+        index = names.find(entry.name, where, text.doubt)
         if index in lines:
             raise InputError(f"{where}: {entry.name!r} is named in line {lines[index]} already")
         refuse_other_label(entry, training.classes, int(training.labels[index]), where)
         lines[index] = entry.line
     return torch.tensor(list(lines), dtype=torch.int64)
-
-
-def find_sample(name: str, known: Mapping[str, int], where: str) -> int:
-    """Return the sample whose file is `name`, relative to the data set's folder or to `train/`."""
-    wanted = composed(name)
-    for candidate in (wanted, TRAIN_PREFIX + wanted):
-        if candidate in known:
-            return known[candidate]
-    raise InputError(f"{where}: there is no training image {name!r}{hint(wanted, known)}")
-
-
-def hint(name: str, known: Mapping[str, int]) -> str:
-    """Return a hint at the nearest file: of that name elsewhere, else in that folder, else any."""
-    folder, _, base = name.rpartition("/")
-    for candidates in (
-        [other for other in known if other.rpartition("/")[2] == base],
-        [other for other in known if folder and other.rpartition("/")[0].endswith(folder)],
-        list(known),
-    ):
-        if candidates:
-            found = nearest(name, candidates[:MOST_HINTED])
-            return found if "did you mean" in found else ""
-    return ""
 
 
 def refuse_other_label(entry: Entry, classes: Sequence[str], label: int, where: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from report.findings import Findings
+from utils.errors import InputError
 from utils.files import write_text
+from utils.tables import read_table, table_text
 
 FILE_NAME = "suspects.csv"
 
@@ -59,18 +59,14 @@ def shortened(value: Any) -> float:
 def write_suspects(findings: Findings, folder: Path) -> Path:
     """Write `suspects.csv` to `folder`; return its path."""
     rows = suspects(findings)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / FILE_NAME, text.getvalue())
+    write_text(folder / FILE_NAME, table_text(list(rows[0]), rows, mark=True))
     return folder / FILE_NAME
 
 
 def read_ranks(path: Path) -> dict[str, int]:
     """Return the rank of each `file` in an earlier `suspects.csv`; empty where there is none."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["file"]: int(row["rank"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError):
+        table = read_table(path, "report", ("file", "rank"), raw_names=True)
+        return {row.cells["file"]: int(row.cells["rank"]) for row in table.rows}
+    except (InputError, ValueError):
         return {}  # another program's file, or none: then there is nothing to compare with

@@ -127,7 +127,7 @@ def test_names_that_begin_with_a_number(tmp_path: Path) -> None:
             "train/big cat/01.png",
             ["line 1", "'train/big cat/01.png'", "did you mean 'train/big cats/01.png'?"],
         ),
-        ("\nÄpfel/99.png", ["line 2", "there is no training image 'Äpfel/99.png'"]),
+        ("\nÄpfel/99.png", ["line 2", "there is no training sample 'Äpfel/99.png'"]),
         ("Äpfel/01.png\ntrain/Äpfel/01.png", ["line 2", "is named in line 1 already"]),
         (
             "file,label\nÄpfel/01.png,big cats",
@@ -146,8 +146,8 @@ def test_a_list_that_does_not_fit(folder: Path, text: str, parts: list[str]) -> 
 
 def test_a_list_that_is_no_text(folder: Path) -> None:
     file = folder.parent / "seeds.txt"
-    file.write_bytes(b"\xff\xfe\x00\x01")
-    assert "cannot be read as text" in refused(folder, f"global.seed_indices={file}")
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "no text in" in refused(folder, f"global.seed_indices={file}")
     assert "there is no file" in refused(folder, "global.seed_indices=nowhere.txt")
 
 

@@ -15,6 +15,7 @@ from run.checkpoint import load_checkpoint
 from tests.conftest import colourful_images
 from utils.errors import InputError
 from utils.interrupt import Interrupt
+from utils.tables import table_text
 
 
 def files_of_six(names: tuple[str, ...] | None = None) -> TrainingSet:
@@ -38,6 +39,47 @@ def test_files_are_found_by_name_and_unreviewed_rows_are_left_out(tmp_path: Path
 def test_samples_without_files_go_by_their_number(tmp_path: Path) -> None:
     review = read_review(write(tmp_path, "file,verdict\n5,clean\n2,clean\n"), files_of_six())
     assert review.clean.tolist() == [2, 5] and len(review.poisoned) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_report_that_a_spreadsheet_saved_is_a_review(
+    tmp_path: Path, encoding: str, separator: str
+) -> None:
+    names = tuple(f"train/=Größe/{index}.png" for index in range(6))
+    rows = [{"file": name, "verdict": "clean", "score": 0.5} for name in names]
+    text = table_text(["file", "score", "verdict"], rows).replace(",", separator)
+    file = tmp_path / "review.csv"
+    file.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert read_review(str(file), files_of_six(names)).clean.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_name_is_found_in_another_spelling_and_without_the_folder(tmp_path: Path) -> None:
+    names = tuple(f"train/a/\u00fc {index}.png" for index in range(6))
+    text = "file,verdict\n./a/u\u0308 1.png,clean\ntrain/a/\u00fc 2.png,poisoned\n"
+    review = read_review(write(tmp_path, text), files_of_six(names))
+    assert review.clean.tolist() == [1] and review.poisoned.tolist() == [2]
+
+
+def test_a_name_that_two_files_share_but_for_the_spelling_is_not_guessed(tmp_path: Path) -> None:
+    names = ("a/\u00fc.png", "a/u\u0308.png", "b", "c", "d", "e")
+    review = read_review(write(tmp_path, f"file,verdict\n{names[1]},clean\n"), files_of_six(names))
+    assert review.clean.tolist() == [1]
+    with pytest.raises(InputError, match="no training sample"):
+        read_review(write(tmp_path, f"file,verdict\n./{names[1]},clean\n"), files_of_six(names))
+
+
+def test_a_name_in_a_guessed_encoding_is_told_so(tmp_path: Path) -> None:
+    file = tmp_path / "review.csv"
+    file.write_bytes("file,verdict\nżółw,clean\n".encode("cp1250"))
+    with pytest.raises(InputError, match=r"line 2: .* read as Windows-1252, save it as CSV UTF-8"):
+        read_review(str(file), files_of_six())
+
+
+def test_a_quote_that_is_not_closed_swallows_no_row(tmp_path: Path) -> None:
+    text = 'file,verdict\n"1,clean\n2,poisoned\n'
+    with pytest.raises(InputError, match="line 2: no CSV: a quote"):
+        read_review(write(tmp_path, text), files_of_six())
 
 
 def test_no_file_is_an_empty_review() -> None:

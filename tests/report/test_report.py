@@ -272,7 +272,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "report" / "suspects.csv").open(newline="") as file:
+    with (run / "report" / "suspects.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
