@@ -32,9 +32,11 @@ from report.examine import examine
 from report.verdict import Verdict, exit_code, judge, read_verdict
 from report.write import write_report
 from run.checkpoint import Progress, check_finite
-from run.folder import Resumption, comparable_results, find_folder, find_start
 from run.measure import Score, ranking_quality
+from run.names import find_folder
 from run.product import is_saved, save_model
+from run.results import comparable_results
+from run.resume import Resumption, find_start
 from run.session import Session
 from utils.console import EpochTable, be_silent, progress, say, shown, table
 from utils.device import asked_for_several, choose_engine, find_device, make_repeatable

@@ -28,7 +28,8 @@ from command.arguments import Parser
 from config.load import load_config
 from config.schema import Config
 from defense import DEFENSES
-from run.folder import RunFolder, flat, may_change
+from run.folder import RunFolder
+from run.resume import flat, may_change
 from utils.console import percent, say, table
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT, write_text

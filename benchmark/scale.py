@@ -22,7 +22,7 @@ from command.timing import peak_host_bytes, timed
 from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.split import class_agnostic, class_aware, meta_split
-from run.folder import git_commit, versions
+from run.versions import git_commit, versions
 from utils.console import say, table
 from utils.files import PROJECT, write_text
 

@@ -28,9 +28,9 @@ from defense import Setting
 from defense.asd import META_SPLIT, stage_of
 from defense.draws import EpochDraws
 from defense.virtual import train_only
-from run.folder import git_commit, versions
 from run.measure import predictions
 from run.session import Session
+from run.versions import git_commit, versions
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised

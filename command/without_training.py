@@ -23,8 +23,9 @@ from data.dataset import DATASETS
 from data.export import export, make_empty_folder
 from data.own import sample_path
 from data.survey import survey
-from run.folder import Resumption, find_folder, find_start
+from run.names import find_folder
 from run.product import DESCRIPTION, load_model
+from run.resume import Resumption, find_start
 from utils.console import say
 from utils.device import find_device
 from utils.errors import InputError

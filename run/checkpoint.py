@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import pickletools
-import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,15 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from defense.history import History
+from utils.console import say
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
+from utils.torch_file import DamagedCheckpoint, read_tensors
 
 FORMAT = 1  # raised whenever older code could misread a checkpoint
 LATEST, PREVIOUS, BEST = "latest_model.pt", "latest_model.previous.pt", "best_model.pt"
-
-
-class DamagedCheckpoint(InputError):
-    """The file is cut off or changed; an earlier one may do."""
 
 
 @dataclass
@@ -97,15 +92,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         DamagedCheckpoint: cut off, changed, or no checkpoint at all.
         InputError: missing, would run code, or of a later format.
     """
-    if not path.is_file():
-        raise InputError(f"--resume: there is no checkpoint {path}")
-    check_bytes(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise refusal(path) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise DamagedCheckpoint(f"{path}: no readable checkpoint ({first_line(error)})") from error
+    state = read_tensors(path)
     if not isinstance(state, dict) or "model_state_dict" not in state:
         raise InputError(f"{path}: no checkpoint of this project (it has no model_state_dict)")
     if state.get("format", 0) > FORMAT:
@@ -113,39 +100,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def refusal(path: Path) -> InputError:
-    """Return the error for a file whose pickle asks for more than data."""
-    return InputError(
-        f"{path}: refused, it holds more than tensors and plain values and could run code"
-    )
+def read_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the latest checkpoint that is whole, and where it is; None when there is none.
 
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def check_bytes(path: Path) -> None:
-    """Raise `DamagedCheckpoint` unless the file is whole.
-
-    A current file is a zip with a checksum for each part. An old one is a bare pickle; it is
-    walked through without being run.
+    Raises:
+        InputError: there are only damaged ones.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            try:
-                broken = archive.testzip()
-            except (zipfile.BadZipFile, EOFError, OSError) as error:
-                raise DamagedCheckpoint(f"{path}: damaged ({first_line(error)})") from error
-        if broken:
-            raise DamagedCheckpoint(f"{path}: damaged (checksum of {broken})")
-        return
-    with open(path, "rb") as file:
-        try:
-            for _ in pickletools.genops(file):
-                pass
-        except Exception as error:  # whatever a walk through random bytes may meet
-            raise DamagedCheckpoint(f"{path}: damaged, or no checkpoint") from error
+    latest, previous = folder / LATEST, folder / PREVIOUS
+    if not os.path.lexists(latest) and not os.path.lexists(previous):
+        return None
+    try:
+        if not os.path.lexists(latest):
+            raise DamagedCheckpoint(f"{latest} is missing")
+        return latest, load_checkpoint(latest)
+    except DamagedCheckpoint as damage:
+        state = _load_instead(previous, damage)
+        say(f"{damage}; using the one before it, {previous.name} (epoch {state['epoch']})")
+        return previous, state
+
+
+def _load_instead(previous: Path, damage: DamagedCheckpoint) -> dict[str, Any]:
+    """Return the checkpoint before the latest one, which has the `damage`."""
+    try:
+        if not os.path.lexists(previous):
+            raise DamagedCheckpoint("there is none before it")
+        return load_checkpoint(previous)
+    except DamagedCheckpoint as another:
+        raise DamagedCheckpoint(f"{damage}; {another}; --resume False starts anew") from another
 
 
 def restore_network(network: nn.Module, state: dict[str, Any], path: Path) -> None:

@@ -20,9 +20,11 @@ from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
 from run.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
-from run.folder import Resumption, RunFolder, git_commit, versions
+from run.folder import RunFolder
 from run.measure import Score, evaluate, pool_quality
 from run.product import Description, FrameSection
+from run.resume import Resumption
+from run.versions import git_commit, versions
 from utils.console import percent, say
 from utils.device import Engine, device_name
 

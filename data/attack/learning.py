@@ -18,13 +18,13 @@ from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
 from model import NETWORKS, Network, build_network
-from run.checkpoint import check_bytes
 from utils.choice import Choice, dump_choice, from_registry
 from utils.console import progress, say
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
 from utils.section import Section
 from utils.streams import Streams
+from utils.torch_file import read_tensors
 
 NetworkChoice = Annotated[
     Choice, BeforeValidator(from_registry(NETWORKS)), PlainSerializer(dump_choice)
@@ -103,12 +103,11 @@ def restore(path: Path, parts: Mapping[str, HasState]) -> int:
 
 def read_kept(path: Path) -> Any:
     """Return the tensors and plain values at `path`; None if there is no file, or a damaged one."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        check_bytes(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever the reading of random bytes may meet
+        return read_tensors(path)
+    except InputError:
         say(f"{path} is damaged and made anew")
         return None
 

@@ -14,7 +14,7 @@ from PIL import Image
 from config.auto import RULES, Facts, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
 from data.survey import median_side, survey
-from run.folder import flat
+from run.resume import flat
 from tests.conftest import DIGITS
 from utils.errors import InputError
 from utils.files import PROJECT

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from config.load import load_config, merge, run_name
 from config.schema import NO_EFFECT, Config
 from data.build import dataset_name, load_data
-from run.folder import flat
+from run.resume import flat
 from tests.conftest import DIGITS, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT

@@ -16,15 +16,17 @@ from run.checkpoint import (
     BEST,
     LATEST,
     PREVIOUS,
-    DamagedCheckpoint,
     check_finite,
     load_checkpoint,
+    read_latest,
     restore_network,
     save_checkpoint,
 )
-from run.folder import RunFolder, find_start
+from run.folder import RunFolder
+from run.resume import find_start
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
+from utils.torch_file import DamagedCheckpoint
 
 
 def state(epoch: int) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def test_a_damaged_latest_falls_back_to_the_one_before(
     if damage == "missing":
         with pytest.raises(InputError):
             load_checkpoint(latest)
-    found = folder.read_latest()
+    found = read_latest(folder.checkpoints)
     assert found is not None
     assert found[1]["epoch"] == 1
     assert PREVIOUS in capsys.readouterr().out
@@ -79,7 +81,7 @@ def test_two_damaged_ones_are_an_error(folder: RunFolder) -> None:
     for name in (LATEST, PREVIOUS):
         (folder.checkpoints / name).write_bytes(b"nothing")
     with pytest.raises(DamagedCheckpoint):
-        folder.read_latest()
+        read_latest(folder.checkpoints)
 
 
 class Malicious:
@@ -101,7 +103,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
     else:
         torch.save(evil, latest, _use_new_zipfile_serialization=form == "torch")
     with pytest.raises(InputError, match="refused") as caught:
-        folder.read_latest()
+        read_latest(folder.checkpoints)
     assert not isinstance(caught.value, DamagedCheckpoint)
     assert not mark.exists()
 

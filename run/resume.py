@@ -1,0 +1,160 @@
+"""What a run starts from, and whether a checkpoint fits the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.schema import Config
+from run.checkpoint import LATEST, load_checkpoint, read_latest
+from run.folder import RunFolder
+from utils.errors import InputError
+
+# Keys that may change between a checkpoint and its resumption: where things are, how fast, how
+# much is shown. Every other change would make another experiment.
+MAY_CHANGE: tuple[str, ...] = (
+    "dataset_dir",
+    "storage_dir",
+    "saved_dir",
+    "prefetch",
+    "speed",
+    "test_interval",
+    "cache_dir",
+    "review",  # a person may look at samples while the run goes on
+    "report",
+    "seed_dir",  # the seeds' fingerprint tells whether it matters
+    "seed_indices",
+    "skip_unreadable",  # the data's fingerprint tells whether it matters
+)
+MAY_CHANGE += ("sync_bn", "num_workers", "pin_memory", "benchmark", "deterministic")
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What a run starts from.
+
+    Attributes:
+        path, state: the checkpoint; None for a start from scratch.
+        only_evaluate: it is finished, older than the latest, or not of this project.
+        why: a line to say.
+    """
+
+    path: Path | None
+    state: dict[str, Any] | None
+    only_evaluate: bool
+    why: str
+
+    @property
+    def own_state(self) -> dict[str, Any] | None:
+        """The checkpoint, unless it is one of the published code, which holds weights only."""
+        return self.state if self.state is not None and "format" in self.state else None
+
+    def seed(self, configured: int | None) -> int:
+        """Return the run's seed: the checkpoint's, else the configured one, else a fresh one."""
+        if self.own_state is not None:
+            return int(self.own_state["seed"])
+        return int.from_bytes(os.urandom(4), "big") if configured is None else configured
+
+    def refuse_other_experiment(self, settings: Mapping[str, Any]) -> None:
+        """Raise `InputError`, naming the keys, if the checkpoint is of another experiment."""
+        if self.own_state is None:
+            return
+        before, now = flat(with_defaults(self.own_state["config"])), flat(settings)
+        changed = [
+            f"{key} ({before.get(key)} in the checkpoint, {now.get(key)} now)"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not may_change(key)
+        ]
+        if changed:
+            raise InputError(
+                f"{self.path} is of another experiment: {'; '.join(changed)}. Undo that, or start "
+                f"anew with --resume False"
+            )
+
+    def refuse_other_data(self, fingerprints: Mapping[str, str]) -> None:
+        """Raise `InputError` if data, poisoned samples or seeds are not the checkpoint's."""
+        if self.own_state is None:
+            return
+        for what, fingerprint in fingerprints.items():
+            if self.own_state["fingerprints"].get(what) != fingerprint:
+                raise InputError(
+                    f"{self.path}: the run was started with other {what}; restore that, or start "
+                    f"anew with --resume False"
+                )
+
+
+def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:
+    """Return what `--resume` means; nothing is changed on the disk.
+
+    Args:
+        folder: of the run.
+        resume: "False", the name or path of a checkpoint, or None or empty for the latest.
+        num_epochs: of the whole run; None: as many as the checkpoint's configuration says.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or refused.
+    """
+    if resume is not None and resume.lower() == "false":
+        return Resumption(None, None, False, "from scratch")
+    if not resume or resume.lower() == "true" or resume == LATEST:
+        found = read_latest(folder.checkpoints)
+        if found is None:
+            if resume == LATEST:
+                raise InputError(f"--resume: there is no checkpoint {folder.checkpoints / LATEST}")
+            return Resumption(None, None, False, "no checkpoint yet: from scratch")
+        return judge(*found, found[1], num_epochs)
+    path = folder.checkpoints / resume
+    path = path if path.is_file() else Path(resume).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"--resume: there is no checkpoint {resume} here or in {folder.checkpoints}"
+        )
+    latest = read_latest(folder.checkpoints) if path.parent == folder.checkpoints else None
+    state = load_checkpoint(path)
+    return judge(path, state, latest[1] if latest else state, num_epochs)
+
+
+def judge(
+    path: Path, state: dict[str, Any], latest: dict[str, Any], num_epochs: int | None
+) -> Resumption:
+    """Return whether a checkpoint is trained on or only evaluated."""
+    if "format" not in state:
+        return Resumption(path, state, True, f"{path}: of the published code, evaluated only")
+    num_epochs = num_epochs or state["config"]["num_epochs"]
+    if state["epoch"] >= num_epochs:
+        return Resumption(path, state, True, f"{path}: a finished run, evaluated only")
+    if (state["epoch"], state["step"]) < (latest["epoch"], latest["step"]):
+        why = f"{path}: older than {LATEST}, evaluated only; name that one to go on training"
+        return Resumption(path, state, True, why)
+    place = f"epoch {state['epoch']}" + (f", step {state['step']}" if state["step"] else "")
+    return Resumption(path, state, False, f"{path}: going on at {place}")
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings with keys that are younger than it at their defaults."""
+    try:
+        return Config.model_validate(settings).as_yaml()
+    except ValidationError:  # it has a key that is no more; the comparison names it
+        return settings
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def may_change(key: str) -> bool:
+    """Return whether a dotted key may differ from the checkpoint's."""
+    parts = key.split(".")
+    return parts[0] in MAY_CHANGE or parts[-1] in MAY_CHANGE
