@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from report.content import PageContent
 from report.findings import Findings
 from report.moved import what_moved
-from report.page import PageContent, write_page
+from report.page import write_page
 from report.purified import write_purified
 from report.sheets import write_sheets
 from report.suspects import write_suspects

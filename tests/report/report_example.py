@@ -8,8 +8,8 @@ import torch
 
 from data.poison import TrainingSet
 from defense.history import History
+from report.content import PageContent
 from report.findings import Findings, Opinion
-from report.page import PageContent
 from report.verdict import Verdict
 from tests.conftest import colourful_images
 

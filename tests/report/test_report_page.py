@@ -15,17 +15,13 @@ from pathlib import Path
 import pytest
 
 from defense.history import History
-from report.charts import VARIABLES, find_stages, number, purity
-from report.page import (
-    LONGEST_LIST,
-    PageContent,
-    as_yaml,
-    image_uri,
-    label_matrix,
-    largest_pairs,
-    render,
-    write_page,
-)
+from report.charts import purity
+from report.content import PageContent
+from report.drawing import VARIABLES, find_stages, number
+from report.facts import LONGEST_LIST, as_yaml
+from report.labels import label_matrix, largest_pairs
+from report.page import render, write_page
+from report.pictures import image_uri
 from report.verdict import Verdict
 from tests.conftest import colourful_images
 from tests.report.report_example import make_content, make_findings, make_rows

@@ -1,0 +1,40 @@
+"""What the page is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from report.findings import Findings
+from report.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What the page is made from.
+
+    Attributes:
+        findings: of each training sample; the truth is known where its `poisoned` is.
+        verdict: of the data set as a whole.
+        result: content of `result.json`, or what is known of a run that is not finished.
+        rows: of the log, one an epoch; perhaps none.
+        config: the merged configuration.
+        manifest: content of `manifest.json`.
+        title: of the page.
+        finished: whether the run reached its last epoch.
+    """
+
+    findings: Findings
+    verdict: Verdict
+    result: Mapping[str, Any]
+    rows: list[dict[str, Any]]
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    title: str
+    finished: bool
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether it is known which samples are poisoned."""
+        return self.findings.poisoned is not None
