@@ -14,6 +14,8 @@ import pytest
 
 import ASD
 import run_all
+from command.jobs import is_finished, plan_job, plan_jobs
+from command.listing import COLUMNS, over_seeds, report
 from run.checkpoint import LATEST, load_checkpoint
 from tests.conftest import DIGITS, TINY
 from utils.errors import InputError
@@ -41,7 +43,7 @@ def rows_of(path: Path) -> dict[str, dict[str, str]]:
 
 def planned(*arguments: str) -> list[tuple[str, str, str]]:
     """Return file, run and defence of each run that the command line means."""
-    jobs = run_all.plan_jobs(run_all.parse(arguments))
+    jobs = plan_jobs(run_all.parse(arguments))
     return [(job.path.name, job.name, job.config.defense if job.config else "?") for job in jobs]
 
 
@@ -81,7 +83,7 @@ def test_a_failure_stops_nothing_and_what_is_finished_is_not_run_again(
     # Another place or speed is no other run, another seed is.
     for change, same in (("speed.evaluation_batch=7", True), ("seed.seed=7", False)):
         overrides = [*SHORT, f"storage_dir={runs}", change]
-        assert run_all.is_finished(run_all.plan_job(good, "none", overrides)) == same
+        assert is_finished(plan_job(good, "none", overrides)) == same
 
 
 def test_an_interrupted_list_lets_its_run_save(
@@ -106,8 +108,8 @@ def test_an_interrupted_list_lets_its_run_save(
     assert "stopped; saved at epoch" in capfd.readouterr().out
     state = load_checkpoint(tmp_path / "long_none" / "checkpoint" / LATEST)
     assert 1 <= state["epoch"] < 400
-    job = run_all.plan_jobs(run_all.parse(given))[0]
-    assert not run_all.is_finished(job)
+    job = plan_jobs(run_all.parse(given))[0]
+    assert not is_finished(job)
 
 
 def test_a_defence_of_its_own_has_a_name_of_its_own(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_defence_of_its_own_has_a_name_of_its_own(tmp_path: Path) -> None:
 def test_each_seed_is_a_run_of_its_own(tmp_path: Path) -> None:
     plain, slip = str(write(tmp_path, "plain")), str(write(tmp_path, "slip", "num_epoch: 3\n"))
     given = [plain, slip, "--defense", "none", "--seeds", "7", "8", "7", "--", "seed.seed=1"]
-    jobs = run_all.plan_jobs(run_all.parse(given))
+    jobs = plan_jobs(run_all.parse(given))
     assert [(job.name, job.group, job.config and job.config.seed.seed) for job in jobs] == [
         ("plain_none_seed7", "plain_none", 7),
         ("plain_none_seed8", "plain_none", 8),
@@ -143,14 +145,14 @@ def test_figures_over_seeds_are_of_finished_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = str(write(tmp_path, "plain"))
-    jobs = run_all.plan_jobs(run_all.parse([plain, "--seeds", "1", "2", "3"]))
+    jobs = plan_jobs(run_all.parse([plain, "--seeds", "1", "2", "3"]))
     figures = {1: (0.9, 0.0, 0.99), 2: (0.8, 0.5, None), 3: (0.1, 1.0, 0.5)}
     rows = []
     for job, (seed, (acc, asr, auroc)) in zip(jobs, figures.items(), strict=True):
-        row = dict.fromkeys(run_all.COLUMNS) | {"run": job.name, "seed": seed, "acc": acc}
+        row = dict.fromkeys(COLUMNS) | {"run": job.name, "seed": seed, "acc": acc}
         state = "finished" if seed < 3 else "failed (exit code 1)"
         rows.append(row | {"asr": asr, "suspects_auroc": auroc, "state": state})
-    (line,) = run_all.over_seeds(jobs, rows, list(run_all.COLUMNS))
+    (line,) = over_seeds(jobs, rows, list(COLUMNS))
     assert line == {
         "configuration": "plain",
         "seeds": "2",
@@ -159,7 +161,7 @@ def test_figures_over_seeds_are_of_finished_runs(
         "AUROC of suspects": "0.9900 (0.9900 to 0.9900)",
         "precision of suspects": "-",
     }
-    run_all.report(jobs, rows, tmp_path / "table.csv")
+    report(jobs, rows, tmp_path / "table.csv")
     assert "85.00 % (80.00 % to 90.00 %)" in capsys.readouterr().out
     assert rows_of(tmp_path / "table.csv")["plain_seed2"]["suspects_auroc"] == ""
 

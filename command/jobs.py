@@ -1,0 +1,156 @@
+"""A list of runs: which ones the command line means, and each as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from config.load import load_config, run_name
+from config.schema import Config
+from defense import DEFENSES
+from run.folder import RunFolder
+from run.resume import flat, may_change
+from utils.console import say
+from utils.errors import InputError
+from utils.files import PROJECT
+from utils.interrupt import Interrupted
+
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the list.
+
+    Attributes:
+        path: of the YAML.
+        overrides: of the list, and the defence where `--defense` asks for another one.
+        name: of the run's folder; the YAML's path where it cannot be read.
+        group: the name without the seed that `--seeds` put to it.
+        row: the name without the defence either: what several defences are compared on.
+        config: as ASD.py will see it; None where it cannot be read.
+        error: why it cannot be read.
+    """
+
+    path: Path
+    overrides: tuple[str, ...]
+    name: str
+    group: str
+    row: str
+    config: Config | None = None
+    error: str | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run is kept."""
+        assert self.config is not None
+        return RunFolder(Path(self.config.storage_dir).expanduser() / self.name)
+
+
+def beside(path: Path, defense: str) -> Path:
+    """Return where a YAML's variant for another defence would be: `digits_none.yaml`."""
+    return path.with_name(f"{path.stem}_{defense}{path.suffix}")
+
+
+def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
+    """Return the run of a YAML, perhaps with another defence than its own.
+
+    Where `<stem>_<defense>.yaml` lies beside it, that one is meant: a defence may need settings of
+    its own (schedule, optimiser). Otherwise the run gets that name.
+    """
+    asked = path
+    if defense is not None and beside(path, defense).is_file():
+        path, defense = beside(path, defense), None
+    row = run_name(asked)
+    try:
+        loaded = load_config(path, overrides)
+        name = loaded.name
+        if defense is not None and defense != loaded.config.defense:
+            name, overrides = f"{name}_{defense}", [*overrides, f"defense={defense}"]
+            loaded = load_config(path, overrides)
+    except InputError as error:
+        return Job(path, tuple(overrides), str(path), str(path), row, error=str(error))
+    return Job(path, tuple(overrides), name, name, row, loaded.config)
+
+
+def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) -> list[Job]:
+    """Return the runs of a YAML with one defence: one for each of `--seeds`, else a single one."""
+    if not arguments.seeds:
+        return [plan_job(path, defense, arguments.overrides)]
+    seeds = dict.fromkeys(arguments.seeds)
+    jobs = [plan_job(path, defense, [*arguments.overrides, f"seed.seed={n}"]) for n in seeds]
+    if jobs[0].error is not None:
+        return jobs[:1]  # is told once
+    return [replace(job, name=f"{job.name}_seed{n}") for job, n in zip(jobs, seeds, strict=True)]
+
+
+def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
+    """Return the runs, each name once, in the order of the configurations.
+
+    Raises:
+        InputError: two configurations would share a run's folder.
+    """
+    paths = [Path(config) for config in arguments.configs]
+    if arguments.defense:  # a*.yaml also finds a_none.yaml, which `a.yaml` stands for already
+        variants = {beside(path, defense) for path in paths for defense in DEFENSES}
+        paths = [path for path in paths if path not in variants]
+    jobs: dict[str, Job] = {}
+    for path in paths:
+        for defense in arguments.defense or [None]:
+            for job in plan_seeded(path, defense, arguments):
+                known = jobs.setdefault(job.name, job)
+                if known.path.resolve() != job.path.resolve():
+                    raise InputError(
+                        f"{known.path} and {job.path} would both be the run {job.name}"
+                    )
+    return list(jobs.values())
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether the run is finished, with the same configuration as now."""
+    if job.config is None or not job.folder.result.is_file():
+        return False
+    try:
+        settings = yaml.safe_load((job.folder.path / "config.yaml").read_text("utf-8"))
+        before = flat(settings)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        return False
+    now = flat(job.config.as_yaml())
+    with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
+        earlier = load_config(job.path, job.overrides, earlier=settings)
+        now = flat(earlier.config.as_yaml())
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    return all(may_change(key) for key in changed)
+
+
+def run_job(job: Job, arguments: argparse.Namespace) -> str:
+    """Run a configuration to its end; return "finished", or how it failed.
+
+    The process is shielded from the terminal's Ctrl-C and told of it once, so that it can save.
+    """
+    if job.error is not None:
+        say(f"error: {job.error}")
+        return "failed (configuration)"
+    if not arguments.anew and is_finished(job):
+        say("finished before")
+        return FINISHED
+    command = [sys.executable, str(PROJECT / "ASD.py"), "--config", str(job.path)]
+    command += ["--name", job.name, "--resume", "False" if arguments.anew else ""]
+    command += [] if arguments.gpu is None else ["--gpu", arguments.gpu]
+    process = subprocess.Popen([*command, *job.overrides], start_new_session=True)
+    try:
+        code = process.wait()
+    except Interrupted:
+        process.terminate()
+        process.wait()
+        raise
+    if code == 0 and job.folder.result.is_file():
+        return FINISHED
+    return f"failed (exit code {code})"
