@@ -13,141 +13,73 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from command.arguments import parse_arguments
 from command.check import print_plan
-from command.without_training import WITHOUT_TRAINING, settle_auto
-from config.load import load_config
-from config.parts import build_chain, build_optimizer, build_scheduler
-from data.build import assemble, load_data, to_device
-from data.review import read_review
-from defense import DEFENSES, Setting
-from model import NETWORKS, build_network, check_size
-from model.synchronised import synchronise
+from command.without_training import WITHOUT_TRAINING
+from defense import DEFENSES, Knowledge, Setting
 from report.events import write_events
 from report.examine import examine
 from report.verdict import Verdict, exit_code, judge, read_verdict
 from report.write import write_report
-from run.checkpoint import Progress, check_finite
+from run.checkpoint import check_finite
+from run.describe import describe_model, manifest_of, result_of
+from run.learning import build_fitting_network, build_learner, build_views, lay_ground
+from run.material import read_material
 from run.measure import Score, ranking_quality
-from run.names import find_folder
 from run.product import is_saved, save_model
 from run.results import comparable_results
-from run.resume import Resumption, find_start
 from run.session import Session
-from utils.console import EpochTable, be_silent, progress, say, shown, table
-from utils.device import asked_for_several, choose_engine, find_device, make_repeatable
+from run.setup import set_up
+from utils.console import EpochTable, progress, say, shown, table
+from utils.device import asked_for_several, find_device
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
-from utils.streams import Streams
-from utils.world import is_first_process, join, leave, lost_contact
+from utils.world import is_first_process, leave, lost_contact
 
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
 
-def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[Session, Resumption]:
+def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
     """Build everything that a run needs, up to the point at which it starts or goes on."""
-    # -------------------------------------------------------- configuration, device, checkpoint
-    loaded = load_config(Path(arguments.config), arguments.overrides)
-    device, notice = find_device(arguments.gpu)
-    world = join(device)
-    interrupt.stop_together(world)
-    be_silent(not world.is_first)
-    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
-    epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
-    start = find_start(folder, arguments.resume, epochs)
-    loaded = settle_auto(arguments, loaded, device, start)
-    config = loaded.config
-    for line in [*loaded.notices, notice, start.why]:
-        if line is not None:
-            say(line)
-    make_repeatable(config.seed.deterministic, config.seed.benchmark)
-    start.refuse_other_experiment(config.as_yaml())
-    streams = Streams(start.seed(config.seed.seed))
+    # ------------------------------------------------------ configuration, device, checkpoint
+    setup = set_up(arguments, interrupt)
 
-    # --------------------------------- the poisoned data set: what the defender sees, and truth
-    with world.one_after_the_other():  # the first downloads, decodes, makes; the others read
-        data, lines = load_data(config)
-        material = assemble(config, data, streams, device)
-    for line in [*lines, *material.lines]:
-        say(line)
-    training, truth, seeds = material.training, material.truth, material.seeds
-    review = read_review(config.review, training)
-    fingerprints = material.fingerprints(config.truth_known)
-    start.refuse_other_data(fingerprints)
-    seeds = review.seeds(seeds)
+    # ------------------------------- the poisoned data set: what the defender sees, and truth
+    material = read_material(setup)
+    views = build_views(setup.config, material.training)
 
-    # ----------------------------------------------------------- network, optimiser, defence
-    height, width = training.images.shape[1:3]
-    train_chain = build_chain("train", config.transform.train, height, width)
-    test_chain = build_chain("test", config.transform.test, height, width)
-    network = build_network(
-        NETWORKS.get(config.network.name),
-        config.network.settings,
-        training.num_classes,
-        streams.state("network"),
-    )
-    for chain in (train_chain, test_chain):
-        check_size(network, config.network.name, *chain.output_size)
-    engine = choose_engine(device, config.speed, network, world)
-    if config.sync_bn and world.size > 1:
-        synchronise(network, device)
-    engine.place(network)
-    optimizer = build_optimizer(config.optimizer, network.parameters())
-    training = to_device(training, device, config.speed.memory_budget)
-    defense = DEFENSES.get(config.defense)(
-        Setting(
-            config=config,
-            training=training,
-            seeds=seeds.to(device),
-            chain=train_chain,
-            network=network,
-            optimizer=optimizer,
-            streams=streams,
-            engine=engine,
-            review=review.to(device),
-        )
-    )
-    session = Session(
-        config=config,
-        seed=streams.seed,
-        folder=folder,
-        frame=data.frame,
-        training=training,
-        truth=truth,
-        seeds=seeds,
-        review=review,
-        seeds_checked=material.seeds_checked,
-        holds_out=material.holds_out,
-        network=network,
-        optimizer=optimizer,
-        scheduler=build_scheduler(config.lr_scheduler, optimizer),
-        engine=engine,
-        test_chain=test_chain,
-        defense=defense,
-        fingerprints=fingerprints,
-        progress=Progress(),
-    )
-    if start.state is not None:
-        session.restore(start)
-    return session, start
+    # ------------------------------------------- the network, where and with what it learns
+    network = build_fitting_network(setup, material, views)
+    ground = lay_ground(setup, material, views, network)
+    learner = build_learner(setup.config, network)
+
+    # ---------------------------------------------- the defence, which never sees the truth
+    device = ground.engine.device
+    knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
+    setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
+    defense = DEFENSES.get(setup.config.defense)(setting)
+
+    session = Session(setup, material, ground, learner, defense, views.test)
+    if setup.start.state is not None:
+        session.restore(setup.start)
+    return session
 
 
-def begin(session: Session, start: Resumption) -> None:
+def begin(session: Session) -> None:
     """Make the run's folder, with an earlier run of that name moved aside."""
     session.engine.world.wait()  # all have read what is there
-    if start.state is not None or not session.engine.world.is_first:
+    if session.setup.start.state is not None or not session.engine.world.is_first:
         return
     if session.folder.holds_a_run():
         session.earlier = session.folder.move_aside()
         say(f"the earlier run was moved to {session.earlier}")
     session.folder.create()
     session.folder.write_config(session.config.as_yaml())
-    session.folder.write_json("manifest.json", session.manifest())
+    session.folder.write_json("manifest.json", manifest_of(session))
 
 
 def train(session: Session, interrupt: Interrupt) -> None:
@@ -199,11 +131,11 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
 def examine_data(session: Session, score: Score, finished: bool, write: bool) -> Verdict:
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
-    verdict = judge(findings, session.seeds_checked)
+    verdict = judge(findings, session.material.seeds_checked)
     for line in verdict.lines():
         say(line)
     result = (
-        session.result(score)
+        result_of(session, score)
         | ranking_quality(findings.score, findings.poisoned)
         | verdict.as_result()
     )
@@ -213,7 +145,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
                 say(line)
             write_events(session.folder.events, session.progress.rows)
         if finished:
-            description = session.describe_model(score, verdict.as_result())
+            description = describe_model(session, score, verdict.as_result())
             save_model(session.folder.path, session.network, description)
             session.folder.write_json("result.json", result)  # last: where it is, all else is
     return verdict
@@ -223,7 +155,7 @@ def conclude(session: Session, score: Score) -> None:
     """Print ACC and ASR beside those of other defences on the same data."""
     rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
     rows[0] |= session.readable_score(score.acc, score.asr)
-    for other in comparable_results(session.folder, session.fingerprints):
+    for other in comparable_results(session.folder, session.material.fingerprints):
         scores = session.readable_score(other["acc"], other.get("asr"))
         rows.append({"run": other["run"], "defence": other["defense"], **scores})
     say(table(rows, headers="keys"))
@@ -239,7 +171,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     if asked_for_several(arguments.gpu) and not already_launched():
         find_device(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
-    session, start = prepare(arguments, interrupt)
+    session = prepare(arguments, interrupt)
+    start = session.setup.start
     if arguments.check:
         print_plan(session)
         return 0
@@ -251,7 +184,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     if arguments.report and start.state is None:
         raise InputError(f"--report: there is no checkpoint in {session.folder.checkpoints}")
     if not start.only_evaluate and not arguments.report:
-        begin(session, start)
+        begin(session)
         try:
             train(session, interrupt)
         except Interrupted:

@@ -23,14 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from command.conventional import ConventionalStep, PilDataset, pil_chain
 from command.timing import Timing, Work, in_turns, matrix_product, peak_host_bytes
-from config.parts import build_criterion, build_optimizer
+from config.parts import build_optimizer
 from defense import Setting
 from defense.asd import META_SPLIT, stage_of
-from defense.draws import EpochDraws
 from defense.virtual import train_only
+from loss import build_criterion
 from run.measure import predictions
 from run.session import Session
 from run.versions import git_commit, versions
+from training.draws import EpochDraws
+from training.learner import Learner
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
@@ -100,9 +102,9 @@ class Bench:
         network = copy.deepcopy(self.session.network)
         engine.place(network)
         optimizer = build_optimizer(self.config.optimizer, network.parameters())
-        return replace(
-            self.session.defense.setting, network=network, optimizer=optimizer, engine=engine
-        )
+        setting = self.session.defense.setting
+        ground = replace(setting.ground, engine=engine)
+        return replace(setting, ground=ground, learner=Learner(network, optimizer))
 
     def measure(self, name: str, works: Mapping[str, Work], images: int, **more: Any) -> Part:
         """Return the timings of `works`, each of which handles so many images."""
@@ -127,8 +129,9 @@ class Bench:
     def conventional_step(self) -> Work:
         """Return `steps` conventional steps."""
         setting, training = self.setting(self.reference), self.session.training
+        learner = setting.learner
         step = ConventionalStep(
-            self.config, training.images, training.labels, setting.network, setting.optimizer,
+            self.config, training.images, training.labels, learner.network, learner.optimizer,
             self.device, WORKERS,
         )  # fmt: skip
         return lambda: [step() for _ in range(self.steps)]
@@ -136,10 +139,11 @@ class Bench:
     def own_step(self, engine: Engine) -> Work:
         """Return `steps` steps of this project."""
         setting = self.setting(engine)
-        clean = torch.arange(len(setting.training)) % 2 == 0
-        draws = EpochDraws(setting, clean.to(self.device), 0)
+        clean = torch.arange(len(setting.ground.training)) % 2 == 0
+        draws = EpochDraws(setting.ground, setting.config.semi, clean.to(self.device), 0)
         temperature = self.config.semi.mixmatch.temperature
-        mixmatch = MixMatch(setting.network.train(), setting.optimizer, engine, temperature)
+        learner = setting.learner
+        mixmatch = MixMatch(learner.network.train(), learner.optimizer, engine, temperature)
         batches = draws.batches(0)
 
         def work() -> None:
@@ -167,11 +171,11 @@ class Bench:
         loader = DataLoader(images, self.config.loader.batch_size, num_workers=WORKERS)
 
         def work() -> list[list[float]]:
-            setting.network.eval()
+            setting.learner.network.eval()
             losses = []
             with torch.no_grad():
                 for views, labels in loader:
-                    logits = setting.network(views.to(self.device))
+                    logits = setting.learner.network(views.to(self.device))
                     losses.append(criterion.per_sample(logits, labels.to(self.device)).tolist())
             return losses
 
@@ -183,11 +187,9 @@ class Bench:
         training = self.session.training
         part = replace(training, images=training.images[:count], labels=training.labels[:count])
         criterion = build_criterion(self.config.split.criterion)
-        batch = self.config.speed.evaluation_batch
-        stream = setting.streams.torch
-        return lambda: record_losses(
-            setting.network, part, setting.chain, criterion, stream("record-augment"), engine, batch
-        )
+        ground, network = replace(setting.ground, training=part), setting.learner.network
+        stream = ground.streams.torch
+        return lambda: record_losses(network, ground, criterion, stream("record-augment"))
 
     def virtual(self) -> Part:
         """Time steps of the virtual model."""
@@ -201,13 +203,14 @@ class Bench:
     def virtual_step(self, engine: Engine) -> Work:
         """Return `steps` steps of the virtual model."""
         setting, meta = self.setting(engine), self.config.meta
-        layers = train_only(setting.network, meta.layers or setting.network.meta_layers)
+        ground, network = setting.ground, setting.learner.network
+        layers = train_only(network, meta.layers or network.meta_layers)
         optimizer = build_optimizer(meta.optimizer, layers)
         criterion = build_criterion(meta.criterion)
-        supervised = Supervised(setting, setting.network.train(), optimizer, criterion)
-        batch = min(self.config.loader.batch_size, len(setting.training))
+        supervised = Supervised(ground, network.train(), optimizer, criterion)
+        batch = min(self.config.loader.batch_size, len(ground.training))
         order = torch.arange(batch, device=self.device)
-        draws = setting.chain.draw(batch, setting.streams.torch("virtual-augment"))
+        draws = ground.chain.draw(batch, ground.streams.torch("virtual-augment"))
         draws = draws.to(self.device)
         return lambda: [list(supervised.steps(order, draws, batch)) for _ in range(self.steps)]
 
@@ -217,7 +220,7 @@ class Bench:
         batch, chain = self.config.speed.evaluation_batch, self.session.test_chain
 
         def way(engine: Engine) -> Work:
-            network = self.setting(engine).network
+            network = self.setting(engine).learner.network
             return lambda: predictions(network, images, chain, engine, batch)
 
         works = {REFERENCE: way(self.reference), FAST: way(self.fast)}
@@ -225,7 +228,7 @@ class Bench:
 
     def data(self) -> Part:
         """Time drawing, augmenting and normalising, against one process with PIL."""
-        setting, training = self.setting(self.fast), self.session.training
+        ground, training = self.setting(self.fast).ground, self.session.training
         count = min(self.samples, 2_000)
         pil = PilDataset(
             training.images[:count], training.labels[:count], pil_chain(self.config), 1
@@ -233,12 +236,12 @@ class Bench:
         batch = self.config.semi.loader.batch_size
 
         def ours() -> None:
-            draws = setting.chain.draw(count, setting.streams.torch("augment")).to(self.device)
-            order = torch.randperm(count, generator=setting.streams.torch("order"))
+            draws = ground.chain.draw(count, ground.streams.torch("augment")).to(self.device)
+            order = torch.randperm(count, generator=ground.streams.torch("order"))
             order = order.to(self.device)
             for start in range(0, count - batch + 1, batch):
                 part = slice(start, start + batch)
-                setting.chain.view(training.images, order[part], draws[part])
+                ground.chain.view(training.images, order[part], draws[part])
 
         works = {CONVENTIONAL: lambda: [pil[k] for k in range(count)], FAST: ours}
         return self.measure("data path", works, count)
@@ -246,8 +249,8 @@ class Bench:
 
 def forward_flops(setting: Setting) -> float:
     """Return the arithmetic of one image's forward, in FLOP, counted by PyTorch."""
-    network = copy.deepcopy(setting.network).to("meta").eval()
-    height, width = setting.chain.output_size
+    network = copy.deepcopy(setting.learner.network).to("meta").eval()
+    height, width = setting.ground.chain.output_size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 3, height, width, device="meta"))
     return float(counter.get_total_flops())
@@ -259,8 +262,8 @@ def step_flops(setting: Setting, batch: int) -> float:
     Two forwards, and three forwards with backward; the backward has two products for each of the
     forward, save for the gradient into the images, which nobody needs.
     """
-    network: nn.Module = copy.deepcopy(setting.network).to("meta")
-    height, width = setting.chain.output_size
+    network: nn.Module = copy.deepcopy(setting.learner.network).to("meta")
+    height, width = setting.ground.chain.output_size
     with FlopCounterMode(display=False) as counter:
         network(torch.empty(2, 3, height, width, device="meta")).sum().backward()
     both = counter.get_total_flops() / 2

@@ -65,13 +65,15 @@ def print_plan(session: Session) -> None:
     """Print data set, attack, stages, steps, device and memory."""
     config, training = session.config, session.training
     height, width = training.images.shape[1:3]
-    memory = estimated_bytes(session)
+    memory, material = estimated_bytes(session), session.material
     steps = session.defense.steps_per_epoch
     lines = {
         "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
         f"{width}x{height}, {training.num_classes} classes",
         **describe_attack(session),
-        "verified seeds" if session.seeds_checked else "seeds, unchecked": str(len(session.seeds)),
+        "verified seeds" if material.seeds_checked else "seeds, unchecked": str(
+            len(material.seeds)
+        ),
         "defence": config.defense,
         "network": f"{config.network.name}, "
         f"{sum(p.numel() for p in session.network.parameters()):,} weights",

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from config.parts import build_chain
 from data.dataset import Split
 from data.dataset.cache import one_line
 from data.dataset.decode import Frame, UnreadableImage, read_image
 from data.dataset.image_folder import is_image_name, throw
-from data.transform import Chain, Draws, before_trigger
+from data.transform import Chain, Draws
+from data.transform.build import before_trigger, build_chain
 from model import Network
 from run.product import Description
 from utils.console import progress, table

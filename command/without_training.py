@@ -6,8 +6,6 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from command.prediction import (
     as_json,
     as_table,
@@ -16,41 +14,20 @@ from command.prediction import (
     print_whole,
     refuse_unreadable,
 )
-from config.load import Loaded, load_config
+from config.load import load_config
 from data.build import assemble, dataset_name, load_data, poison_data
 from data.clean import read_kept, write_clean
 from data.dataset import DATASETS
 from data.export import export, make_empty_folder
 from data.own import sample_path
-from data.survey import survey
 from run.names import find_folder
 from run.product import DESCRIPTION, load_model
-from run.resume import Resumption, find_start
+from run.resume import find_start
+from run.setup import settle_auto
 from utils.console import say
 from utils.device import find_device
 from utils.errors import InputError
 from utils.streams import Streams
-
-
-def settle_auto(
-    arguments: argparse.Namespace,
-    loaded: Loaded,
-    device: torch.device,
-    start: Resumption | None = None,
-) -> Loaded:
-    """Return the configuration with a choice for every `auto`: the checkpoint's, else a fresh one.
-
-    So a run that goes on keeps its choices, whatever has become of the data or the device.
-    """
-    if not loaded.open_keys:
-        return loaded
-    path, state = Path(arguments.config), None if start is None else start.own_state
-    if state is not None:
-        kept = load_config(path, arguments.overrides, earlier=state["config"])
-        if not kept.open_keys:
-            return kept
-    earlier = None if state is None else state["config"]
-    return load_config(path, arguments.overrides, survey(loaded.config, device), earlier)
 
 
 def export_data(arguments: argparse.Namespace) -> None:

@@ -32,8 +32,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from data.survey import Facts
 
 AUTO = "auto"
 
@@ -63,25 +64,6 @@ JOINED_SHARE = 0.18  # of the smallest class, that joins the seeds in stage 1
 MOST_JOINED = 10  # of a class at a time
 VIRTUAL_SAMPLES, VIRTUAL_STEPS = 11_500, 360
 FEW_SAMPLES = 4000
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the choice depends on.
-
-    Attributes:
-        samples: in the training set.
-        smallest_class: samples in it.
-        side: median of the images' shorter sides, in pixels.
-        gpu: whether the run is on one.
-        scalable: whether the data set is decoded to any `data.image_size`.
-    """
-
-    samples: int
-    smallest_class: int
-    side: int
-    gpu: bool = False
-    scalable: bool = True
 
 
 # Stands in where a configuration is only checked, and nobody has looked at the data yet.

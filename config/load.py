@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from config.auto import TYPICAL, Facts, covers, open_keys, settle
-from config.schema import NO_EFFECT, BackdoorSection, Config
+from config.auto import TYPICAL, covers, open_keys, settle
+from config.schema import NO_EFFECT, Config
+from data.attack.settings import BackdoorSection
+from data.survey import Facts
 from utils.errors import InputError
 
 COMMAND_LINE = "command line"

@@ -11,18 +11,10 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from data.transform import TRANSFORMATIONS, Chain
-from loss import CRITERIA, Criterion
 from utils.choice import Choice
-from utils.errors import InputError
 
 if TYPE_CHECKING:
-    from config.schema import UseSection
-
-
-def build_criterion(choice: Choice) -> Criterion:
-    """Return the chosen loss."""
-    return CRITERIA.get(choice.name)(choice.settings)
+    pass
 
 
 def build_optimizer(choice: Choice, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -46,20 +38,3 @@ def build_scheduler(choice: Choice | None, optimizer: Optimizer) -> LRScheduler 
         return None
     scheduler: LRScheduler = getattr(lr_scheduler, choice.name)(optimizer, **choice.arguments)
     return scheduler
-
-
-def build_chain(key: str, section: UseSection, height: int, width: int) -> Chain:
-    """Return the chain of transformations of `transform.<key>` for images of the given size.
-
-    Raises:
-        InputError: a crop is larger than what it is cut from.
-    """
-    steps = [TRANSFORMATIONS.get(step.name)(step.settings) for step in section.primary]
-    chain = Chain(steps, section.remaining.normalize, height, width)
-    for step, choice, size in zip(steps, section.primary, chain.sizes, strict=False):
-        if not step.fits(*size):
-            raise InputError(
-                f"transform.{key}.primary.{choice.name}.size: larger than the image that it is cut "
-                f"from ({size[1]}x{size[0]} pixels); lower size or raise padding"
-            )
-    return chain

@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,17 +15,16 @@ from torch import Tensor
 from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source, Split
 from data.dataset.decode import Frame
+from data.dataset.settings import DataSection
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.seeds import verified_seeds
-from data.transform import before_trigger
+from data.settings import DataSettings
+from data.transform.build import before_trigger
 from utils.device import free_bytes
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.streams import Streams
-
-if TYPE_CHECKING:
-    from config.schema import Config, DataSection
 
 CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
@@ -33,7 +32,7 @@ POISON_FILE = "poison.bin"  # a SHA-256, and the bytes of a PyTorch file that it
 DIGEST_SIZE = 32
 
 
-def dataset_name(config: Config) -> tuple[str, str | None]:
+def dataset_name(config: DataSettings) -> tuple[str, str | None]:
     """Return the data set's name, and a line where the published rule found it.
 
     The published code looks for a word in `dataset_dir`.
@@ -53,7 +52,7 @@ def dataset_name(config: Config) -> tuple[str, str | None]:
     )
 
 
-def load_data(config: Config) -> tuple[ImageData, list[str]]:
+def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
     """Return the clean data set, reduced and resized as configured, and lines to say.
 
     Raises:
@@ -79,7 +78,7 @@ def load_data(config: Config) -> tuple[ImageData, list[str]]:
     return data, [*([notice] if notice else []), *data.notices]
 
 
-def image_cache(config: Config) -> Path:
+def image_cache(config: DataSettings) -> Path:
     """Return the folder in which decoded images are kept."""
     if config.data.cache_dir is not None:
         return Path(config.data.cache_dir).expanduser()
@@ -95,7 +94,7 @@ def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> Non
 
 
 def poison_data(
-    config: Config, data: ImageData, streams: Streams, device: torch.device = CPU
+    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
 ) -> tuple[TrainingSet, Truth]:
     """Return what the defender sees, and the truth.
 
@@ -112,7 +111,7 @@ def poison_data(
     attack = attack_class(backdoor.attack.settings, Scene(height, width, rule, streams))
     if not attack.worth_caching:
         return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
-    made_from = [FORMAT, data.fingerprint(), streams.seed, config.as_yaml()["backdoor"]]
+    made_from = [FORMAT, data.fingerprint(), streams.seed, backdoor.as_yaml()]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     folder = (
         Path(config.storage_dir).expanduser() / "cache" / f"{backdoor.attack.name}-{digest[:16]}"
@@ -156,7 +155,7 @@ class Material:
 
 
 def assemble(
-    config: Config, data: ImageData, streams: Streams, device: torch.device = CPU
+    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
 ) -> Material:
     """Poison benchmark data and draw their verified samples; find those of own data.
 

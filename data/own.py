@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,13 +27,11 @@ from data.dataset.image_folder import TEST, TRAIN, Survey, find_splits, subfolde
 from data.names import composed
 from data.poison import TrainingSet, leave_clean
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
-from data.transform import before_trigger
+from data.settings import DataSettings
+from data.transform.build import before_trigger
 from utils.device import free_bytes
 from utils.errors import InputError, nearest
 from utils.streams import Streams
-
-if TYPE_CHECKING:
-    from config.schema import Config
 
 KEY = "global.seed_dir"
 SEEDS = "seeds"  # the folder beside train/ that is taken without being named; also where its
@@ -62,7 +59,7 @@ class Verified:
     lines: tuple[str, ...]
 
 
-def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Verified:
+def verify(config: DataSettings, data: ImageData, streams: Streams, cache: Path) -> Verified:
     """Find the verified samples of own data, and hold some out where there is no test set.
 
     Args:
@@ -84,20 +81,10 @@ def verify(config: Config, data: ImageData, streams: Streams, cache: Path) -> Ve
         seeds = read_seeds(schedule.seed_indices, as_training(data), least)
     else:
         return draw_unverified(config, data, streams)
-    refuse_all(config, data, seeds)
     if len(data.test):
         return Verified(data, seeds, True, False, tuple(lines))
     held_out = choose_held_out(data, seeds, schedule.seed_num, streams)
     return hold_out(data, seeds, held_out, lines)
-
-
-def refuse_all(config: Config, data: ImageData, seeds: Tensor) -> None:
-    """Raise `InputError` if nothing is left to split, since all samples are verified."""
-    if config.defense != "none" and len(seeds) == len(data.train):
-        raise InputError(
-            f"all {len(seeds)} training samples are verified, so there is nothing to defend "
-            f"against; add unverified ones, or train plainly with defense=none"
-        )
 
 
 def as_training(data: ImageData) -> TrainingSet:
@@ -105,7 +92,7 @@ def as_training(data: ImageData) -> TrainingSet:
     return leave_clean(data)[0]
 
 
-def draw_unverified(config: Config, data: ImageData, streams: Streams) -> Verified:
+def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> Verified:
     """Draw seeds from the data; they count as checked where the data are known to be clean."""
     training = as_training(data)
     count = number_to_draw(config.global_, training)
@@ -183,7 +170,7 @@ def hold_out(data: ImageData, seeds: Tensor, places: Tensor, lines: list[str]) -
 # --------------------------------------------------------------------- a folder of checked images
 
 
-def seed_folder(config: Config) -> Path | None:
+def seed_folder(config: DataSettings) -> Path | None:
     """Return the folder of verified images: the given one, else `seeds/` beside `train/`."""
     if config.global_.seed_dir is not None:
         return existing_seed_folder(config, Path(config.global_.seed_dir).expanduser())
@@ -194,7 +181,7 @@ def seed_folder(config: Config) -> Path | None:
     return root / SEEDS if beside_train else None
 
 
-def existing_seed_folder(config: Config, folder: Path) -> Path:
+def existing_seed_folder(config: DataSettings, folder: Path) -> Path:
     """Return `folder`, which the configuration names.
 
     Raises:
@@ -213,7 +200,7 @@ def existing_seed_folder(config: Config, folder: Path) -> Path:
     return folder
 
 
-def sample_path(file: str, root: Path, config: Config) -> Path:
+def sample_path(file: str, root: Path, config: DataSettings) -> Path:
     """Return where the image `file` of a training set (`TrainingSet.files`) is on the disk."""
     first, _, rest = file.partition("/")
     folder = seed_folder(config) if first == SEEDS else None
@@ -221,7 +208,7 @@ def sample_path(file: str, root: Path, config: Config) -> Path:
 
 
 def from_folder(
-    config: Config, data: ImageData, folder: Path, cache: Path
+    config: DataSettings, data: ImageData, folder: Path, cache: Path
 ) -> tuple[ImageData, Tensor, list[str]]:
     """Return the data with the images of `folder` among them, which these are, and lines to say."""
     checked = read_folder(config, data.classes, folder, cache)
@@ -236,7 +223,7 @@ def from_folder(
     return data, indices.sort().values, lines
 
 
-def read_folder(config: Config, classes: tuple[str, ...], folder: Path, cache: Path) -> Split:
+def read_folder(config: DataSettings, classes: tuple[str, ...], folder: Path, cache: Path) -> Split:
     """Return the verified images, sized as the training images.
 
     Raises:

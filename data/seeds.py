@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +12,11 @@ from torch import Tensor
 
 from data.names import Names, composed
 from data.poison import TrainingSet
+from data.settings import SeedsSection
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.streams import Streams
 from utils.tables import Cells, Text, column_names, find_separator, read_text, records
-
-if TYPE_CHECKING:
-    from config.schema import GlobalSection
 
 KEY = "global.seed_indices"
 MOST_DRAWN = 10  # a class, where `global.seed_num` is left open; so many has the paper
@@ -28,7 +25,7 @@ COLUMNS = ("file", "label")
 
 
 def verified_seeds(
-    schedule: GlobalSection, training: TrainingSet, clean: Tensor, streams: Streams
+    schedule: SeedsSection, training: TrainingSet, clean: Tensor, streams: Streams
 ) -> Tensor:
     """Return the verified samples, as sorted indices: those of a file, or drawn as in the paper."""
     if schedule.seed_indices is not None:
@@ -37,7 +34,7 @@ def verified_seeds(
     return draw_seeds(training, clean, number_to_draw(schedule, training), streams)
 
 
-def number_to_draw(schedule: GlobalSection, training: TrainingSet) -> int:
+def number_to_draw(schedule: SeedsSection, training: TrainingSet) -> int:
     """Return `seed_num`; where that is left open, ten a class, and at most half of the smallest."""
     if schedule.seed_num != "auto":
         return schedule.seed_num

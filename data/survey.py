@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import statistics
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from config.auto import Facts
 from data.build import dataset_name, image_cache
 from data.dataset import DATASETS, Request
 from data.dataset.image_folder import ImageFolder
-
-if TYPE_CHECKING:
-    from config.schema import Config
+from data.settings import DataSettings
 
 PROBED = 400  # files whose header is read, evenly spaced over the set
 
 
-def survey(config: Config, device: torch.device) -> Facts:
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on.
+
+    Attributes:
+        samples: in the training set.
+        smallest_class: samples in it.
+        side: median of the images' shorter sides, in pixels.
+        gpu: whether the run is on one.
+        scalable: whether the data set is decoded to any `data.image_size`.
+    """
+
+    samples: int
+    smallest_class: int
+    side: int
+    gpu: bool = False
+    scalable: bool = True
+
+
+def survey(config: DataSettings, device: torch.device) -> Facts:
     """Return what is known of the data without their pixels.
 
     Args:

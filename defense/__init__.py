@@ -1,6 +1,6 @@
 """Methods by name. To add one: a file with a subclass of `Defense`, and a line in `DEFENSES`."""
 
-from defense.defense import Defense, Pools, Setting
+from defense.defense import Defense, Knowledge, Pools, Setting
 from utils.registry import Registry
 
 DEFENSES: Registry[Defense] = Registry(
@@ -11,4 +11,4 @@ DEFENSES: Registry[Defense] = Registry(
     },
 )
 
-__all__ = ["DEFENSES", "Defense", "Pools", "Setting"]
+__all__ = ["DEFENSES", "Defense", "Knowledge", "Pools", "Setting"]

@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from config.parts import build_criterion
-from config.schema import GlobalSection
 from defense.defense import Defense, PlannedStage, Pools, Setting
-from defense.draws import EpochDraws
+from defense.settings import GlobalSection
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import check_layers, train_virtual_model
+from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model import Network
+from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from utils.errors import InputError, TrainingError
@@ -50,13 +50,21 @@ class AdaptiveSplitting(Defense):
         self.virtual: Network | None = None  # memory only: it is filled anew at every split
         self._refuse_empty_polluted_pool()
         temperature = self.semi.mixmatch.temperature
-        self.mixmatch = MixMatch(setting.network, setting.optimizer, setting.engine, temperature)
-        check_layers(setting.network, setting.config.meta.layers or ())
+        learner = setting.learner
+        self.mixmatch = MixMatch(
+            learner.network, learner.optimizer, setting.ground.engine, temperature
+        )
+        check_layers(learner.network, setting.config.meta.layers or ())
 
     def _refuse_empty_polluted_pool(self) -> None:
         last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
         largest = joined_per_class(last, self.schedule)
-        labels, seeds = self.setting.training.labels, self.setting.seeds
+        labels, seeds = self.setting.ground.training.labels, self.setting.knowledge.seeds
+        if len(seeds) == len(labels):
+            raise InputError(
+                f"all {len(seeds)} training samples are verified, so there is nothing to defend "
+                f"against; add unverified ones, or train plainly with defense=none"
+            )
         candidates = torch.bincount(labels)
         candidates -= torch.bincount(labels[seeds], minlength=len(candidates))
         if int(candidates.max()) <= largest:
@@ -81,13 +89,14 @@ class AdaptiveSplitting(Defense):
 
     def plan(self) -> list[PlannedStage]:
         """Return the three stages with the sizes of their clean pools."""
-        total, schedule = len(self.setting.training), self.schedule
+        ground, schedule = self.setting.ground, self.schedule
+        total, verified = len(ground.training), len(self.setting.knowledge.seeds)
         epochs = self.setting.config.num_epochs
         bounds = [0, schedule.epoch_first, schedule.epoch_second, schedule.epoch_third]
         last_joined = joined_per_class(min(schedule.epoch_first, epochs) - 1, schedule)
-        largest = len(self.setting.seeds) + last_joined * self.setting.training.num_classes
+        largest = verified + last_joined * ground.training.num_classes
         sizes = [
-            f"{len(self.setting.seeds)} to {largest}",
+            f"{verified} to {largest}",
             str(int(schedule.epsilon * total)),
             str(int(schedule.meta_fraction * total)),
         ]
@@ -100,13 +109,13 @@ class AdaptiveSplitting(Defense):
 
     def split(self, epoch: int) -> Pools:
         """Divide all samples by their losses, in the way of the epoch's stage."""
-        training, schedule = self.setting.training, self.schedule
-        loss = self._record(self.setting.network, "record-augment", epoch)
+        training, schedule = self.setting.ground.training, self.schedule
+        loss = self._record(self.setting.learner.network, "record-augment", epoch)
         eligible = self._without_reviewed(loss)
         stage = self.stage(epoch)
         if stage == CLASS_AWARE:
             joined = joined_per_class(epoch, schedule)
-            clean = class_aware(eligible, training.labels, self.setting.seeds, joined)
+            clean = class_aware(eligible, training.labels, self.setting.knowledge.seeds, joined)
             return self._pinned(Pools(clean, loss))
         if stage == CLASS_AGNOSTIC:
             floor = schedule.class_floor
@@ -120,23 +129,16 @@ class AdaptiveSplitting(Defense):
         return self._pinned(Pools(clean, loss, loss - virtual_loss))
 
     def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:
-        setting = self.setting
-        losses = record_losses(
-            network,
-            setting.training,
-            setting.chain,
-            self.criterion,
-            setting.streams.torch(purpose, epoch),
-            setting.engine,
-            setting.config.speed.evaluation_batch,
-        )
+        ground = self.setting.ground
+        generator = ground.streams.torch(purpose, epoch)
+        losses = record_losses(network, ground, self.criterion, generator)
         if not bool(losses.isfinite().all()):
             raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
         return losses
 
     def _without_reviewed(self, loss: Tensor) -> Tensor:
         """Return the losses with those that a person called poisoned out of every split's reach."""
-        poisoned = self.setting.review.poisoned
+        poisoned = self.setting.knowledge.review.poisoned
         return loss.index_fill(0, poisoned, torch.inf) if len(poisoned) else loss
 
     def _pinned(self, pools: Pools) -> Pools:
@@ -144,17 +146,17 @@ class AdaptiveSplitting(Defense):
 
         The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
         """
-        clean, setting = pools.clean.clone(), self.setting
+        clean, knowledge = pools.clean.clone(), self.setting.knowledge
         if self.schedule.keep_seeds:
-            clean[setting.seeds] = True
-        clean[setting.review.clean] = True
-        clean[setting.review.poisoned] = False
+            clean[knowledge.seeds] = True
+        clean[knowledge.review.clean] = True
+        clean[knowledge.review.poisoned] = False
         return replace(pools, clean=clean)
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
-        draws = EpochDraws(self.setting, clean, epoch)
-        self.setting.network.train()
+        draws = EpochDraws(self.setting.ground, self.semi, clean, epoch)
+        self.setting.learner.network.train()
         for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
             weight = self._weight(epoch + step / self.steps_per_epoch)
             yield self.mixmatch.step(batch, mix, weight)

@@ -5,43 +5,44 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from data.poison import TrainingSet
 from data.review import Review
-from data.transform import Chain
-from model import Network
-from utils.device import Engine
-from utils.streams import Streams
+from defense.settings import DefenseSettings
+from training.ground import Ground
+from training.learner import Learner
 
-if TYPE_CHECKING:  # the schema reads the table of methods, so importing it here would be a circle
-    from config.schema import Config
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What people know of single samples; both on the device.
+
+    Attributes:
+        seeds: (n,) int64, indices of the verified clean samples.
+        review: what a person has said of some samples.
+    """
+
+    seeds: Tensor
+    review: Review
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method works with. Nothing in it tells which samples are poisoned.
+    """What a method works with. No part of it can tell which samples are poisoned.
 
     Attributes:
-        training: all samples with their given labels, on the device.
-        seeds: (n,) int64, indices of the verified clean samples, on the device.
-        chain: the augmentation of training.
-        review: what a person has said of some samples, on the device.
+        config: what the YAML says of the defence; the attack does not stand in it.
+        ground: what it sees, and how it computes.
+        knowledge: which samples are known to be clean or poisoned.
+        learner: what it may change.
     """
 
-    config: Config
-    training: TrainingSet
-    seeds: Tensor
-    chain: Chain
-    network: Network
-    optimizer: Optimizer
-    streams: Streams
-    engine: Engine
-    review: Review
+    config: DefenseSettings
+    ground: Ground
+    knowledge: Knowledge
+    learner: Learner
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,3 @@ class Defense(ABC):
     def unlabelled_weight(self, epoch: int) -> float | None:
         """Return lambda_u at the end of `epoch`; None where there is no such loss."""
         return None
-
-
-def endless_order(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` of `members`, one random permutation after the other.
-
-    So a pool smaller than a batch works, and none of its samples is drawn twice before all are
-    drawn once.
-    """
-    rounds = -(-count // len(members))
-    orders = [torch.randperm(len(members), generator=generator) for _ in range(rounds)]
-    return members[torch.cat(orders)[:count]]

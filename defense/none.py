@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from config.parts import build_criterion
 from defense.defense import Defense, PlannedStage, Pools, Setting
+from loss import build_criterion
 from training.supervised import Supervised
 
 
@@ -18,7 +18,9 @@ class NoDefense(Defense):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         criterion = build_criterion(setting.config.criterion)
-        self.supervised = Supervised(setting, setting.network, setting.optimizer, criterion)
+        self.supervised = Supervised(
+            setting.ground, setting.learner.network, setting.learner.optimizer, criterion
+        )
 
     @property
     def batch_size(self) -> int:
@@ -28,7 +30,7 @@ class NoDefense(Defense):
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch; the last batch may be smaller."""
-        return -(-len(self.setting.training) // self.batch_size)
+        return -(-len(self.setting.ground.training) // self.batch_size)
 
     @property
     def images_per_step(self) -> int:
@@ -42,18 +44,18 @@ class NoDefense(Defense):
     def plan(self) -> list[PlannedStage]:
         """Return the one stage there is."""
         last = self.setting.config.num_epochs - 1
-        return [PlannedStage("supervised", 0, last, f"all {len(self.setting.training)}")]
+        return [PlannedStage("supervised", 0, last, f"all {len(self.setting.ground.training)}")]
 
     def split(self, epoch: int) -> Pools:
         """Return all samples as the clean pool."""
-        return Pools(torch.ones_like(self.setting.training.labels, dtype=torch.bool))
+        return Pools(torch.ones_like(self.setting.ground.training.labels, dtype=torch.bool))
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's supervised steps; yield the loss after each."""
-        setting, device = self.setting, self.setting.engine.device
-        count = len(setting.training)
-        order = torch.randperm(count, generator=setting.streams.torch("order", epoch)).to(device)
-        draws = setting.chain.draw(count, setting.streams.torch("augment", epoch)).to(device)
-        setting.network.train()
+        ground, device = self.setting.ground, self.setting.ground.engine.device
+        count = len(ground.training)
+        order = torch.randperm(count, generator=ground.streams.torch("order", epoch)).to(device)
+        draws = ground.chain.draw(count, ground.streams.torch("augment", epoch)).to(device)
+        self.setting.learner.network.train()
         for loss in self.supervised.steps(order, draws, self.batch_size, first_step):
             yield loss[None]

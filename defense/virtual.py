@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from config.parts import build_criterion, build_optimizer
+from config.parts import build_optimizer
 from defense.defense import Setting
+from loss import build_criterion
 from model import Network
 from training.supervised import Supervised
 from utils.console import progress
@@ -55,23 +56,24 @@ def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = No
         epoch: 0-based.
         reuse: the virtual model of an earlier epoch, whose memory is taken.
     """
-    meta, count, device = setting.config.meta, len(setting.training), setting.engine.device
-    virtual = copy_into(reuse, setting.network)
+    meta, ground = setting.config.meta, setting.ground
+    count, device = len(ground.training), ground.engine.device
+    virtual = copy_into(reuse, setting.learner.network)
     optimizer = build_optimizer(
         meta.optimizer, train_only(virtual, meta.layers or virtual.meta_layers)
     )
-    supervised = Supervised(setting, virtual, optimizer, build_criterion(meta.criterion))
-    order_stream = setting.streams.torch("virtual-order", epoch)
-    draw_stream = setting.streams.torch("virtual-augment", epoch)
+    supervised = Supervised(ground, virtual, optimizer, build_criterion(meta.criterion))
+    order_stream = ground.streams.torch("virtual-order", epoch)
+    draw_stream = ground.streams.torch("virtual-augment", epoch)
     batch_size = setting.config.loader.batch_size
     steps_left = meta.train_iteration or meta.epoch * -(-count // batch_size)
     virtual.train()
     with progress(range(steps_left), "virtual model", unit="step") as bar:
         while steps_left:
             order = torch.randperm(count, generator=order_stream)[: steps_left * batch_size]
-            draws = setting.chain.draw(count, draw_stream).to(device)
+            draws = ground.chain.draw(count, draw_stream).to(device)
             for _ in supervised.steps(order.to(device), draws, batch_size):
                 steps_left -= 1
                 bar.update()
-    setting.engine.world.same_buffers(virtual)
+    ground.engine.world.same_buffers(virtual)
     return virtual

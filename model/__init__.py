@@ -1,6 +1,11 @@
 """Networks by name. To add one: a file with a subclass of `Network`, and a line in `NETWORKS`."""
 
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
+
 from model.network import Network, build_network, check_size
+from utils.choice import Choice, dump_choice, from_registry
 from utils.registry import Registry
 
 NETWORKS: Registry[Network] = Registry(
@@ -14,4 +19,8 @@ NETWORKS: Registry[Network] = Registry(
     },
 )
 
-__all__ = ["NETWORKS", "Network", "build_network", "check_size"]
+NetworkChoice = Annotated[
+    Choice, BeforeValidator(from_registry(NETWORKS)), PlainSerializer(dump_choice)
+]
+
+__all__ = ["NETWORKS", "Network", "NetworkChoice", "build_network", "check_size"]

@@ -16,8 +16,8 @@ def examine(session: Session) -> Findings:
     """
     training, batch = session.training, session.config.speed.evaluation_batch
     opinion = ask(session.network, training, session.test_chain, session.engine, batch)
-    labels, seeds = training.labels.cpu(), session.seeds.cpu()
-    history, review = session.progress.history, session.review
+    labels, seeds = training.labels.cpu(), session.material.seeds
+    history, review = session.progress.history, session.material.review
     classes = training.num_classes
     contradicted = contradiction(opinion, history)
     broad = concentration(contradicted, labels, opinion.predicted, classes, leave_one_out=True)

@@ -14,6 +14,7 @@ from report.purified import write_purified
 from report.sheets import write_sheets
 from report.suspects import write_suspects
 from report.verdict import VERDICT_FILE, Verdict
+from run.describe import manifest_of
 from run.folder import RunFolder
 from run.session import Session
 from utils.files import write_text
@@ -41,7 +42,7 @@ def write_report(
             result=result,
             rows=session.progress.rows,
             config=session.config.as_yaml(),
-            manifest=session.manifest(),
+            manifest=manifest_of(session),
             title=session.folder.path.name,
             finished=session.progress.epoch >= session.config.num_epochs,
         ),

@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from config.load import describe
-from config.schema import NetworkChoice, TransformSection
 from data.dataset.decode import Frame
-from model import NETWORKS, Network, build_network
+from data.transform.settings import TransformSection
+from model import NETWORKS, Network, NetworkChoice, build_network
 from model.operations import NotDescribable, Operation, list_operations
 from utils.console import say
 from utils.errors import InputError

@@ -7,26 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-
-from config.schema import Config, TransformSection
-from data.build import dataset_name
-from data.dataset.decode import Frame
+from config.schema import Config
 from data.poison import TrainingSet, Truth
-from data.review import Review
 from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
 from run.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
 from run.folder import RunFolder
+from run.material import Material
 from run.measure import Score, evaluate, pool_quality
-from run.product import Description, FrameSection
 from run.resume import Resumption
-from run.versions import git_commit, versions
+from run.setup import Setup
+from training.ground import Ground
+from training.learner import Learner
 from utils.console import percent, say
-from utils.device import Engine, device_name
+from utils.device import Engine
 
 # What differs between two runs that are otherwise the same bit for bit.
 TIME_COLUMNS = ("seconds", "images_per_second")
@@ -34,29 +29,60 @@ TIME_COLUMNS = ("seconds", "images_per_second")
 
 @dataclass
 class Session:
-    """One experiment, from its configuration to its place in the schedule."""
+    """One experiment, from its configuration to its place in the schedule.
 
-    config: Config
-    seed: int
-    folder: RunFolder
-    frame: Frame | None
-    training: TrainingSet
-    truth: Truth
-    seeds: torch.Tensor
-    review: Review
-    seeds_checked: bool
-    network: Network
-    optimizer: Optimizer
-    scheduler: LRScheduler | None
-    engine: Engine
-    test_chain: Chain
+    Attributes:
+        setup: configuration, device, folder, where it starts from.
+        material: its data, and the truth, for what measures.
+        ground, learner: what a step stands on, and what it changes.
+        defense: the method that splits and trains.
+        test_chain: how an image is seen in evaluation.
+        progress: the place in the schedule.
+        epoch_began: clock time in seconds.
+        last_score: of the last `evaluate`.
+        earlier: where an earlier run of this name was moved.
+    """
+
+    setup: Setup
+    material: Material
+    ground: Ground
+    learner: Learner
     defense: Defense
-    fingerprints: dict[str, str]
-    progress: Progress
-    holds_out: bool = False  # ACC is measured on verified samples that training never sees
-    epoch_began: float = field(default_factory=time.perf_counter)  # seconds
-    last_score: Score | None = None  # of the last `evaluate`
-    earlier: Path | None = None  # where an earlier run of this name was moved
+    test_chain: Chain
+    progress: Progress = field(default_factory=Progress)
+    epoch_began: float = field(default_factory=time.perf_counter)
+    last_score: Score | None = None
+    earlier: Path | None = None
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return self.setup.config
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the run leaves its files."""
+        return self.setup.folder
+
+    @property
+    def engine(self) -> Engine:
+        """How and where it computes."""
+        return self.ground.engine
+
+    @property
+    def training(self) -> TrainingSet:
+        """All samples with their given labels, on the device."""
+        return self.ground.training
+
+    @property
+    def truth(self) -> Truth:
+        """What only measuring may read."""
+        return self.material.truth
+
+    @property
+    def network(self) -> Network:
+        """The network that learns."""
+        return self.learner.network
 
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
@@ -68,9 +94,9 @@ class Session:
         before, now = state.get("processes", 1), self.engine.world.size
         if before != now:
             say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler_state_dict"])
+        self.learner.optimizer.load_state_dict(state["optimizer_state_dict"])
+        if self.learner.scheduler is not None:
+            self.learner.scheduler.load_state_dict(state["scheduler_state_dict"])
         self.progress = Progress.from_state(state)
         if self.progress.totals is not None:
             self.progress.totals = self.progress.totals.to(self.engine.device)
@@ -79,7 +105,7 @@ class Session:
         """Write a checkpoint and, from its rows, the log; of several processes, the first does."""
         if not self.engine.world.is_first:
             return
-        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        scheduler = None if self.learner.scheduler is None else self.learner.scheduler.state_dict()
         save_checkpoint(
             self.folder.checkpoints,
             {
@@ -87,12 +113,12 @@ class Session:
                 **self.progress.as_state(),
                 "result": self.progress.rows[-1] if self.progress.rows else {},
                 "model_state_dict": self.network.state_dict(),
-                "optimizer_state_dict": self.optimizer.state_dict(),
+                "optimizer_state_dict": self.learner.optimizer.state_dict(),
                 "scheduler_state_dict": scheduler,
                 "config": self.config.as_yaml(),
-                "seed": self.seed,
+                "seed": self.setup.streams.seed,
                 "processes": self.engine.world.size,
-                "fingerprints": self.fingerprints,
+                "fingerprints": self.material.fingerprints,
             },
             best,
         )
@@ -114,7 +140,7 @@ class Session:
         """Return the part of the log row that is known once `epoch` is split."""
         row: dict[str, Any] = {"epoch": epoch, "stage": self.defense.stage(epoch)}
         row |= dict.fromkeys(self.defense.loss_names)
-        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
         weight = self.defense.unlabelled_weight(epoch)
         if weight is not None:
             row["lambda_u"] = weight
@@ -166,85 +192,9 @@ class Session:
         best = row["acc"] is not None and row["acc"] > state.best_acc
         if best:
             state.best_acc, state.best_epoch = row["acc"], state.epoch
-        if self.scheduler is not None:
-            self.scheduler.step()
+        if self.learner.scheduler is not None:
+            self.learner.scheduler.step()
         state.rows.append(row)
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         state.clean, state.totals, state.row = None, None, {}
         self.save(best)
-
-    def result(self, score: Score) -> dict[str, Any]:
-        """Return the content of `result.json`; all figures are of the last epoch."""
-        backdoor, state = self.config.backdoor, self.progress
-        return {
-            "defense": self.config.defense,
-            "dataset": self.config.dataset,
-            **({} if backdoor is None else {"attack": backdoor.attack.name}),
-            "epochs": state.epoch,
-            "acc": score.acc,
-            **({} if backdoor is None else {"asr": score.asr}),
-            "seconds": round(sum(row["seconds"] for row in self.progress.rows), 1),
-            "device": device_name(self.engine.device),
-            "engine": str(self.engine),
-            "seed": self.seed,
-            "training_samples": len(self.training),
-            **self._known_truth(),
-            "seeds_checked": self.seeds_checked,
-            "best_acc": None if state.best_epoch < 0 else state.best_acc,
-            "best_epoch": None if state.best_epoch < 0 else state.best_epoch,
-            "fingerprints": self.fingerprints,
-            "git_commit": git_commit(),
-            "versions": versions(),
-        }
-
-    def describe_model(self, score: Score, verdict: dict[str, Any] | None) -> Description:
-        """Return what `model.json` says of the network as it is."""
-        transform = self.config.transform
-        normalize = transform.test.remaining.normalize
-        assert self.frame is not None  # `load_data` sees to it
-        return Description(
-            network=self.config.network,
-            classes=list(self.training.classes),
-            input_size=list(self.test_chain.output_size),
-            mean=normalize.mean,
-            std=normalize.std,
-            frame=FrameSection(size=self.frame.size, shorter_side=self.frame.shorter_side),
-            transform=TransformSection(pre=transform.pre, test=transform.test),
-            acc=score.acc,
-            verdict=verdict,
-            dataset=dataset_name(self.config)[0],
-            epochs=self.progress.epoch,
-            data_fingerprint=self.fingerprints["data"],
-            git_commit=git_commit(),
-            versions=versions(),
-        )
-
-    def manifest(self) -> dict[str, Any]:
-        """Return what the run was made of, sample by sample."""
-        backdoor, files = self.config.backdoor, self.training.files
-        seeds = self.seeds.tolist()
-        held_out = self.truth.clean_test.files if self.holds_out else None
-        return {
-            "seed": self.seed,
-            "dataset": self.config.dataset,
-            "classes": list(self.training.classes),
-            "fingerprints": self.fingerprints,
-            **({} if backdoor is None else {"attack": backdoor.attack.name}),
-            **self._known_truth(indices=True),
-            "seeds_checked": self.seeds_checked,
-            "seed_indices": seeds,
-            **({} if files is None else {"seed_files": [files[index] for index in seeds]}),
-            **({} if held_out is None else {"held_out_files": list(held_out)}),
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "device": device_name(self.engine.device),
-            "engine": str(self.engine),
-        }
-
-    def _known_truth(self, indices: bool = False) -> dict[str, Any]:
-        """Return how many samples are poisoned, perhaps which; nothing where nobody knows."""
-        if not self.config.truth_known:
-            return {}
-        poisoned = torch.nonzero(self.truth.poisoned).flatten().tolist()
-        known: dict[str, Any] = {"poisoned_samples": len(poisoned)}
-        return known | ({"poisoned_indices": poisoned} if indices else {})

@@ -49,7 +49,7 @@ def waits_are_errors() -> Iterator[None]:
 @pytest.mark.parametrize("compiled", ["false", "true"])
 def test_no_step_waits_for_the_gpu(tmp_path: Path, compiled: str) -> None:
     given = parse_arguments(arguments(tmp_path, f"speed.compile={compiled}"))
-    session, _ = ASD.prepare(given, Interrupt())
+    session = ASD.prepare(given, Interrupt())
     steps = session.defense.steps(0, session.defense.split(0).clean, 0)
     for _ in range(3):  # they draw the epoch's random numbers, allocate, translate, record
         next(steps)

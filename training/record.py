@@ -6,34 +6,30 @@ import torch
 from torch import Tensor, nn
 
 from data.feed import Feed, consecutive
-from data.poison import TrainingSet
-from data.transform import Chain
 from loss import Criterion
+from training.ground import Ground
 from utils.console import progress
-from utils.device import Engine
 
 
 @torch.no_grad()
 def record_losses(
     network: nn.Module,
-    training: TrainingSet,
-    chain: Chain,
+    ground: Ground,
     criterion: Criterion,
     generator: torch.Generator,
-    engine: Engine,
-    batch_size: int,
 ) -> Tensor:
     """Return the loss (N,) float32 of every sample for its given label, on the device.
 
-    The network is in eval mode; the images are seen through one view of `chain`, which in the
+    The network is in eval mode; the images are seen through one view of the chain, which in the
     published code is the augmentation of training.
     """
     network.eval()
+    training, chain, engine = ground.training, ground.chain, ground.engine
     count = len(training)
     draws = chain.draw(count, generator)
     losses = torch.empty(count, device=engine.device)
     own = engine.world.share(count)
-    parts = consecutive(own.start, own.stop, batch_size)
+    parts = consecutive(own.start, own.stop, ground.evaluation_batch)
     feed = Feed(training, torch.arange(count, device=engine.device), parts)
     for part, (images, index) in zip(progress(parts, "record", unit="batch"), feed, strict=True):
         views = chain.view(images, index, draws[part].to(engine.device))

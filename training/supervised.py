@@ -9,25 +9,25 @@ from torch.optim import Optimizer
 
 from data.feed import Feed, consecutive
 from data.transform import Draws
-from defense.defense import Setting
 from loss import Criterion
+from training.ground import Ground
 
 
 class Supervised:
     """Takes supervised steps on all samples with their given labels.
 
     Args:
-        setting: data, augmentation, device.
+        ground: data, augmentation, device.
         network: to train; it is put into train mode by the caller.
         optimizer: of its parameters that are trained.
         criterion: the loss.
     """
 
     def __init__(
-        self, setting: Setting, network: nn.Module, optimizer: Optimizer, criterion: Criterion
+        self, ground: Ground, network: nn.Module, optimizer: Optimizer, criterion: Criterion
     ) -> None:
-        self.setting, self.optimizer, self.criterion = setting, optimizer, criterion
-        self.parallel = setting.engine.world.parallel(network)
+        self.ground, self.optimizer, self.criterion = ground, optimizer, criterion
+        self.parallel = ground.engine.world.parallel(network)
 
     def steps(
         self, order: Tensor, draws: Draws, batch_size: int, first: int = 0
@@ -42,17 +42,17 @@ class Supervised:
             batch_size: of all batches but the last, which may be smaller.
             first: batches to leave out.
         """
-        world, training = self.setting.engine.world, self.setting.training
+        world, training = self.ground.engine.world, self.ground.training
         parts = consecutive(first * batch_size, len(order), batch_size)
         own = [within(part, world.share(part.stop - part.start)) for part in parts]
         feed = Feed(training, order, own)
         for part, mine, (images, index) in zip(parts, own, feed, strict=True):
-            views = self.setting.chain.view(images, index, draws[mine])
+            views = self.ground.chain.view(images, index, draws[mine])
             yield self._step(views, training.labels[order[part]])
 
     def _step(self, views: Tensor, labels: Tensor) -> Tensor:
-        world = self.setting.engine.world
-        with self.setting.engine.autocast():
+        world = self.ground.engine.world
+        with self.ground.engine.autocast():
             logits = world.gather(self.parallel(views), len(labels))
         loss = self.criterion(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationError
 from pydantic_core import PydanticCustomError
 from torch.optim import Optimizer, lr_scheduler
 
+from utils.errors import nearest
 from utils.registry import Registry
 from utils.section import Section, unknown_key
 
@@ -103,6 +104,18 @@ def from_torch(
         return Choice(name, arguments=dict(arguments))
 
     return choose
+
+
+def known_in(registry: Registry[Any]) -> Callable[[Any], Any]:
+    """Return the validator for a key whose value is a part's name, without settings."""
+
+    def check(given: Any) -> Any:
+        if isinstance(given, str) and given not in registry:
+            message = {"kind": registry.kind, "given": given, "hint": nearest(given, registry)}
+            raise PydanticCustomError("unknown_name", "no {kind} is called {given}{hint}", message)
+        return given
+
+    return check
 
 
 def nested_unknown(name: str, key: str, known: Iterable[str]) -> dict[str, Any]:

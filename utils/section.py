@@ -18,6 +18,12 @@ def unknown_key(key: str, known: Iterable[str]) -> PydanticCustomError:
     )
 
 
+def contradiction(first: str, second: str, why: str) -> PydanticCustomError:
+    """Return the error for two keys that cannot both hold."""
+    message = {"first": first, "second": second, "why": why}
+    return PydanticCustomError("contradiction", "{first} and {second} contradict: {why}", message)
+
+
 class Section(BaseModel):
     """A mapping of the YAML whose keys and types are known; a subclass lists them.
 

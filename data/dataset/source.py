@@ -7,17 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from data.dataset.decode import Frame
+from data.dataset.settings import DataSection
 from utils.errors import InputError
-
-if TYPE_CHECKING:
-    from config.schema import DataSection
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,9 @@ To add one: a file with a subclass of `Transformation`, and a line in `TRANSFORM
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
-
-from data.dataset import Split
 from data.transform.chain import Chain, Draws, Normalize
 from data.transform.transformation import Draw, Transformation
-from utils.errors import InputError
 from utils.registry import Registry
-
-if TYPE_CHECKING:
-    from config.schema import TransformSection
-
 
 TRANSFORMATIONS: Registry[Transformation] = Registry(
     "transformation",
@@ -40,23 +30,4 @@ __all__ = [
     "Draws",
     "Normalize",
     "Transformation",
-    "before_trigger",
 ]
-
-
-def before_trigger(split: Split, transform: TransformSection) -> Split:
-    """Apply `transform.pre` (resize, centre crop) once, before any trigger."""
-    if not transform.pre:
-        return split
-    images = split.images
-    for choice in transform.pre:
-        step = TRANSFORMATIONS.get(choice.name)(choice.settings)
-        draw = step.draw(len(images), images.shape[1], images.shape[2], torch.Generator())
-        if draw:
-            raise InputError(
-                f"transform.pre.{choice.name}: a random step cannot come before the trigger"
-            )
-        if not step.fits(images.shape[1], images.shape[2]):
-            raise InputError(f"transform.pre.{choice.name}.size: larger than the image")
-        images = step.apply(images, draw)
-    return Split(images, split.labels, split.files)

@@ -16,12 +16,12 @@ from PIL import Image
 import ASD
 from command import prediction as predict
 from command.prediction import find_images, predict_files
-from config.parts import build_chain
-from config.schema import Config, DataSection
-from data.build import before_trigger
+from config.schema import Config
 from data.dataset import Request, Split
 from data.dataset.decode import Frame, read_image
 from data.dataset.image_folder import ImageFolder
+from data.dataset.settings import DataSection
+from data.transform.build import before_trigger, build_chain
 from model import NETWORKS, Network, build_network
 from run.measure import predictions
 from run.product import DESCRIPTION, WEIGHTS, Description, FrameSection, load_model, save_model

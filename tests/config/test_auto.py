@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from config.auto import RULES, Facts, open_keys, settle
+from config.auto import RULES, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
-from data.survey import median_side, survey
+from data.survey import Facts, median_side, survey
 from run.resume import flat
 from tests.conftest import DIGITS
 from utils.errors import InputError

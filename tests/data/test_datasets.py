@@ -17,10 +17,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from config.load import load_config
-from config.schema import DataSection
 from data.build import load_data
 from data.dataset import DATASETS, ImageData, Request, gtsrb
 from data.dataset.cifar100 import Cifar100
+from data.dataset.settings import DataSection
 from tests.conftest import tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT

@@ -23,11 +23,11 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from config.load import load_config
-from config.schema import DataSection
 from data.build import load_data
 from data.dataset import ImageData, Request, cache, decode
 from data.dataset.decode import Frame, UnreadableImage, read_image
 from data.dataset.image_folder import ImageFolder, listed_classes
+from data.dataset.settings import DataSection
 from tests.conftest import DIGITS
 from utils.errors import InputError
 from utils.files import PROJECT

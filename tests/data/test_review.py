@@ -113,8 +113,8 @@ def test_every_split_obeys_a_review(tmp_path: Path, tiny_arguments: list[str]) -
     text += "".join(f"{i},clean\n" for i in range(40, 60))
     arguments = parse_arguments([*tiny_arguments, f"review={write(tmp_path, text)}"])
     with Interrupt() as interrupt:
-        session, _ = ASD.prepare(arguments, interrupt)
-    assert set(range(40, 60)) <= set(session.seeds.tolist())
+        session = ASD.prepare(arguments, interrupt)
+    assert set(range(40, 60)) <= set(session.material.seeds.tolist())
     for epoch in (0, 4, 8):  # one of each stage
         clean = session.defense.split(epoch).clean
         assert not bool(clean[:40].any()) and bool(clean[40:60].all())

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from defense.defense import endless_order
 from loss.mixmatch import unlabelled_weight
+from training.draws import endless_order
 from training.mixmatch import (
     Batch,
     Mix,

@@ -19,13 +19,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import ASD
 from command.arguments import parse_arguments
-from config.parts import build_criterion, build_optimizer
+from config.parts import build_optimizer
 from defense.defense import Setting
-from defense.draws import EpochDraws
 from defense.split import kth_smallest
 from defense.virtual import train_only
-from loss import CRITERIA
+from loss import CRITERIA, build_criterion
 from run.measure import predictions
+from training.draws import EpochDraws
+from training.learner import Learner
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
@@ -39,13 +40,18 @@ GPU = torch.device("cuda:0")
 def setting(tiny_arguments: list[str]) -> Setting:
     """A real run's setting, on the CPU."""
     arguments = parse_arguments([*tiny_arguments, "network.resnet18_cifar.width=16"])
-    return ASD.prepare(arguments, Interrupt())[0].defense.setting
+    return ASD.prepare(arguments, Interrupt()).defense.setting
 
 
 @pytest.fixture
 def draws(setting: Setting) -> EpochDraws:
     """The random part of its first epoch, on the CPU: which samples a pool has is real."""
-    return EpochDraws(setting, torch.arange(len(setting.training)) % 2 == 0, 0)
+    return EpochDraws(
+        setting.ground,
+        setting.config.semi,
+        torch.arange(len(setting.ground.training)) % 2 == 0,
+        0,
+    )
 
 
 @pytest.fixture
@@ -53,15 +59,13 @@ def fake(setting: Setting, draws: EpochDraws, monkeypatch: pytest.MonkeyPatch) -
     """The setting on a GPU, as fake tensors, while all that is made is fake."""
     monkeypatch.setattr(Tensor, "backward", lambda loss: None)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        training = replace(
-            setting.training,
-            images=setting.training.images.to(GPU),
-            labels=setting.training.labels.to(GPU),
-        )
-        move(setting.network)
-        optimizer = build_optimizer(setting.config.optimizer, setting.network.parameters())
+        real, network = setting.ground.training, setting.learner.network
+        training = replace(real, images=real.images.to(GPU), labels=real.labels.to(GPU))
+        move(network)
+        optimizer = torch.optim.Adam(network.parameters(), fused=True)
         engine = Engine(GPU, channels_last=True)
-        yield replace(setting, training=training, optimizer=optimizer, engine=engine)
+        ground = replace(setting.ground, training=training, engine=engine)
+        yield replace(setting, ground=ground, learner=Learner(network, optimizer))
 
 
 def move(network: nn.Module) -> None:
@@ -81,7 +85,7 @@ def moved(value: Any) -> Any:
 
 
 def test_the_fakes_notice_a_wait_and_a_second_device(fake: Setting) -> None:
-    labels = fake.training.labels
+    labels = fake.ground.training.labels
     with pytest.raises(RuntimeError, match="device"):
         labels + torch.ones(len(labels), dtype=torch.int64)
     with pytest.raises(Exception, match="local_scalar_dense"):
@@ -93,8 +97,10 @@ def test_mixmatch_steps_stay_on_the_gpu_and_wait_for_nothing(
 ) -> None:
     for name, value in vars(draws).items():
         setattr(draws, name, moved(value))
-    draws.setting = fake
-    mixmatch = MixMatch(fake.network.train(), fake.optimizer, fake.engine, 0.5)
+    draws.ground = fake.ground
+    mixmatch = MixMatch(
+        fake.learner.network.train(), fake.learner.optimizer, fake.ground.engine, 0.5
+    )
     totals = torch.zeros(3, device=GPU)
     for batch, mix in draws.batches(0):
         totals += mixmatch.step(batch, mix, 15.0)
@@ -105,9 +111,9 @@ def test_virtual_steps_stay_on_the_gpu_and_wait_for_nothing(
     fake: Setting, draws: EpochDraws
 ) -> None:
     meta = fake.config.meta
-    trained = train_only(fake.network.train(), fake.network.meta_layers)
+    trained = train_only(fake.learner.network.train(), fake.learner.network.meta_layers)
     optimizer, criterion = build_optimizer(meta.optimizer, trained), build_criterion(meta.criterion)
-    supervised = Supervised(fake, fake.network, optimizer, criterion)
+    supervised = Supervised(fake.ground, fake.learner.network, optimizer, criterion)
     order = torch.arange(48, device=GPU)
     views = moved(draws.labelled_views)
     losses = [loss.device for loss in supervised.steps(order, views, batch_size=16)]
@@ -117,16 +123,16 @@ def test_virtual_steps_stay_on_the_gpu_and_wait_for_nothing(
 @pytest.mark.parametrize("name", list(CRITERIA))
 def test_the_record_pass_and_its_threshold_stay_on_the_gpu(fake: Setting, name: str) -> None:
     criterion = CRITERIA.get(name)(CRITERIA.get(name).Settings())
-    losses = record_losses(
-        fake.network, fake.training, fake.chain, criterion, torch.Generator(), fake.engine, 100
-    )
+    losses = record_losses(fake.learner.network, fake.ground, criterion, torch.Generator())
     assert losses.device == GPU
-    assert losses.shape == (len(fake.training),)
+    assert losses.shape == (len(fake.ground.training),)
     assert kth_smallest(losses, 7).device == GPU
 
 
 def test_the_test_pass_ends_on_the_cpu(fake: Setting) -> None:
-    images = fake.training.images.cpu()
-    predicted = predictions(fake.network, images, fake.chain, fake.engine, 100)
+    images = fake.ground.training.images.cpu()
+    predicted = predictions(
+        fake.learner.network, images, fake.ground.chain, fake.ground.engine, 100
+    )
     assert predicted.device.type == "cpu"
     assert predicted.shape == (len(images),)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from data.feed import Feed, consecutive
-from defense.defense import Setting, endless_order
+from training.ground import Ground
 from training.mixmatch import Batch, Mix
+from training.settings import SemiSection
 from utils.errors import TrainingError
 
 
@@ -17,25 +18,25 @@ class EpochDraws:
     """The batches and mixups of one epoch, as a function of (seed, epoch, clean pool).
 
     Args:
-        setting: data, augmentation and streams.
+        ground: data, augmentation and streams.
+        semi: batch size, steps, and the Beta distribution of mixup.
         clean: (N,) bool, the clean pool.
         epoch: 0-based.
     """
 
-    def __init__(self, setting: Setting, clean: Tensor, epoch: int) -> None:
-        semi = setting.config.semi
-        self.setting, self.batch_size = setting, semi.loader.batch_size
+    def __init__(self, ground: Ground, semi: SemiSection, clean: Tensor, epoch: int) -> None:
+        self.ground, self.batch_size = ground, semi.loader.batch_size
         self.steps = steps = semi.mixmatch.train_iteration
         self._draw_samples(clean.cpu(), epoch, steps * self.batch_size)
-        beta = setting.streams.numpy("mixup", epoch).beta
+        beta = ground.streams.numpy("mixup", epoch).beta
         shares = beta(semi.mixmatch.alpha, semi.mixmatch.alpha, size=steps)
-        self.shares = torch.from_numpy(shares).to(setting.engine.device, torch.float32)
-        permutation_stream = setting.streams.torch("permutation", epoch)
+        self.shares = torch.from_numpy(shares).to(ground.engine.device, torch.float32)
+        permutation_stream = ground.streams.torch("permutation", epoch)
         noise = torch.rand(steps, 3 * self.batch_size, generator=permutation_stream)
-        self.permutations = noise.argsort(dim=1).to(setting.engine.device)  # (steps, 3B)
+        self.permutations = noise.argsort(dim=1).to(ground.engine.device)  # (steps, 3B)
 
     def _draw_samples(self, clean: Tensor, epoch: int, count: int) -> None:
-        setting, device = self.setting, self.setting.engine.device
+        ground, device = self.ground, self.ground.engine.device
         pools = {
             "clean": torch.nonzero(clean).flatten(),
             "polluted": torch.nonzero(~clean).flatten(),
@@ -43,13 +44,13 @@ class EpochDraws:
         for name, members in pools.items():
             if not len(members):
                 raise TrainingError(f"epoch {epoch}: the {name} pool is empty")
-        torch_stream = setting.streams.torch
+        torch_stream = ground.streams.torch
         labelled_stream = torch_stream("labelled-order", epoch)
         self.labelled = endless_order(pools["clean"], count, labelled_stream).to(device)
         unlabelled_stream = torch_stream("unlabelled-order", epoch)
         self.unlabelled = endless_order(pools["polluted"], count, unlabelled_stream).to(device)
         self.labelled_views, *self.unlabelled_views = (
-            setting.chain.draw(count, torch_stream(purpose, epoch)).to(device)
+            ground.chain.draw(count, torch_stream(purpose, epoch)).to(device)
             for purpose in ("labelled-augment", "unlabelled-augment-1", "unlabelled-augment-2")
         )
 
@@ -57,7 +58,7 @@ class EpochDraws:
         """Yield the input of each step from `first_step` on."""
         size = self.batch_size
         parts = consecutive(first_step * size, self.steps * size, size)
-        training, view = self.setting.training, self.setting.chain.view
+        training, view = self.ground.training, self.ground.chain.view
         feeds = (Feed(training, order, parts) for order in (self.labelled, self.unlabelled))
         for step, part, (known, index), (others, other_index) in zip(
             range(first_step, self.steps), parts, *feeds, strict=True
@@ -67,3 +68,14 @@ class EpochDraws:
             views = view(known, index, self.labelled_views[part])
             mix = Mix(self.shares[step], self.permutations[step])
             yield Batch(views, labels, (first, second)), mix
+
+
+def endless_order(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` of `members`, one random permutation after the other.
+
+    So a pool smaller than a batch works, and none of its samples is drawn twice before all are
+    drawn once.
+    """
+    rounds = -(-count // len(members))
+    orders = [torch.randperm(len(members), generator=generator) for _ in range(rounds)]
+    return members[torch.cat(orders)[:count]]

@@ -1,0 +1,111 @@
+"""What the YAML says of a defence: splits, virtual model, training on pools."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field, model_validator
+
+from data.settings import SeedsSection
+from loss import CriterionChoice
+from training.settings import LoaderSection, SemiSection
+from utils.choice import OptimizerChoice
+from utils.section import Section, contradiction
+
+
+class SplitSection(Section):
+    """`split`: the loss by which the pools are divided, and the view on which it is measured.
+
+    `augment: false` measures it on plain images, where the published code uses one augmented view.
+    """
+
+    criterion: CriterionChoice = Field(default={"sce": None}, validate_default=True)
+    augment: bool = True
+
+
+class GlobalSection(SeedsSection):
+    """`global`: the schedule of the split.
+
+    Stage 1 ends before `epoch_first`, stage 2 before `epoch_second`, stage 3 before `epoch_third`.
+    `n` samples more a class join the
+    verified ones every `t` epochs. `epsilon` of
+    all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
+    paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
+    `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
+    that none is lost: 0 is the paper's split, with 1 every class has equally many.
+    """
+
+    epoch_first: int = Field(default=60, ge=0)
+    epoch_second: int = Field(default=90, ge=0)
+    epoch_third: int = Field(default=120, ge=1)
+    epsilon: float = Field(default=0.5, gt=0, lt=1)
+    epsilon_meta: float | None = Field(default=None, gt=0, lt=1)
+    t: int = Field(default=5, ge=1)
+    n: int = Field(default=10, ge=0)
+    keep_seeds: bool = False
+    class_floor: float = Field(default=0.0, ge=0, le=1)
+
+    @property
+    def meta_fraction(self) -> float:
+        """The share of the samples that stage 3 keeps."""
+        return self.epsilon if self.epsilon_meta is None else self.epsilon_meta
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GlobalSection:
+        pairs = [("epoch_first", "epoch_second"), ("epoch_second", "epoch_third")]
+        for first, second in pairs:
+            if getattr(self, first) > getattr(self, second):
+                why = f"{getattr(self, first)} comes after {getattr(self, second)}"
+                raise contradiction(f"global.{first}", f"global.{second}", why)
+        return self
+
+
+class MetaSection(Section):
+    """`meta`: how the virtual model is trained.
+
+    `epoch` whole epochs, or `train_iteration` steps (the paper writes one step). `layers`: which
+    parts learn, as prefixes of parameter names; the network's own choice when left out.
+    """
+
+    optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.015}}, validate_default=True)
+    criterion: CriterionChoice = Field(default={"cross_entropy": None}, validate_default=True)
+    epoch: int = Field(default=1, ge=1)
+    train_iteration: int | None = Field(default=None, ge=1)
+    layers: list[str] | None = Field(default=None, min_length=1)
+
+
+class DefenseSettings(Section):
+    """What a defence may know of the configuration: nothing that tells about the poison."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    defense: str = "asd"
+    num_epochs: int = Field(default=120, ge=1)
+    loader: LoaderSection = LoaderSection()
+    split: SplitSection = SplitSection()
+    semi: SemiSection = SemiSection()
+    criterion: CriterionChoice = Field(default={"cross_entropy": None}, validate_default=True)
+    global_: GlobalSection = Field(default=GlobalSection(), alias="global")
+    meta: MetaSection = MetaSection()
+
+    @model_validator(mode="after")
+    def _stages_reach_the_end(self) -> DefenseSettings:
+        if self.defense != "asd":
+            return self
+        if self.num_epochs > self.global_.epoch_third:
+            why = f"the last of the stages ends at {self.global_.epoch_third}"
+            raise contradiction("num_epochs", "global.epoch_third", why)
+        ramp = self.semi.criterion.mixmatch.rampup_length
+        if ramp is not None and ramp != self.num_epochs:
+            why = f"{ramp} is not {self.num_epochs}; leave it out"
+            raise contradiction("semi.criterion.mixmatch.rampup_length", "num_epochs", why)
+        return self
+
+    def class_counts(self) -> dict[str, int]:
+        """Return every `num_classes` given below a part of a defence, by dotted key."""
+        parts = {"split.criterion": self.split.criterion}
+        parts |= {"criterion": self.criterion, "meta.criterion": self.meta.criterion}
+        given = {
+            f"{key}.{choice.name}.num_classes": getattr(choice.settings, "num_classes", None)
+            for key, choice in parts.items()
+        }
+        given["semi.mixmatch.num_classes"] = self.semi.mixmatch.num_classes
+        return {key: count for key, count in given.items() if count is not None}

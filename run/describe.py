@@ -1,0 +1,97 @@
+"""What a run says of itself in its JSON files: result, manifest, and the model's description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from data.build import dataset_name
+from data.transform.settings import TransformSection
+from run.measure import Score
+from run.product import Description, FrameSection
+from run.versions import git_commit, versions
+from utils.device import device_name
+
+if TYPE_CHECKING:
+    from run.session import Session
+
+
+def result_of(session: Session, score: Score) -> dict[str, Any]:
+    """Return the content of `result.json`; all figures are of the last epoch."""
+    config, state = session.config, session.progress
+    backdoor = config.backdoor
+    return {
+        "defense": config.defense,
+        "dataset": config.dataset,
+        **({} if backdoor is None else {"attack": backdoor.attack.name}),
+        "epochs": state.epoch,
+        "acc": score.acc,
+        **({} if backdoor is None else {"asr": score.asr}),
+        "seconds": round(sum(row["seconds"] for row in state.rows), 1),
+        "device": device_name(session.engine.device),
+        "engine": str(session.engine),
+        "seed": session.setup.streams.seed,
+        "training_samples": len(session.training),
+        **known_truth(session),
+        "seeds_checked": session.material.seeds_checked,
+        "best_acc": None if state.best_epoch < 0 else state.best_acc,
+        "best_epoch": None if state.best_epoch < 0 else state.best_epoch,
+        "fingerprints": session.material.fingerprints,
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+
+
+def describe_model(session: Session, score: Score, verdict: dict[str, Any] | None) -> Description:
+    """Return what `model.json` says of the network as it is."""
+    config, frame = session.config, session.material.frame
+    normalize = config.transform.test.remaining.normalize
+    return Description(
+        network=config.network,
+        classes=list(session.training.classes),
+        input_size=list(session.test_chain.output_size),
+        mean=normalize.mean,
+        std=normalize.std,
+        frame=FrameSection(size=frame.size, shorter_side=frame.shorter_side),
+        transform=TransformSection(pre=config.transform.pre, test=config.transform.test),
+        acc=score.acc,
+        verdict=verdict,
+        dataset=dataset_name(config)[0],
+        epochs=session.progress.epoch,
+        data_fingerprint=session.material.fingerprints["data"],
+        git_commit=git_commit(),
+        versions=versions(),
+    )
+
+
+def manifest_of(session: Session) -> dict[str, Any]:
+    """Return what the run was made of, sample by sample."""
+    config, material = session.config, session.material
+    files, seeds = session.training.files, material.seeds.tolist()
+    held_out = material.truth.clean_test.files if material.holds_out else None
+    return {
+        "seed": session.setup.streams.seed,
+        "dataset": config.dataset,
+        "classes": list(session.training.classes),
+        "fingerprints": material.fingerprints,
+        **({} if config.backdoor is None else {"attack": config.backdoor.attack.name}),
+        **known_truth(session, indices=True),
+        "seeds_checked": material.seeds_checked,
+        "seed_indices": seeds,
+        **({} if files is None else {"seed_files": [files[index] for index in seeds]}),
+        **({} if held_out is None else {"held_out_files": list(held_out)}),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "device": device_name(session.engine.device),
+        "engine": str(session.engine),
+    }
+
+
+def known_truth(session: Session, indices: bool = False) -> dict[str, Any]:
+    """Return how many samples are poisoned, perhaps which; nothing where nobody knows."""
+    if not session.config.truth_known:
+        return {}
+    poisoned = torch.nonzero(session.material.truth.poisoned).flatten().tolist()
+    known: dict[str, Any] = {"poisoned_samples": len(poisoned)}
+    return known | ({"poisoned_indices": poisoned} if indices else {})

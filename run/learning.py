@@ -1,0 +1,74 @@
+"""From the configuration to what learns: views, network, ground and learner of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.parts import build_optimizer, build_scheduler
+from config.schema import Config
+from data.build import to_device
+from data.poison import TrainingSet
+from data.transform import Chain
+from data.transform.build import build_chain
+from model import NETWORKS, Network, build_network, check_size
+from model.synchronised import synchronise
+from run.material import Material
+from run.setup import Setup
+from training.ground import Ground
+from training.learner import Learner
+from utils.device import choose_engine
+
+
+@dataclass(frozen=True)
+class Views:
+    """How an image is seen: at every draw in training, and in evaluation."""
+
+    train: Chain
+    test: Chain
+
+
+def build_views(config: Config, training: TrainingSet) -> Views:
+    """Return both chains of transformations, for images of the training set's size."""
+    height, width = training.images.shape[1:3]
+    train = build_chain("train", config.transform.train, height, width)
+    return Views(train, build_chain("test", config.transform.test, height, width))
+
+
+def build_fitting_network(setup: Setup, material: Material, views: Views) -> Network:
+    """Return the untrained network, on the CPU.
+
+    Raises:
+        InputError: it takes no images of the views' sizes.
+    """
+    choice = setup.config.network
+    network = build_network(
+        NETWORKS.get(choice.name),
+        choice.settings,
+        material.training.num_classes,
+        setup.streams.state("network"),
+    )
+    for chain in (views.train, views.test):
+        check_size(network, choice.name, *chain.output_size)
+    return network
+
+
+def lay_ground(setup: Setup, material: Material, views: Views, network: Network) -> Ground:
+    """Choose how `network` computes, bring it there, and the training set too where it fits."""
+    config, device = setup.config, setup.device
+    engine = choose_engine(device, config.speed, network, setup.world)
+    if config.sync_bn and setup.world.size > 1:
+        synchronise(network, device)
+    engine.place(network)
+    return Ground(
+        training=to_device(material.training, device, config.speed.memory_budget),
+        chain=views.train,
+        streams=setup.streams,
+        engine=engine,
+        evaluation_batch=config.speed.evaluation_batch,
+    )
+
+
+def build_learner(config: Config, network: Network) -> Learner:
+    """Return `network`, which is on its device, with what moves its weights."""
+    optimizer = build_optimizer(config.optimizer, network.parameters())
+    return Learner(network, optimizer, build_scheduler(config.lr_scheduler, optimizer))

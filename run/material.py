@@ -1,0 +1,68 @@
+"""What a run is made from: the samples, what is true of them, and what people know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from data.build import assemble, load_data
+from data.dataset.decode import Frame
+from data.poison import TrainingSet, Truth
+from data.review import Review, read_review
+from run.setup import Setup
+from utils.console import say
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a run, in host memory. Only what measures reads `truth`.
+
+    Attributes:
+        training: what the defender sees.
+        truth: what is true of it, and the test images.
+        seeds: (n,) int64, sorted, the verified samples, those of the review included.
+        review: what a person has said of some samples.
+        seeds_checked: whether somebody vouches for the seeds.
+        holds_out: whether ACC is measured on verified samples that training never sees.
+        frame: how a file of any size becomes a stored image.
+        fingerprints: SHA-256 of all this, by name.
+    """
+
+    training: TrainingSet
+    truth: Truth
+    seeds: Tensor
+    review: Review
+    seeds_checked: bool
+    holds_out: bool
+    frame: Frame
+    fingerprints: dict[str, str]
+
+
+def read_material(setup: Setup) -> Material:
+    """Load, poison and verify as configured; say what is to be said.
+
+    Raises:
+        InputError: the data are not there, contradict the configuration, or are not those that the
+            checkpoint was trained on.
+    """
+    config = setup.config
+    with setup.world.one_after_the_other():  # the first downloads, decodes, makes; others read
+        data, lines = load_data(config)
+        made = assemble(config, data, setup.streams, setup.device)
+    for line in [*lines, *made.lines]:
+        say(line)
+    review = read_review(config.review, made.training)
+    fingerprints = made.fingerprints(config.truth_known)
+    setup.start.refuse_other_data(fingerprints)
+    assert data.frame is not None  # `load_data` sees to it
+    return Material(
+        training=made.training,
+        truth=made.truth,
+        seeds=review.seeds(made.seeds),
+        review=review,
+        seeds_checked=made.seeds_checked,
+        holds_out=made.holds_out,
+        frame=data.frame,
+        fingerprints=fingerprints,
+    )

@@ -1,0 +1,29 @@
+"""What every step stands on: the samples, their views, the random streams, and the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data.poison import TrainingSet
+from data.transform import Chain
+from utils.device import Engine
+from utils.streams import Streams
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What may be seen and how it is computed. Nothing in it tells which samples are poisoned.
+
+    Attributes:
+        training: all samples with their given labels, on the device.
+        chain: the augmentation of training.
+        streams: random numbers by (seed, epoch, purpose).
+        engine: device, precision, processes.
+        evaluation_batch: samples in one forward of a pass without gradient.
+    """
+
+    training: TrainingSet
+    chain: Chain
+    streams: Streams
+    engine: Engine
+    evaluation_batch: int
