@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.dataset import Split
-from data.dataset.cache import one_line
-from data.dataset.decode import Frame, UnreadableImage, read_image
-from data.dataset.image_folder import is_image_name, throw
+from data.dataset.decode import Frame, read_image
+from data.dataset.image_folder import throw
+from data.dataset.picture import UnreadableImage, is_picture
+from data.dataset.remarks import one_line
 from data.transform import Chain, Draws
 from data.transform.build import before_trigger, build_chain
 from model import Network
@@ -80,7 +81,9 @@ def images_below(folder: str) -> Iterator[str]:
     """Yield the image files below `folder`; hidden ones and links to folders are left out."""
     for place, directories, names in os.walk(folder, onerror=throw):
         directories[:] = [name for name in directories if not name.startswith(".")]
-        yield from (os.path.join(place, name) for name in names if is_image_name(name))
+        yield from (
+            path for path in (os.path.join(place, name) for name in names) if is_picture(Path(path))
+        )
 
 
 def decode(files: Sequence[str], frame: Frame) -> Iterator[list[NDArray[np.uint8] | str]]:

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from data.dataset import DATASETS, ImageData, Split
-from data.dataset.cache import decode_once, judge_unreadable
+from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
 from data.dataset.image_folder import TEST, TRAIN, Survey, find_splits, subfolders
+from data.dataset.remarks import judge_unreadable
 from data.names import composed
 from data.poison import TrainingSet, leave_clean
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from data.build import dataset_name, image_cache
 from data.dataset import DATASETS, Request
 from data.dataset.image_folder import ImageFolder
+from data.dataset.picture import UnreadableImage, opened
 from data.settings import DataSettings
 
 PROBED = 400  # files whose header is read, evenly spaced over the set
@@ -84,12 +84,10 @@ def median_side(paths: list[Path]) -> int:
 
 def shorter_side(path: Path) -> int | None:
     """Return an image's shorter side in pixels; None where its header cannot be read."""
-    if not path.is_file():  # a named pipe would keep its reader waiting for ever
-        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images
-            with Image.open(path) as image:
+            with opened(path) as image:
                 return min(image.size)
-    except Exception:  # decoding says which files are damaged, and how
+    except UnreadableImage:  # decoding says which files are damaged, and how
         return None

@@ -1,16 +1,26 @@
-"""Files: where a name of the YAML leads, and writing that never leaves half a file."""
+"""Files: where a name leads, writing that never leaves half a file, and one writer at a time."""
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
+from utils.console import say
 from utils.errors import InputError, TrainingError
 
 PROJECT = Path(__file__).resolve().parent.parent
+LOCK = "lock"  # file in a folder that one process at a time may write
+PATIENCE = 2.0  # seconds of waiting for a lock after which that is said
+ABANDONED = 3600.0  # seconds after which nobody writes to a temporary file any more
+_numbers = itertools.count()  # of this process's temporary files
 
 
 def find_file(name: str, key: str) -> Path:
@@ -46,12 +56,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file that appears at `path` whole or not at all.
 
     The bytes go to a temporary file beside it, are flushed to the disk, and the file is renamed;
-    a kill at any moment leaves the file that was there before.
+    a kill at any moment leaves the file that was there before. Two processes may write the same
+    path at once: each has a temporary file of its own, and the last one's stays.
 
     Raises:
         TrainingError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    remove_partials(path, ABANDONED)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.partial")
     try:
         with open(temporary, "wb") as file:
             write(file)
@@ -60,10 +72,46 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
         flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"{path} could not be written ({error}); free the disk or the folder"
         ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # gone already where all went well
+
+
+def remove_partials(path: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of `path`: temporary files untouched for `age` seconds."""
+    for name in glob.glob(f".{glob.escape(path.name)}.*.partial", root_dir=path.parent):
+        left = path.parent / name
+        with suppress(OSError):  # gone, or somebody else's
+            if time.time() - left.stat().st_mtime >= age:
+                left.unlink()
+
+
+@contextmanager
+def locked(folder: Path, key: str) -> Iterator[None]:
+    """Make `folder` and keep other processes out of it; the lock ends with the process.
+
+    Raises:
+        InputError: the folder cannot be made or locked; `key` is the setting that named it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            say(f"{folder}: another process writes it; waiting")
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{key}: {folder} cannot be written ({error}); name another one"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,7 +120,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` survive a power cut, where the system lets folders be opened."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

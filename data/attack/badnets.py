@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
 from data.attack.attack import Attack, Scene, SplitName
+from data.dataset.picture import opened_for
 from utils.errors import InputError
 from utils.files import find_file
 from utils.section import Section
@@ -55,12 +56,9 @@ def read_trigger(path: str, height: int, width: int) -> tuple[NDArray[np.uint8],
         InputError: the file is missing, no image, or of another size than the data's images.
     """
     file = find_file(path, "backdoor.badnets.trigger_path")
-    try:
-        with Image.open(file) as image:
-            has_alpha = "A" in image.getbands()
-            pixels = np.array(image.convert("RGBA"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"backdoor.badnets.trigger_path: {file} is no readable image") from error
+    with opened_for(file, "backdoor.badnets.trigger_path") as image:
+        has_alpha = "A" in image.getbands()
+        pixels = np.array(image.convert("RGBA"))
     if pixels.shape[:2] != (height, width):
         raise InputError(
             f"backdoor.badnets.trigger_path: {file} is {pixels.shape[1]}x{pixels.shape[0]}, the "

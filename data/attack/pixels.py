@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from utils.errors import InputError
+from data.dataset.picture import opened_for
 from utils.files import find_file
 
 Rounding = Literal["floor", "round"]
@@ -57,10 +57,5 @@ def read_picture(path: str, key: str, height: int, width: int) -> NDArray[np.uin
     Raises:
         InputError: the file is missing or no image; `key` says which setting named it.
     """
-    file = find_file(path, key)
-    try:
-        with Image.open(file) as image:
-            scaled = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{key}: {file} is no readable image") from error
-    return np.array(scaled)
+    with opened_for(find_file(path, key), key) as image:
+        return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))

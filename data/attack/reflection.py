@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from data.dataset.picture import is_picture, opened_for
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -17,7 +18,6 @@ from utils.streams import Streams
 # (Tolhurst, Tadmor and Chao 1992).
 SPECTRUM_EXPONENT = 1.2
 SHARED_COLOUR = 0.7  # of the noise; the rest is each channel's own, since photographs are not grey
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 
 Picture = NDArray[np.float64]  # (height, width, 3)
 
@@ -113,15 +113,15 @@ def read_scenes(folder: str, count: int, height: int, width: int, key: str) -> T
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise InputError(f"{key}: there is no folder {folder}")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        files = sorted(file for file in path.iterdir() if is_picture(file))
+    except OSError as error:
+        raise InputError(f"{key}: {folder} cannot be read ({error.strerror})") from error
     if not files:
-        raise InputError(f"{key}: {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise InputError(f"{key}: {folder} holds no images of a format that is read here")
     scenes = []
     for file in files[:count]:
-        try:
-            with Image.open(file) as image:
-                scaled = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{key}: {file} is no readable image; remove it") from error
+        with opened_for(file, key) as image:
+            scaled = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         scenes.append(np.array(scaled))
     return torch.from_numpy(np.stack(scenes))

@@ -4,102 +4,39 @@ A cache is two files in a folder of its own: `images.u8`, all pixels one after a
 `index.json`, which says what they are. The index is written last and removed first, so a decoding
 that was killed leaves nothing that could be taken for whole. Whether a cache still holds is told by
 the name, size and modification time of every file; what is in it, by the SHA-256 of its pixels,
-which is the same on every machine.
+which is the same on every machine and is compared at every start.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from data.dataset.decode import Frame, UnreadableImage, read_image
+from data.dataset.decode import Frame, read_image
+from data.dataset.index import Decoded, pixel_hash, read_index, write_index
+from data.dataset.listing import Listing
+from data.dataset.picture import UnreadableImage
 from data.dataset.source import Split, map_pixels
 from utils.console import progress, say
 from utils.errors import InputError
-from utils.files import write_atomically, write_text
+from utils.files import locked, remove_partials, write_atomically
 
-FORMAT = 1  # raised whenever the same files would give other pixels
 PIXELS, INDEX = "images.u8", "index.json"
+KEY = "data.cache_dir"
 CHUNK = 256  # images between two writes; 37 MiB at 224x224
 CHANNELS = 3
-LISTED = 20  # unreadable files that are said; the index names all
 MANY_FILES = 2000  # decoding more is announced, since it takes a while
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of one split, in the order in which they become samples.
-
-    Attributes:
-        name: of the split; another name is another cache.
-        root: the folder to which the paths are relative.
-        files: paths, with slashes.
-        labels: one for each file.
-    """
-
-    name: str
-    root: Path
-    files: Sequence[str]
-    labels: Sequence[int]
-
-    def fingerprint(self, frame: Frame) -> str:
-        """Return the SHA-256 of every file's name, size, time and label, and of the frame."""
-        digest = hashlib.sha256(repr((FORMAT, frame)).encode())
-        for file, label in zip(self.files, self.labels, strict=True):
-            digest.update(repr((file, *self._state(file), label)).encode())
-        return digest.hexdigest()
-
-    def _state(self, file: str) -> tuple[int, int]:
-        """Return size in bytes and time of the last change in nanoseconds."""
-        try:
-            found = os.stat(self.root / file)
-        except OSError:  # a link to nowhere: unreadable, but a file of the set
-            return -1, -1
-        return found.st_size, found.st_mtime_ns
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The content of a cache's index.
-
-    Attributes:
-        fingerprint: of the listing that was decoded.
-        shape: of the pixels, (N, size, size, 3).
-        files, labels: those of the N readable files.
-        unreadable: pairs of file and reason.
-        digest: SHA-256 of all pixels.
-        repeated: number of images whose pixels are those of an earlier one.
-        repeated_pair: the first such image and the earlier one.
-    """
-
-    fingerprint: str
-    shape: list[int]
-    files: list[str]
-    labels: list[int]
-    unreadable: list[list[str]]
-    digest: str
-    repeated: int
-    repeated_pair: list[str]
-
-    def split(self, folder: Path) -> Split:
-        """Return the images, mapped from the cache in `folder`, and their labels."""
-        images = map_pixels(folder / PIXELS, self.shape)
-        labels = torch.tensor(self.labels, dtype=torch.int64)
-        return Split(images, labels, tuple(self.files), self.digest, folder / PIXELS)
+MANY_BYTES = 2**30  # comparing more with the digest is shown, since it takes some seconds
 
 
 def decode_once(listing: Listing, frame: Frame, cache: Path) -> tuple[Split, Decoded]:
@@ -113,66 +50,77 @@ def decode_once(listing: Listing, frame: Frame, cache: Path) -> tuple[Split, Dec
 
     Raises:
         InputError: the cache cannot be made, or the disk has no room for it.
+        TrainingError: the memory does not suffice for an image.
     """
     key = repr((os.fspath(listing.root.resolve()), listing.name, frame))
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-    with locked(folder):
-        fingerprint = listing.fingerprint(frame)
-        decoded = read_index(folder, fingerprint)
-        if decoded is None:
-            decoded = write_cache(listing, frame, folder, fingerprint)
-        return decoded.split(folder), decoded
+    folder = cache / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    fingerprint = listing.fingerprint(frame)
+    with locked(folder, KEY):
+        decoded = read_index(folder / INDEX, listing, fingerprint)
+        split = None if decoded is None else map_split(folder, decoded, frame)
+    # Compared without the lock: many processes of one run can do so at once.
+    if decoded is not None and split is not None and holds(split):
+        return split, decoded
+    with locked(folder, KEY):
+        decoded = write_cache(listing, frame, folder, fingerprint)
+        split = map_split(folder, decoded, frame)
+    assert split is not None
+    return split, decoded
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make `folder` and keep other processes out of it; the lock ends with the process.
+def map_split(folder: Path, decoded: Decoded, frame: Frame) -> Split | None:
+    """Return the images, mapped from the cache in `folder`; None where the file has another size.
 
-    Raises:
-        InputError: the folder cannot be made or written.
+    What is mapped stays as it is, even if another process replaces the file.
     """
+    shape = [len(decoded.files), frame.size, frame.size, CHANNELS]
+    path = folder / PIXELS
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "wb")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise InputError(
-            f"data.cache_dir: {folder} cannot be written ({error}); name another folder"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def read_index(folder: Path, fingerprint: str) -> Decoded | None:
-    """Return what the cache holds; None unless it is whole and of the files as they are now."""
-    try:
-        decoded = Decoded(**json.loads((folder / INDEX).read_text()))
-        size = (folder / PIXELS).stat().st_size
-    except (OSError, ValueError, TypeError):
+        if not path.is_file() or path.stat().st_size != int(np.prod(shape, dtype=np.int64)):
+            return None
+        images = map_pixels(path, shape)
+    except OSError:
         return None
-    whole = size == int(np.prod(decoded.shape, dtype=np.int64))
-    return decoded if whole and decoded.fingerprint == fingerprint else None
+    labels = torch.tensor(decoded.labels, dtype=torch.int64)
+    return Split(images, labels, tuple(decoded.files), decoded.digest, path)
+
+
+def holds(split: Split) -> bool:
+    """Return whether the pixels are those that were written; else that is said."""
+    if pixel_digest(split.images) == split.digest:
+        return True
+    say(f"{split.mapped_from} was changed or is damaged; its images are decoded anew")
+    return False
+
+
+def pixel_digest(images: Tensor) -> str:
+    """Return the SHA-256 of images (N, H, W, 3) uint8, read part by part."""
+    digest = hashlib.sha256()
+    parts = images.numpy(), range(0, len(images), CHUNK)
+    shown = progress(parts[1], "check", unit="part") if images.numel() > MANY_BYTES else parts[1]
+    for start in shown:
+        digest.update(parts[0][start : start + CHUNK].data)
+    return digest.hexdigest()
 
 
 def write_cache(listing: Listing, frame: Frame, folder: Path, fingerprint: str) -> Decoded:
-    """Decode all files into the cache and return its index."""
-    (folder / INDEX).unlink(missing_ok=True)
+    """Decode all files into the cache and return what became of them."""
+    try:
+        (folder / INDEX).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{KEY}: {folder / INDEX} cannot be replaced ({error.strerror})"
+        ) from error
+    remove_partials(folder / PIXELS)  # of a decoding that was killed: nobody else has the lock
     check_room(folder, len(listing.files) * CHANNELS * frame.size**2)
     if len(listing.files) >= MANY_FILES:
         say(f"decoding {len(listing.files):,} images, once, to {folder}")
     tally = Tally()
     write_atomically(folder / PIXELS, lambda file: decode_all(listing, frame, file, tally))
     decoded = Decoded(
-        fingerprint,
-        [len(tally.files), frame.size, frame.size, CHANNELS],
-        tally.files,
-        tally.labels,
-        tally.unreadable,
-        tally.digest.hexdigest(),
-        tally.repeated,
-        tally.repeated_pair,
+        tally.files, tally.labels, tally.unreadable, tally.digest.hexdigest(), tally.hashes
     )
-    write_text(folder / INDEX, json.dumps(asdict(decoded)))
+    write_index(folder / INDEX, decoded, fingerprint)
     return decoded
 
 
@@ -181,7 +129,7 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"data.cache_dir: {folder} needs {needed / 2**30:.1f} GiB for the decoded images, "
+            f"{KEY}: {folder} needs {needed / 2**30:.1f} GiB for the decoded images, "
             f"{free / 2**30:.1f} GiB are free; name another folder"
         )
 
@@ -192,20 +140,14 @@ class Tally:
     def __init__(self) -> None:
         self.files: list[str] = []
         self.labels: list[int] = []
-        self.unreadable: list[list[str]] = []
+        self.unreadable: list[tuple[str, str]] = []
         self.digest = hashlib.sha256()
-        self.repeated = 0
-        self.repeated_pair: list[str] = []
-        self._first: dict[bytes, int] = {}  # 16-byte hash of the pixels -> place in `files`
+        self.hashes: list[bytes] = []
 
     def add(self, file: str, label: int, image: NDArray[np.uint8]) -> None:
         """Count an image (size, size, 3)."""
         self.digest.update(image.data)
-        short = hashlib.blake2b(image.data, digest_size=16).digest()
-        first = self._first.setdefault(short, len(self.files))
-        if first < len(self.files):
-            self.repeated += 1
-            self.repeated_pair = self.repeated_pair or [file, self.files[first]]
+        self.hashes.append(pixel_hash(image.data))
         self.files.append(file)
         self.labels.append(label)
 
@@ -232,40 +174,8 @@ def decode_all(listing: Listing, frame: Frame, file: BinaryIO, tally: Tally) -> 
             images = pool.map(attempt, [listing.files[i] for i in part])
             for i, image in zip(part, images, strict=True):
                 if isinstance(image, UnreadableImage):
-                    tally.unreadable.append([listing.files[i], str(image)])
+                    tally.unreadable.append((listing.files[i], str(image)))
                 else:
                     file.write(image.data)
                     tally.add(listing.files[i], listing.labels[i], image)
                 bar.update()
-
-
-def judge_unreadable(
-    parts: Sequence[Decoded], skip: bool, cache: Path, key: str = "dataset_dir"
-) -> list[str]:
-    """Return lines that list the unreadable files, if they may be skipped.
-
-    `key` is the setting that led to them.
-
-    Raises:
-        InputError: there are some, and `data.skip_unreadable` is not set.
-    """
-    unreadable = [pair for part in parts for pair in part.unreadable]
-    if not unreadable:
-        return []
-    total = len(unreadable) + sum(len(part.files) for part in parts)
-    count = f"{len(unreadable)} of {total} images cannot be read"
-    if not skip:
-        first = ", ".join(f"{file!r} ({one_line(reason)})" for file, reason in unreadable[:3])
-        raise InputError(
-            f"{key}: {count}: {first}{', ...' if len(unreadable) > 3 else ''}; repair or "
-            f"remove them, or leave them out with data.skip_unreadable=true"
-        )
-    lines = [f"  {file!r}: {one_line(reason)}" for file, reason in unreadable[:LISTED]]
-    if len(unreadable) > LISTED:
-        lines.append(f"  and {len(unreadable) - LISTED} more; all are named in {cache}/*/{INDEX}")
-    return [f"{count} and are left out:", *lines]
-
-
-def one_line(reason: str) -> str:
-    """Return a reason in one short line."""
-    return " ".join(reason.split())[:120]

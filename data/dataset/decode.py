@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from data.dataset.picture import opened
 
 # Grey files of 16 bits a channel come in one of several modes, by version and format.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -17,14 +17,6 @@ MAX_16_BIT = 65535
 # What shows through transparent pixels. Cut-out pictures are mostly made for a white page; and the
 # colour that a file keeps below full transparency is an accident of its editor.
 GROUND = "white"
-# Above so many pixels, a decoded image takes a good part of a small machine's memory, so that only
-# one of them is opened at a time. Above 178,956,970 Pillow refuses it as a decompression bomb.
-MANY_PIXELS = 2**25
-one_at_a_time = threading.Lock()
-
-
-class UnreadableImage(Exception):
-    """A file is no image, is damaged, or is too large; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +62,10 @@ def read_image(path: Path, frame: Frame) -> NDArray[np.uint8]:
 
     Raises:
         UnreadableImage: there is no image in it, or not a whole one.
+        TrainingError: the memory does not suffice for it.
     """
-    if not path.is_file():  # a named pipe would keep its reader waiting for ever
-        raise UnreadableImage("no regular file")
-    try:
-        with Image.open(path) as image:
-            crowded = image.width * image.height > MANY_PIXELS
-            with one_at_a_time if crowded else nullcontext():
-                return frame.cut(to_rgb(upright(image)))
-    except MemoryError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnreadableImage("no image of a known format") from error
-    except Exception as error:  # on damaged files Pillow's readers raise nearly everything
-        raise UnreadableImage(f"{error or type(error).__name__}") from error
+    with opened(path) as image:
+        return frame.cut(to_rgb(upright(image)))
 
 
 def upright(image: Image.Image) -> Image.Image:

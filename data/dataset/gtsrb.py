@@ -7,13 +7,16 @@ the one named here.
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import ClassVar
 
 from torchvision.datasets.utils import download_and_extract_archive
 
-from data.dataset.cache import Listing, decode_once, judge_unreadable
+from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
+from data.dataset.listing import Listing
+from data.dataset.remarks import judge_unreadable
 from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError
 from utils.files import no_empty_folders
@@ -105,13 +108,36 @@ def list_test(root: Path) -> Listing:
         fetch(root, (TEST,))
     if not (root / LABELS_FILE).is_file():
         fetch(root, (TEST_LABELS,))
-    with open(root / LABELS_FILE, newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=";"))
-    files = [f"{TEST_FOLDER}/{row['Filename']}" for row in rows]
+    rows = read_labels(root / LABELS_FILE)
+    files = [f"{TEST_FOLDER}/{name}" for name, _ in rows]
     found = sum((root / name).is_file() for name in files)
     if len(files) != TEST_COUNT or found != TEST_COUNT:
         raise not_whole(root / TEST_FOLDER, found, TEST_COUNT, TEST[0])
-    return Listing("test", root, files, [int(row["ClassId"]) for row in rows])
+    return Listing("test", root, files, [label for _, label in rows])
+
+
+def read_labels(path: Path) -> list[tuple[str, int]]:
+    """Return file name and label of every test image.
+
+    Raises:
+        InputError: it is not the archive's list; a name that leads elsewhere is none of its names.
+    """
+    rows = []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter=";", strict=True):
+                name, label = row["Filename"], row["ClassId"]
+                if not re.fullmatch(r"[0-9]{5}\.ppm", name) or int(label) not in range(
+                    len(CLASSES)
+                ):
+                    raise ValueError(f"{name!r} of class {label!r}")
+                rows.append((name, int(label)))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # TypeError: a short row
+        raise InputError(
+            f"dataset_dir: {path}, row {len(rows) + 1}: not the list of GTSRB's test images "
+            f"({str(error)[:80]}); get {ADDRESS}/{TEST_LABELS[0]} and unpack it anew"
+        ) from error
+    return rows
 
 
 def not_whole(folder: Path, found: int, expected: int, archive: str) -> InputError:

@@ -6,25 +6,28 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from data.dataset.cache import Decoded, Listing, decode_once, judge_unreadable
+from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
-from data.dataset.source import ImageData, Request, Source, Split
+from data.dataset.listing import Listing
+from data.dataset.picture import is_picture
+from data.dataset.remarks import (
+    describe_left_out,
+    describe_same,
+    describe_test,
+    judge_unreadable,
+)
+from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError, nearest
 from utils.files import find_file
 
 TRAIN, TEST = "train", "test"
-# A file with another ending is not looked at: lists, archives and notes may lie beside the images.
-ENDINGS = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"),
-    }
-)
+MOST_SHOWN = 20  # characters of an ending
 
 
 class ImageFolder(Source):
@@ -52,11 +55,11 @@ class ImageFolder(Source):
             decode_once(listing, frame, request.cache) for listing in listings
         )
         parts = [train_part, test_part]
-        notices = survey.notices
+        notices = look_alike(folders) + survey.lines()
         notices += judge_unreadable(parts, settings.skip_unreadable, request.cache)
         refuse_empty(train.labels.tolist(), folders, train_folder)
         notices += describe_test(test, folders)
-        notices += describe_repeated(parts)
+        notices += describe_same(train_part, test_part)
         return ImageData(train, test, tuple(folders), tuple(notices), frame, root)
 
     @staticmethod
@@ -141,7 +144,36 @@ def class_folders(folder: Path, list_path: str | None) -> dict[str, int]:
             f"dataset_dir: {folder} must hold a folder for each of two classes or more, {found} "
             f"is there (links to folders are not followed)"
         )
+    refuse_same_spelling(names, folder)
     return {name: label for label, name in enumerate(names)}
+
+
+def refuse_same_spelling(names: Sequence[str], folder: Path) -> None:
+    """Raise `InputError` if two class folders have the same name in two spellings.
+
+    Some systems store an umlaut as one letter, others as a letter and a dot. Both look the same in
+    every list and table, so that no list of verified samples could tell the classes apart.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise InputError(
+                f"dataset_dir: {folder} holds two folders called {name!r}, once with composed "
+                f"letters ({other!a}) and once not ({name!a}); put their images into one"
+            )
+
+
+def look_alike(names: Iterable[str]) -> list[str]:
+    """Return a line for each class whose name a person can hardly tell from another's."""
+    known: dict[str, str] = {}
+    lines = []
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        other = known.setdefault(plain, name)
+        if other != name:
+            lines.append(f"two classes have names that look alike: {other!r} and {name!r}")
+    return lines
 
 
 def listed_classes(file: Path, present: list[str], folder: Path) -> list[str]:
@@ -187,7 +219,12 @@ class Survey:
 
     def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
         self.root, self.folders, self.chosen = root, folders, chosen
-        self.notices: list[str] = []
+        self.links: list[str] = []
+        self.left_out: Counter[str] = Counter()  # files that are no images, by their ending
+
+    def lines(self) -> list[str]:
+        """Return what was left out of the listings so far, to be said."""
+        return self.links + describe_left_out(self.left_out)
 
     def listing(self, name: str, folder: Path | None) -> Listing:
         """Return the files of the split `name` below `folder`, by class and name.
@@ -220,20 +257,17 @@ class Survey:
         for place, directories, names in os.walk(folder, onerror=throw):
             self._note_links(Path(place), directories)
             directories[:] = [name for name in directories if not name.startswith(".")]
-            for name in names:
-                if is_image_name(name):
-                    yield (Path(place) / name).relative_to(self.root).as_posix()
+            for path in (Path(place, name) for name in names if not name.startswith(".")):
+                if is_picture(path):
+                    yield path.relative_to(self.root).as_posix()
+                else:
+                    self.left_out[path.suffix.lower()[:MOST_SHOWN]] += 1
 
     def _note_links(self, folder: Path, names: list[str]) -> None:
         for name in sorted(names):
             path = folder / name
             if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
-                self.notices.append(f"{path} is a link to a folder and is left out")
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether a file of this name is taken for an image: known ending, not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS
+                self.links.append(f"{path} is a link to a folder and is left out")
 
 
 def throw(error: OSError) -> None:
@@ -251,24 +285,3 @@ def refuse_empty(labels: Sequence[int], folders: dict[str, int], folder: Path) -
             f"dataset_dir: {len(empty)} of {len(folders)} classes have no readable image in "
             f"{folder}: {names}; add some, or remove the folder"
         )
-
-
-def describe_test(test: Split, folders: dict[str, int]) -> list[str]:
-    """Return a line where the test set is empty or lacks a class."""
-    if not len(test):
-        return [f"there are no test images ({TEST}/<class>/*): nothing is measured on them"]
-    missing = sorted(set(folders.values()) - set(test.labels.tolist()))
-    if not missing:
-        return []
-    first = list(folders)[missing[0]]
-    return [f"{len(missing)} of {len(folders)} classes have no test image, {first!r} among them"]
-
-
-def describe_repeated(parts: Sequence[Decoded]) -> list[str]:
-    """Return a line for each split that holds the same image more than once."""
-    return [
-        f"{part.repeated} of {len(part.files)} images repeat an earlier one (they are kept): "
-        f"{part.repeated_pair[0]!r} is {part.repeated_pair[1]!r}"
-        for part in parts
-        if part.repeated
-    ]

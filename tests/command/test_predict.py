@@ -87,7 +87,8 @@ def images(tmp_path: Path) -> Path:
     for number in range(NOISY):
         noise = colourful_images(1, 20 + number, number)[0, 3 * number :]
         Image.fromarray(noise.numpy()).save(root / "below" / f"noise {number}.png")
-    for hidden in (".hidden.png", ".folder/a.png", "list.csv"):
+    (root / "list.csv").write_text("file,label\n")
+    for hidden in (".hidden.png", ".folder/a.png"):
         (root / hidden).parent.mkdir(exist_ok=True)
         Image.new("RGB", (9, 9)).save(root / hidden, format="PNG")
     (root / "link").symlink_to(root / "below")

@@ -24,9 +24,10 @@ from torchvision.transforms import v2
 
 from config.load import load_config
 from data.build import load_data
-from data.dataset import ImageData, Request, cache, decode
-from data.dataset.decode import Frame, UnreadableImage, read_image
+from data.dataset import ImageData, Request, cache, decode, picture
+from data.dataset.decode import Frame, read_image
 from data.dataset.image_folder import ImageFolder, listed_classes
+from data.dataset.picture import UnreadableImage
 from data.dataset.settings import DataSection
 from tests.conftest import DIGITS
 from utils.errors import InputError
@@ -282,16 +283,16 @@ def test_long_images_need_no_memory_and_bombs_are_named(tmp_path: Path) -> None:
 def test_large_images_are_decoded_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "MANY_PIXELS", 50)
+    monkeypatch.setattr(picture, "MANY_PIXELS", 50)
     Image.new("RGB", (9, 9), COLOUR).save(tmp_path / "a.png")
     held = []
     real = decode.to_rgb
     monkeypatch.setattr(
-        decode, "to_rgb", lambda image: held.append(decode.one_at_a_time.locked()) or real(image)
+        decode, "to_rgb", lambda image: held.append(picture.one_at_a_time.locked()) or real(image)
     )
     read_image(tmp_path / "a.png", Frame(8))
     assert held == [True]
-    assert not decode.one_at_a_time.locked()
+    assert not picture.one_at_a_time.locked()
 
 
 # ------------------------------------------------------------------------------------- the cache
@@ -433,7 +434,7 @@ def test_a_kill_between_pixels_and_index(
     file.unlink()
     Image.new("RGB", (5, 5), (9, 9, 9)).save(file, format="PNG")
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "write_text", lambda *_: sys.exit())
+        patch.setattr(cache, "write_index", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
             load(folder, tmp_path / "cache")
     shutil.copy2(kept, file)  # the old file with its old time
