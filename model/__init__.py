@@ -15,6 +15,7 @@ NETWORKS: Registry[Network] = Registry(
         "preactresnet18": "model.preactresnet:PreActResNet18",
         "densenet121": "model.densenet_cifar:DenseNet121Cifar",
         "vgg19_bn": "model.vgg_cifar:VGG19Cifar",
+        "fastnet": "model.fastnet:FastNet",
         "torchvision": "model.from_torchvision:Torchvision",
     },
 )

@@ -37,6 +37,18 @@ class Network(nn.Module):
         """Return an untrained network; its weights come from the global generator."""
         raise TypeError(f"{cls.__name__} does not say how it is built")
 
+    def fit_input(self, images: Tensor, mean: Tensor, std: Tensor) -> None:
+        """Compute what depends on the look of the images alone, before training; here nothing.
+
+        A function of its input, so that a resumed run has the same; what it computes is part of
+        the state dict.
+
+        Args:
+            images: (N, H, W, 3) uint8, the training images.
+            mean: (3,) by which the network's input is normalised, of pixels in 0..1.
+            std: (3,) the same.
+        """
+
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (N, 3, H, W) to logits (N, num_classes).
 

@@ -29,6 +29,19 @@ OF_NUMBERS: dict[Callable[..., Any], str] = {
     operator.mul: "mul",
     operator.floordiv: "floordiv",
 }
+# Keyword arguments that say where and how a tensor lies in memory, not what is in it.
+WITHOUT_EFFECT = ("memory_format", "layout", "device", "pin_memory")
+# As PyTorch numbers them wherever plain data stand for a type.
+NUMBERS_OF_TYPES: dict[torch.dtype, int] = {
+    torch.uint8: 0,
+    torch.int32: 3,
+    torch.int64: 4,
+    torch.float16: 5,
+    torch.float32: 6,
+    torch.float64: 7,
+    torch.bool: 11,
+    torch.bfloat16: 15,
+}
 CUTS = ("chunk", "split", "split_with_sizes")  # give several tensors; the dimension is argument 2
 
 
@@ -45,9 +58,10 @@ def list_operations(network: nn.Module, height: int, width: int) -> list[Operati
         width: of the images, in pixels.
 
     Returns:
-        rows of a result's name, a function of `torch.ops.aten`, and its arguments. A text among
-        these is the name of a tensor: of an earlier result, of the state dict, or `images`. The
-        result of the last row is called `logits`.
+        rows of a result's name, a function of `torch.ops.aten`, its arguments, and, where there
+        are any, a mapping of its keyword arguments. A text among the arguments is the name of a
+        tensor: of an earlier result, of the state dict, or `images`; among the keyword arguments
+        a text stands for itself. The result of the last row is called `logits`.
 
     Raises:
         NotDescribable: PyTorch cannot trace it, or the list would not compute the same.
@@ -103,15 +117,25 @@ class Writer:
             raise NotDescribable(f"the constant {name}")
         return "full", [list(constant.shape), constant.item()]
 
-    def _call(self, node: fx.Node) -> tuple[str, list[Any]]:
-        """Return function and arguments."""
+    def _call(self, node: fx.Node) -> tuple[Any, ...]:
+        """Return function, arguments and, where there are any, keyword arguments."""
         if node.target is operator.getitem:
             return self._piece(*node.args)
         target: Any = node.target
         name = OF_NUMBERS.get(target) or name_in_aten(target)
-        if any(value not in (None, False) for value in node.kwargs.values()):
-            raise NotDescribable(f"{name} with {dict(node.kwargs)}")
-        return name, self._argument(node.args)
+        keywords = {
+            key: self._keyword(key, value)
+            for key, value in node.kwargs.items()
+            if value is not None and key not in WITHOUT_EFFECT
+        }
+        arguments = self._argument(node.args)
+        return (name, arguments, keywords) if keywords else (name, arguments)
+
+    def _keyword(self, key: str, value: Any) -> Any:
+        """Return a keyword argument as plain data; a tensor has no place among them."""
+        if isinstance(value, fx.Node):
+            raise NotDescribable(f"the tensor {value.name} as keyword argument {key}")
+        return self._argument(value)
 
     def _piece(self, cut: Any, number: Any) -> tuple[str, list[Any]]:
         """Return one of the tensors that a cut gives, as a slice of what is cut."""
@@ -129,6 +153,8 @@ class Writer:
             return self.names.get(value.name, value.name)
         if isinstance(value, (list, tuple)):
             return [self._argument(part) for part in value]
+        if isinstance(value, torch.dtype) and value in NUMBERS_OF_TYPES:
+            return NUMBERS_OF_TYPES[value]
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise NotDescribable(f"an argument of the kind {type(value).__name__}")
@@ -159,8 +185,9 @@ def compute(
             [find(part) for part in given] if isinstance(given, list) else known.get(given, given)
         )
 
-    for name, function, arguments in operations:
-        known[name] = getattr(torch.ops.aten, function)(*find(arguments))
+    for name, function, arguments, *rest in operations:
+        keywords = rest[0] if rest else {}
+        known[name] = getattr(torch.ops.aten, function)(*find(arguments), **keywords)
     logits: Tensor = known[LOGITS]
     return logits
 

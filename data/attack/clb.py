@@ -23,13 +23,11 @@ from data.attack.learning import (
     augmentation,
     build_classifier,
     descend,
-    read_kept,
     repeatable_convolutions,
     set_rate,
     share_predicted,
     shuffled,
     statistics,
-    train_resumably,
     views,
 )
 from data.dataset import ImageData
@@ -38,6 +36,7 @@ from model import Network
 from utils.console import percent, progress, say
 from utils.errors import InputError
 from utils.files import write_atomically
+from utils.resumable import read_kept, train_resumably
 from utils.section import Section
 
 # The block in the left corners, rows from top to bottom; 1 is white. The right ones are its mirror

@@ -23,7 +23,6 @@ from data.attack.attack import Attack, Scene, SplitName
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.draws import ImageDraws
 from data.attack.learning import (
-    HasState,
     LearningSettings,
     augmentation,
     build_classifier,
@@ -33,13 +32,13 @@ from data.attack.learning import (
     share_predicted,
     shuffled,
     statistics,
-    train_resumably,
     views,
 )
 from data.dataset import ImageData, Split
 from data.transform import Chain, Normalize
 from utils.console import percent, progress, say
 from utils.errors import InputError
+from utils.resumable import HasState, train_resumably
 from utils.section import Section
 
 SMALLEST = 8  # pixels: three halvings must leave something

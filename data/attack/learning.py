@@ -1,15 +1,14 @@
-"""What attacks that train networks have in common: views, batches, resuming after a kill."""
+"""What attacks that train networks have in common: views, batches, rates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,17 +17,12 @@ from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
 from model import NETWORKS, Network, build_network
-from utils.choice import Choice, dump_choice, from_registry
-from utils.console import progress, say
+from model.choice import NetworkChoice
+from utils.choice import Choice
 from utils.errors import InputError, TrainingError
-from utils.files import write_atomically
 from utils.section import Section
 from utils.streams import Streams
-from utils.torch_file import read_tensors
 
-NetworkChoice = Annotated[
-    Choice, BeforeValidator(from_registry(NETWORKS)), PlainSerializer(dump_choice)
-]
 # The learning rate falls to a tenth after these shares of the epochs: later than in the published
 # schedules, which are many times longer.
 DECAYS = (0.6, 0.9)
@@ -46,70 +40,6 @@ class LearningSettings(Section):
     batch_size: int = Field(default=128, ge=2)
     padding: int = Field(default=4, ge=0)
     flip: bool = True
-
-
-class HasState(Protocol):
-    """A network or an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on."""
-        ...
-
-    def load_state_dict(self, state_dict: Any) -> Any:
-        """Go back to a state."""
-        ...
-
-
-def train_resumably(
-    path: Path, parts: Mapping[str, HasState], epochs: int, train_epoch: Callable[[int], None]
-) -> None:
-    """Call `train_epoch` for every epoch; after each, the state of `parts` is kept at `path`.
-
-    What is kept there already is not done again. An epoch must depend on its number and on the
-    parts alone; then a training that was killed and resumed ends with the same bits.
-
-    Args:
-        path: of the file; its folder is made. The caller sees to it that another experiment has
-            another path.
-        parts: networks and optimisers, changed in place.
-        epochs: how many there are.
-        train_epoch: gets the epoch, 0-based.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first = restore(path, parts)
-    for epoch in progress(range(first, epochs), path.stem, unit="epoch"):
-        train_epoch(epoch)
-        state = {name: part.state_dict() for name, part in parts.items()}
-        content = {"epochs": epoch + 1, "parts": state}
-        write_atomically(path, lambda file, content=content: torch.save(content, file))  # type: ignore[misc]
-
-
-def restore(path: Path, parts: Mapping[str, HasState]) -> int:
-    """Load the state at `path` into `parts` and return how many epochs it is after; 0 without.
-
-    Raises:
-        InputError: the state is whole, but of other networks.
-    """
-    content = read_kept(path)
-    if content is None:
-        return 0
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(content["parts"][name])
-        return int(content["epochs"])
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: of another version; remove it, and it is learnt anew") from error
-
-
-def read_kept(path: Path) -> Any:
-    """Return the tensors and plain values at `path`; None if there is no file, or a damaged one."""
-    if not path.exists():
-        return None
-    try:
-        return read_tensors(path)
-    except InputError:
-        say(f"{path} is damaged and made anew")
-        return None
 
 
 def statistics(images: Tensor) -> Normalize:
