@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from config.load import load_config, run_name
 from config.schema import Config
 from defense import DEFENSES
 from run.folder import RunFolder
+from run.names import find_folder
 from run.resume import flat, may_change
 from utils.console import say
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.interrupt import Interrupted
+from utils.paths import user_path
+from utils.plain_yaml import read_yaml
 
 FINISHED = "finished"
 
@@ -51,7 +52,7 @@ class Job:
     def folder(self) -> RunFolder:
         """Where the run is kept."""
         assert self.config is not None
-        return RunFolder(Path(self.config.storage_dir).expanduser() / self.name)
+        return find_folder(self.config.storage_dir, None, self.name)
 
 
 def beside(path: Path, defense: str) -> Path:
@@ -75,6 +76,7 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
         if defense is not None and defense != loaded.config.defense:
             name, overrides = f"{name}_{defense}", [*overrides, f"defense={defense}"]
             loaded = load_config(path, overrides)
+        find_folder(loaded.config.storage_dir, None, name)
     except InputError as error:
         return Job(path, tuple(overrides), str(path), str(path), row, error=str(error))
     return Job(path, tuple(overrides), name, name, row, loaded.config)
@@ -97,7 +99,7 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
     Raises:
         InputError: two configurations would share a run's folder.
     """
-    paths = [Path(config) for config in arguments.configs]
+    paths = [user_path(config, "command line") for config in arguments.configs]
     if arguments.defense:  # a*.yaml also finds a_none.yaml, which `a.yaml` stands for already
         variants = {beside(path, defense) for path in paths for defense in DEFENSES}
         paths = [path for path in paths if path not in variants]
@@ -118,9 +120,9 @@ def is_finished(job: Job) -> bool:
     if job.config is None or not job.folder.result.is_file():
         return False
     try:
-        settings = yaml.safe_load((job.folder.path / "config.yaml").read_text("utf-8"))
+        settings = read_yaml(job.folder.path / "config.yaml", "config.yaml")
         before = flat(settings)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+    except (InputError, AttributeError):
         return False
     now = flat(job.config.as_yaml())
     with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run

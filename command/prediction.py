@@ -31,6 +31,7 @@ from run.product import Description
 from utils.console import progress, table
 from utils.device import Engine
 from utils.errors import InputError
+from utils.paths import refuse_unusable
 from utils.streams import Streams
 
 BATCH = 128  # images decoded, and computed, at once; 18 MiB at 224x224
@@ -60,6 +61,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
     """
     files: list[str] = []
     for path in paths:
+        refuse_unusable(path, "--predict")
         if not os.path.isdir(path):
             if not os.path.exists(path):
                 raise InputError(f"--predict: there is no file or folder {path!r}")

@@ -27,6 +27,7 @@ from run.setup import settle_auto
 from utils.console import say
 from utils.device import find_device
 from utils.errors import InputError
+from utils.paths import user_path
 from utils.streams import Streams
 
 
@@ -38,7 +39,7 @@ def export_data(arguments: argparse.Namespace) -> None:
     seed = config.seed.seed
     if seed is None:
         raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
-    folder = Path(arguments.export).expanduser()
+    folder = user_path(arguments.export, "--export")
     make_empty_folder(folder)
     data, lines = load_data(config)
     training, truth = poison_data(config, data, Streams(seed), device)
@@ -49,6 +50,7 @@ def export_data(arguments: argparse.Namespace) -> None:
 
 def export_clean_data(arguments: argparse.Namespace) -> None:
     """Write the training images that the run's report keeps to the folder `--export-clean`."""
+    folder = user_path(arguments.export_clean, "--export-clean")
     loaded = load_config(Path(arguments.config), arguments.overrides)
     device, _ = find_device(arguments.gpu)
     run_folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
@@ -56,7 +58,6 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     manifest = run_folder.read_manifest(f"{command} makes the run")
     start = find_start(run_folder, None, None)
     config = settle_auto(arguments, loaded, device, start).config
-    folder = Path(arguments.export_clean).expanduser()
     data, lines = load_data(config)
     material = assemble(config, data, Streams(manifest["seed"]), device)
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))

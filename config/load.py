@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from config.auto import TYPICAL, covers, open_keys, settle
@@ -17,6 +15,8 @@ from config.schema import NO_EFFECT, Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
 from utils.errors import InputError
+from utils.paths import user_path
+from utils.plain_yaml import DEEPEST, parse_yaml, read_yaml
 
 COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
@@ -31,43 +31,6 @@ CHOICES = {
     "meta.optimizer",
     "meta.criterion",
 }
-
-
-class StrictLoader(yaml.SafeLoader):
-    """Plain data only; `1e-3` is a number (YAML 1.2), and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping, after a look for keys given twice."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                problem = f"the key {key!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Return the data in `text`.
-
-    Raises:
-        InputError: it is no YAML; the line is named.
-    """
-    try:
-        return yaml.load(text, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{where}{line}: {error.problem or 'no valid YAML'}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where}: no valid YAML ({error})".replace("\n", " ")) from error
 
 
 @dataclass(frozen=True)
@@ -89,11 +52,7 @@ class Loaded:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return the mapping in the YAML at `path`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: cannot be read ({error})") from error
-    data = parse_yaml(text, str(path))
+    data = read_yaml(path, str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path}: a mapping of keys is expected, not {type(data).__name__}")
     return data
@@ -103,7 +62,7 @@ def read_chain(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return the YAML at `path` and all that it extends, the most general first, by file name."""
     files: list[tuple[str, dict[str, Any]]] = []
     seen: set[Path] = set()
-    current: Path | None = path
+    current: Path | None = user_path(str(path), "--config")
     while current is not None:
         if current.resolve() in seen:
             raise InputError(f"{current}: extends itself")
@@ -113,17 +72,26 @@ def read_chain(path: Path) -> list[tuple[str, dict[str, Any]]]:
         if parent is not None and not isinstance(parent, str):
             raise InputError(f"{current}: extends: the path of a YAML is expected")
         files.insert(0, (str(current), data))
-        current = None if parent is None else current.parent / parent
+        current = None if parent is None else beside(current, parent)
     return files
+
+
+def beside(file: Path, name: str) -> Path:
+    """Return the YAML `name` that `file` extends."""
+    key = f"{file}: extends"
+    return user_path(str(file.parent / user_path(name, key)), key)
 
 
 def read_override(argument: str) -> dict[str, Any]:
     """Return `a.b=value` as nested mappings; the value is read as YAML."""
     key, equals, value = argument.partition("=")
-    if not equals or not all(key.split(".")):
+    parts = key.split(".")
+    if not equals or not all(parts):
         raise InputError(f"{argument}: an override reads key.subkey=value")
+    if len(parts) > DEEPEST:
+        raise InputError(f"{argument}: a key has {DEEPEST} parts at most")
     data = parse_yaml(value, f"{COMMAND_LINE}: {key}")
-    for part in reversed(key.split(".")):
+    for part in reversed(parts):
         data = {part: data}
     return data
 

@@ -24,6 +24,7 @@ from data.transform.build import before_trigger
 from utils.device import free_bytes
 from utils.errors import InputError
 from utils.files import write_atomically
+from utils.paths import user_path
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
@@ -81,8 +82,8 @@ def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
 def image_cache(config: DataSettings) -> Path:
     """Return the folder in which decoded images are kept."""
     if config.data.cache_dir is not None:
-        return Path(config.data.cache_dir).expanduser()
-    return Path(config.storage_dir).expanduser() / "cache" / "images"
+        return user_path(config.data.cache_dir, "data.cache_dir")
+    return user_path(config.storage_dir, "storage_dir") / "cache" / "images"
 
 
 def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> None:
@@ -114,7 +115,9 @@ def poison_data(
     made_from = [FORMAT, data.fingerprint(), streams.seed, backdoor.as_yaml()]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     folder = (
-        Path(config.storage_dir).expanduser() / "cache" / f"{backdoor.attack.name}-{digest[:16]}"
+        user_path(config.storage_dir, "storage_dir")
+        / "cache"
+        / f"{backdoor.attack.name}-{digest[:16]}"
     )
     found = read_poison(folder / POISON_FILE, data)
     if found is not None:

@@ -32,6 +32,7 @@ from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.device import free_bytes
 from utils.errors import InputError, nearest
+from utils.paths import user_path
 from utils.streams import Streams
 
 KEY = "global.seed_dir"
@@ -174,10 +175,10 @@ def hold_out(data: ImageData, seeds: Tensor, places: Tensor, lines: list[str]) -
 def seed_folder(config: DataSettings) -> Path | None:
     """Return the folder of verified images: the given one, else `seeds/` beside `train/`."""
     if config.global_.seed_dir is not None:
-        return existing_seed_folder(config, Path(config.global_.seed_dir).expanduser())
+        return existing_seed_folder(config, user_path(config.global_.seed_dir, KEY))
     if config.global_.seed_indices is not None or config.dataset != "image_folder":
         return None
-    root = Path(config.dataset_dir or "").expanduser()
+    root = user_path(config.dataset_dir or ".", "dataset_dir")
     beside_train = (root / TRAIN).is_dir() and (root / SEEDS).is_dir()
     return root / SEEDS if beside_train else None
 
@@ -192,7 +193,7 @@ def existing_seed_folder(config: DataSettings, folder: Path) -> Path:
         raise InputError(f"{KEY}: for dataset image_folder only; use global.seed_indices")
     if not folder.is_dir():
         raise InputError(f"{KEY}: there is no folder {folder}")
-    train_folder, _ = find_splits(Path(config.dataset_dir or "").expanduser())
+    train_folder, _ = find_splits(user_path(config.dataset_dir or ".", "dataset_dir"))
     if folder.resolve().is_relative_to(train_folder.resolve()):
         raise InputError(
             f"{KEY}: {folder} lies among the class folders and would be one of them; move it out "

@@ -14,6 +14,7 @@ from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
 from run.folder import RunFolder
 from utils.errors import InputError
+from utils.paths import user_path
 
 # Keys that may change between a checkpoint and its resumption: where things are, how fast, how
 # much is shown. Every other change would make another experiment.
@@ -108,8 +109,9 @@ def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) ->
                 raise InputError(f"--resume: there is no checkpoint {folder.checkpoints / LATEST}")
             return Resumption(None, None, False, "no checkpoint yet: from scratch")
         return judge(*found, found[1], num_epochs)
-    path = folder.checkpoints / resume
-    path = path if path.is_file() else Path(resume).expanduser()
+    path = user_path(resume, "--resume")
+    inside = folder.checkpoints / path
+    path = inside if inside.is_file() else path
     if not path.is_file():
         raise InputError(
             f"--resume: there is no checkpoint {resume} here or in {folder.checkpoints}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import itertools
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from utils.console import say
 from utils.errors import InputError, TrainingError
+from utils.paths import user_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOCK = "lock"  # file in a folder that one process at a time may write
@@ -29,11 +32,33 @@ def find_file(name: str, key: str) -> Path:
     Raises:
         InputError: there is no such file; `key` says which setting named it.
     """
-    given = Path(name).expanduser()
+    given = user_path(name, key)
     for path in (given, PROJECT / given):
         if path.is_file():
             return path
     raise InputError(f"{key}: there is no file {name}")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file, of `limit` bytes at most.
+
+    A FIFO would wait for ever for somebody who writes, and a device never ends.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # not on all systems
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
+    return content
 
 
 @contextmanager

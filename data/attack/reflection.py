@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from data.dataset.picture import is_picture, opened_for
 from utils.errors import InputError
+from utils.paths import user_path
 from utils.streams import Streams
 
 # Photographs have amplitudes that fall with the spatial frequency f about as f^-1.2
@@ -110,7 +109,7 @@ def read_scenes(folder: str, count: int, height: int, width: int, key: str) -> T
     Raises:
         InputError: there is no such folder, no image in it, or one cannot be read.
     """
-    path = Path(folder).expanduser()
+    path = user_path(folder, key)
     if not path.is_dir():
         raise InputError(f"{key}: there is no folder {folder}")
     try:

@@ -12,6 +12,7 @@ from torchvision.datasets import CIFAR10
 from data.dataset.source import ImageData, Request, Source, Split
 from utils.errors import InputError
 from utils.files import no_empty_folders
+from utils.paths import user_path
 
 
 class Cifar10(Source):
@@ -44,7 +45,7 @@ class Cifar10(Source):
             raise InputError(
                 f"dataset_dir: missing; name the folder that holds (or gets) {self.title}"
             )
-        path = Path(folder).expanduser()
+        path = user_path(folder, "dataset_dir")
         return path.parent if path.name == self.archive.base_folder else path
 
     @staticmethod

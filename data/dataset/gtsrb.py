@@ -20,6 +20,7 @@ from data.dataset.remarks import judge_unreadable
 from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError
 from utils.files import no_empty_folders
+from utils.paths import user_path
 
 ADDRESS = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 TRAINING = ("GTSRB_Final_Training_Images.zip", "f33fd80ac59bff73c82d25ab499e03a3")  # name, MD5
@@ -68,7 +69,7 @@ def find_root(folder: str | None) -> Path:
     """Return the folder `gtsrb` that holds (or will hold) `GTSRB`; `folder` is it or its parent."""
     if folder is None:
         raise InputError("dataset_dir: missing; name the folder that holds (or gets) gtsrb")
-    path = Path(folder).expanduser()
+    path = user_path(folder, "dataset_dir")
     return path if (path / "GTSRB").is_dir() else path / "gtsrb"
 
 

@@ -25,6 +25,7 @@ from data.dataset.remarks import (
 from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError, nearest
 from utils.files import find_file
+from utils.paths import user_path
 
 TRAIN, TEST = "train", "test"
 MOST_SHOWN = 20  # characters of an ending
@@ -99,7 +100,7 @@ def existing_folder(folder: str | None) -> Path:
     layout = "name the folder that holds train/<class>/ and test/<class>/"
     if folder is None:
         raise InputError(f"dataset_dir: missing; {layout}")
-    path = Path(folder).expanduser()
+    path = user_path(folder, "dataset_dir")
     if not path.is_dir():
         raise InputError(f"dataset_dir: there is no folder {path}; {layout}")
     return path
