@@ -4,8 +4,13 @@
 
 Each run is a process of its own (`ASD.py`). Finished runs are skipped and interrupted ones go on,
 so the same command can be given until all is done. A run that fails does not stop the list. With
-`--seeds` a second table has mean and range of each configuration. Exit codes: 0 all runs are
-finished; 1 at least one failed; 2 wrong use; 130 Ctrl-C.
+`--seeds` a second table has mean and range of each configuration.
+
+    python run_all.py --table paper -- dataset_dir=FOLDER
+
+makes the paper's table: attacks down, all defences across, as text, Markdown, CSV, JSON and a
+picture, beside what has been published. Exit codes: 0 all runs are finished; 1 at least one failed;
+2 wrong use; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,12 +22,26 @@ from pathlib import Path
 from typing import Any
 
 from command.arguments import Parser
-from command.jobs import FINISHED, plan_jobs, run_job
+from command.cells import gather_cells
+from command.jobs import FINISHED, Job, plan_jobs, run_job
 from command.listing import report, result_row
+from command.published import read_published
+from command.table import Table
+from command.table_picture import write_table_picture
 from defense import DEFENSES
 from utils.console import say
 from utils.errors import InputError, TrainingError, nearest
+from utils.files import PROJECT
 from utils.interrupt import Interrupt, Interrupted
+
+# The paper's columns and rows; the rows are those that a laptop can run.
+PAPER_DEFENSES = ("none", "fine_pruning", "nad", "abl", "dbd", "asd")
+PAPER_ATTACKS = ("badnets", "blend", "wanet", "iab", "refool", "clb")
+
+
+def paper_configs() -> list[str]:
+    """Return the YAMLs of the paper's attacks on the reduced CIFAR-10."""
+    return [str(PROJECT / "config" / "small" / f"{attack}.yaml") for attack in PAPER_ATTACKS]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -34,7 +53,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     given = list(argv)
     end = given.index("--") if "--" in given else len(given)
     parser = Parser(prog="run_all.py", description="Run configurations one after another.")
-    parser.add_argument("configs", nargs="+", metavar="YAML")
+    parser.add_argument(
+        "configs", nargs="*", metavar="YAML", help="with --table these are the rows"
+    )
     parser.add_argument(
         "--defense", nargs="+", metavar="NAME", help="run each with these, e.g. asd none"
     )
@@ -53,12 +74,38 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default=Path("storage/results.csv"),
         help="where the table goes (default: %(default)s)",
     )
+    parser.add_argument(
+        "--table",
+        choices=["paper"],
+        default=None,
+        help="compare the defences on each configuration (default: the paper's six attacks on the "
+        "reduced CIFAR-10, all defences)",
+    )
+    parser.add_argument(
+        "--table-dir",
+        type=Path,
+        default=Path("storage/table"),
+        help="where table.txt, .md, .csv, .json and .png go (default: %(default)s)",
+    )
     arguments = parser.parse_args(given[:end])
     arguments.overrides = given[end + 1 :]
+    if arguments.table is not None:
+        arguments.configs = arguments.configs or paper_configs()
+        arguments.defense = arguments.defense or [d for d in PAPER_DEFENSES if d in DEFENSES]
+    if not arguments.configs:
+        parser.error("YAML: name at least one configuration")
     for defense in arguments.defense or []:
         if defense not in DEFENSES:
             raise InputError(f"--defense: no defence {defense!r}{nearest(defense, DEFENSES)}")
     return arguments
+
+
+def write_table(jobs: Sequence[Job], states: Sequence[str], folder: Path) -> None:
+    """Print the comparison and write it in all forms; runs that are missing leave gaps."""
+    comparison = Table(gather_cells(jobs, states), read_published())
+    say(comparison.written("simple"))
+    files = [*comparison.write(folder), write_table_picture(comparison, folder / "table.png")]
+    say(f"the table: {', '.join(map(str, files))}")
 
 
 def run_list(argv: Sequence[str]) -> int:
@@ -73,6 +120,8 @@ def run_list(argv: Sequence[str]) -> int:
     finally:
         if rows:
             report(jobs, rows, arguments.csv)
+        if rows and arguments.table is not None:
+            write_table(jobs, [row["state"] for row in rows], arguments.table_dir)
     return 0 if all(row["state"] == FINISHED for row in rows) else 1
 
 

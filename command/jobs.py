@@ -36,6 +36,7 @@ class Job:
         name: of the run's folder; the YAML's path where it cannot be read.
         group: the name without the seed that `--seeds` put to it.
         row: the name without the defence either: what several defences are compared on.
+        column: the defence.
         config: as ASD.py will see it; None where it cannot be read.
         error: why it cannot be read.
     """
@@ -45,6 +46,7 @@ class Job:
     name: str
     group: str
     row: str
+    column: str
     config: Config | None = None
     error: str | None = None
 
@@ -66,10 +68,9 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
     Where `<stem>_<defense>.yaml` lies beside it, that one is meant: a defence may need settings of
     its own (schedule, optimiser). Otherwise the run gets that name.
     """
-    asked = path
+    row, column = run_name(path), defense
     if defense is not None and beside(path, defense).is_file():
         path, defense = beside(path, defense), None
-    row = run_name(asked)
     try:
         loaded = load_config(path, overrides)
         name = loaded.name
@@ -78,8 +79,11 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
             loaded = load_config(path, overrides)
         find_folder(loaded.config.storage_dir, None, name)
     except InputError as error:
-        return Job(path, tuple(overrides), str(path), str(path), row, error=str(error))
-    return Job(path, tuple(overrides), name, name, row, loaded.config)
+        return Job(
+            path, tuple(overrides), str(path), str(path), row, column or "", error=str(error)
+        )
+    column = column or loaded.config.defense
+    return Job(path, tuple(overrides), name, name, row, column, loaded.config)
 
 
 def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) -> list[Job]:
