@@ -30,7 +30,7 @@ from tests.conftest import DIGITS, TINY, colourful_images, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
 
-README = (PROJECT / "README.md").read_text()
+README = (PROJECT / "docs" / "model.md").read_text()
 SMALL = {
     "resnet18_cifar": {"width": 4},
     "preactresnet18": {"width": 4},

@@ -1,0 +1,168 @@
+"""The reference of the configuration, written from the schema: `python -m command.reference`.
+
+What a key means stands where the key is defined, in its section's docstring; nothing is said twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from config.schema import Config
+from data.attack import ATTACKS
+from data.dataset import DATASETS
+from data.transform import TRANSFORMATIONS
+from defense import DEFENSES
+from loss import CRITERIA
+from model import NETWORKS
+from utils.choice import Choice
+from utils.console import say
+from utils.files import PROJECT, write_text
+from utils.registry import Registry
+from utils.section import Section
+
+FILE = PROJECT / "docs" / "configuration.md"
+HEAD = """# Configuration
+
+Written by `python -m command.reference` from the code; do not edit it.
+
+A YAML of the published code runs once its two paths point somewhere. A YAML may start from another
+one: `extends: baseline_asd.yaml`. Mappings are merged, all else is replaced. Naming another network,
+optimiser, schedule, loss or attack replaces the one before, with its settings. On the command line
+`key.subkey=value` sets any key. An unknown key is an error that names the nearest valid one.
+"""
+# Where a part is named, and the table of what may be named there.
+PARTS: dict[str, Registry[Any]] = {
+    "backdoor": ATTACKS,
+    "network": NETWORKS,
+    "criterion": CRITERIA,
+    "transform.train.primary": TRANSFORMATIONS,
+}
+NAMES: dict[str, Registry[Any]] = {"dataset": DATASETS, "defense": DEFENSES}
+
+
+def reference() -> str:
+    """Return the whole page, Markdown."""
+    plain = {name: field for name, field in Config.model_fields.items() if not below(field)}
+    blocks = [HEAD, "## Top level\n", *table("", plain)]
+    for name, field in Config.model_fields.items():
+        if (section := below(field)) is not None:
+            blocks += describe(field.alias or name, section, "##")
+    for key, registry in PARTS.items():
+        blocks.append(f"## What `{key}` may name\n")
+        for name in registry:
+            blocks += part(key, name, registry.get(name))
+    return "\n".join(blocks).rstrip() + "\n"
+
+
+def below(field: FieldInfo) -> type[Section] | None:
+    """Return the section that a key holds; None for a plain value."""
+    options = [field.annotation, *get_args(field.annotation)]
+    found = [kind for kind in options if inspect.isclass(kind) and issubclass(kind, Section)]
+    return found[0] if found else None
+
+
+def describe(path: str, section: type[Section], heading: str) -> Iterator[str]:
+    """Yield a section's heading, what it says of itself, its keys, and the sections below it."""
+    yield f"{heading} `{path}`\n"
+    yield text_of(section) + "\n"
+    inner = {name: below(field) for name, field in section.model_fields.items()}
+    plain = {n: f for n, f in section.model_fields.items() if inner[n] is None and n != "attack"}
+    yield from table(f"{path}.", plain)
+    for name, kind in inner.items():
+        if kind is not None:
+            yield from describe(f"{path}.{section.model_fields[name].alias or name}", kind, "###")
+
+
+def part(key: str, name: str, kind: Any) -> Iterator[str]:
+    """Yield a part's heading, its first sentences, and what may be set below it."""
+    yield f"### `{key}.{name}`\n"
+    settings: type[Section] = kind.Settings
+    own = text_of(settings) if "Settings" in vars(kind) else ""
+    yield "\n\n".join(filter(None, [text_of(kind).partition("\n\n")[0], own])) + "\n"
+    yield from table("", settings.model_fields)
+
+
+def text_of(kind: type) -> str:
+    """Return a class's own docstring, without what its code needs to know."""
+    whole = inspect.cleandoc(kind.__doc__ or "")
+    return re.split(r"\n\n(?:Args|Attributes|Raises):", whole)[0]
+
+
+def table(prefix: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
+    """Yield the table of plain keys; nothing where there are none."""
+    if not fields:
+        return
+    rows = ["| key | values | default |", "|---|---|---|"]
+    for name, field in fields.items():
+        key = field.alias or name
+        values = listed(NAMES[key]) if not prefix and key in NAMES else values_of(field)
+        rows.append(f"| `{prefix}{key}` | {values} | {default_of(field)} |")
+    yield "\n".join(rows) + "\n"
+
+
+def listed(registry: Registry[Any]) -> str:
+    """Return the names in a table of parts."""
+    return ", ".join(f"`{name}`" for name in registry)
+
+
+def values_of(field: FieldInfo) -> str:
+    """Return what a key takes, with its limits."""
+    limits = [text for item in field.metadata if (text := limit(item))]
+    return ", ".join([kind_of(field.annotation), *limits])
+
+
+def limit(item: Any) -> str:
+    """Return one limit as text; empty for metadata that is none."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    found = [f"{sign} {getattr(item, name)}" for name, sign in signs.items() if hasattr(item, name)]
+    return " and ".join(found)
+
+
+def kind_of(annotation: Any) -> str:
+    """Return a type in words."""
+    words = {bool: "true, false", int: "whole number", float: "number", str: "text", Choice: "part"}
+    if annotation in words:
+        return words[annotation]
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in inner)
+    if origin is Annotated:
+        limits = [text for item in inner[1:] if (text := limit(item))]
+        return ", ".join([kind_of(inner[0]), *limits])
+    if origin in (Union, types.UnionType):
+        return " or ".join(kind_of(kind) for kind in inner if kind is not type(None))
+    if origin in (list, tuple):
+        return f"list of {kind_of(inner[0])}" if inner else "list"
+    return "mapping" if origin is dict else "part"
+
+
+def default_of(field: FieldInfo) -> str:
+    """Return a key's default as it would stand in a YAML."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined:
+        return "must be given"
+    if value is None:
+        return ""
+    if isinstance(value, Section):
+        value = value.model_dump(exclude_none=True)
+    if isinstance(value, Choice):
+        value = value.as_yaml()
+    return f"`{json.dumps(value, default=str)}`"
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(FILE, reference())
+    say(f"written to {FILE}")
+
+
+if __name__ == "__main__":
+    main()
