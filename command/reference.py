@@ -33,10 +33,10 @@ HEAD = """# Configuration
 
 Written by `python -m command.reference` from the code; do not edit it.
 
-A YAML of the published code runs once its two paths point somewhere. A YAML may start from another
-one: `extends: baseline_asd.yaml`. Mappings are merged, all else is replaced. Naming another network,
-optimiser, schedule, loss or attack replaces the one before, with its settings. On the command line
-`key.subkey=value` sets any key. An unknown key is an error that names the nearest valid one.
+A YAML of the published code runs once its two paths point somewhere. A YAML may start from
+another one: `extends: baseline_asd.yaml`. Mappings are merged, all else is replaced. Naming another
+network, optimiser, schedule, loss or attack replaces the one before, with its settings. On the
+command line `key.subkey=value` sets any key. An unknown key is an error that names the nearest one.
 """
 # Where a part is named, and the table of what may be named there.
 PARTS: dict[str, Registry[Any]] = {

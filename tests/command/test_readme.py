@@ -27,7 +27,8 @@ from utils.streams import Streams
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 EXTENDING = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
-PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md"]
+PAGES += sorted((PROJECT / "docs").glob("*.md"))
 
 
 @pytest.fixture
