@@ -56,9 +56,7 @@ def test_an_attack_is_one_class_and_one_line(stripe: str) -> None:
     assert not (poisoned[:, :, 4] == 255).all()
 
 
-def test_a_run_with_that_attack(
-    stripe: str, tiny_arguments: list[str], tmp_path: Path
-) -> None:
+def test_a_run_with_that_attack(stripe: str, tiny_arguments: list[str], tmp_path: Path) -> None:
     more = ["backdoor=null", stripe, "num_epochs=1", "defense=none"]
     assert ASD.main([*tiny_arguments, *more]) == 0
     with open(tmp_path / "digits" / "log.csv") as file:
