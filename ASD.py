@@ -22,7 +22,8 @@ from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES, Knowledge, Setting
 from report.events import write_events
 from report.examine import examine
-from report.verdict import Verdict, exit_code, judge, read_verdict
+from report.judge import judge
+from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
 from run.checkpoint import check_finite
 from run.describe import describe_model, manifest_of, result_of

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from report.findings import Findings, ask
+from torch import Tensor
+
+from data.poison import TrainingSet
+from data.review import Review
+from defense.history import History
+from report.concentration import Suspects, stand_out
+from report.findings import Findings, Opinion, ask
+from report.judge import read_thresholds
+from report.lost import lost_classes
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, suspicion
-from report.verdict import concentration
 from run.session import Session
 
 
@@ -16,11 +23,34 @@ def examine(session: Session) -> Findings:
     """
     training, batch = session.training, session.config.speed.evaluation_batch
     opinion = ask(session.network, training, session.test_chain, session.engine, batch)
-    labels, seeds = training.labels.cpu(), session.material.seeds
-    history, review = session.progress.history, session.material.review
-    classes = training.num_classes
+    truth = session.truth.poisoned if session.config.truth_known else None
+    history, seeds = session.progress.history, session.material.seeds
+    return gather(training, opinion, history, seeds, session.material.review, truth)
+
+
+def gather(
+    training: TrainingSet,
+    opinion: Opinion,
+    history: History,
+    seeds: Tensor,
+    review: Review,
+    poisoned: Tensor | None,
+) -> Findings:
+    """Return what follows from what the model and the splits say of N samples.
+
+    Args:
+        training: images and given labels.
+        opinion: of the model.
+        history: what the splits said.
+        seeds: (n,) int64, the verified samples.
+        review: what a person has said.
+        poisoned: (N,) bool, the truth, passed on unread; None where nobody knows it.
+    """
+    labels, predicted, classes = training.labels.cpu(), opinion.predicted, training.num_classes
     contradicted = contradiction(opinion, history)
-    broad = concentration(contradicted, labels, opinion.predicted, classes, leave_one_out=True)
+    lost = lost_classes(labels[seeds], predicted[seeds], classes)
+    suspects = Suspects(contradicted, labels, predicted, training.classes)
+    found = stand_out(suspects, lost, read_thresholds()["poisoned_from"])
     against = evidence(opinion, history, labels, classes)
     return Findings(
         training=training,
@@ -28,7 +58,7 @@ def examine(session: Session) -> Findings:
         history=history,
         seeds=seeds,
         contradiction=contradicted,
-        score=suspicion(against, labels, broad.label, broad.excess, review),
+        score=suspicion(against, labels, {one.label: one.excess for one in found}, review),
         kept=may_be_kept(opinion, labels, seeds, review),
-        poisoned=session.truth.poisoned if session.config.truth_known else None,
+        poisoned=poisoned,
     )

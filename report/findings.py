@@ -5,8 +5,11 @@ Everything but `poisoned` is what a defender may know.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,10 +66,15 @@ class Findings:
     def __len__(self) -> int:
         return len(self.training)
 
-    @property
+    @cached_property
     def order(self) -> Tensor:
-        """(N,) int64, indices of the samples, the most suspicious first; of equals, the first."""
-        return from_the_worst(self.score)
+        """(N,) int64, indices of the samples, the most suspicious first.
+
+        Of equal scores the sample that is contradicted more comes first, then the one whose file's
+        name does, so that the order is not that of the samples in the set.
+        """
+        files = self.training.files
+        return from_the_worst(self.score, self.contradiction, None if files is None else self.name)
 
     @property
     def reduction(self) -> Tensor | None:
@@ -92,9 +100,27 @@ class Findings:
         return self.training.name(index)
 
 
-def from_the_worst(suspicion: Tensor) -> Tensor:
-    """Return (N,) int64, indices of the samples, the highest first; of equals, the first."""
-    return suspicion.argsort(descending=True, stable=True)
+def from_the_worst(
+    score: Tensor, contradiction: Tensor, name: Callable[[int], str] | None
+) -> Tensor:
+    """Return (N,) int64, indices of the samples, the highest score first.
+
+    Args:
+        score: (N,) float.
+        contradiction: (N,) float, high comes first among equal scores.
+        name: of the sample with an index, decides between those that are still equal; where there
+            is none, the index does.
+    """
+    keys = [-contradiction.numpy(), -score.numpy()]
+    order = np.lexsort(keys)
+    if name is None:
+        return torch.from_numpy(order)
+    first = [order[1:], order[:-1]]
+    same = np.logical_and.reduce([key[first[0]] == key[first[1]] for key in keys])
+    starts = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+    for start, end in starts.reshape(-1, 2).tolist():  # of each run of equals
+        order[start : end + 1] = sorted(order[start : end + 1].tolist(), key=name)
+    return torch.from_numpy(order)
 
 
 @torch.no_grad()

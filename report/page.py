@@ -27,6 +27,7 @@ from report.labels import label_matrix, largest_pairs, matrix_rows
 from report.pictures import listed, tiles
 from report.ranking import Ranking
 from report.sheets import MOST_CLASSES, WORST, WORST_OF_CLASS, percent_text
+from report.verdict import UNSEEN_KINDS
 from utils.files import write_text
 
 TEMPLATE = "page.html"
@@ -100,6 +101,8 @@ def render(content: PageContent) -> str:
         .render(
             content=content,
             verdict=content.verdict,
+            targets=content.verdict.targets,
+            unseen=[UNSEEN_KINDS[kind] for kind in content.verdict.unseen_kinds],
             findings=findings,
             truth=content.knows_truth,
             facts=facts(content),

@@ -6,10 +6,14 @@ given labels takes this one in far faster than others (the meta-split's signal).
 model's own label among the samples of one given label: hard cats look like dogs, poison labelled
 cat looks like anything. Each is measured in robust standard deviations of all samples, so that it
 counts for as much as it sets some samples apart: the loss of a good model does, that of a weak one
-hardly. The verdict on the whole set rests on contradiction alone (see `report/verdict.py`).
+hardly. Far out the deviations count by their logarithm, without an end: one signal cannot drown the
+others, and samples that differ stay different, however confident the model is. The verdict on the
+whole set rests on contradiction alone (see `report/judge.py`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,30 +22,40 @@ from data.review import Review
 from defense.history import History
 from report.findings import Opinion
 
-OUTLIER = 20.0  # robust standard deviations beyond which a sample is no more suspicious
-USUAL = 3.0  # the same on the harmless side
 NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
+LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # of a given label; its loss is 87
 
 
 def robust_deviations(values: Tensor) -> Tensor:
-    """Return (N,) float64: how many robust standard deviations above the median."""
-    values = values.double()
-    median = values.median()
-    spread = NORMAL_DEVIATION * (values - median).abs().median()
-    return ((values - median) / spread.clamp_min(1e-6)).clamp(-USUAL, OUTLIER)
+    """Return (N,) float64: robust standard deviations above the median, compressed.
+
+    It is the inverse hyperbolic sine of the deviations: they themselves near the median, and their
+    logarithm far away. It rises with the value throughout, so equal only are equal values.
+    """
+    distance = values.double() - values.double().median()
+    spread = distance.abs().median()
+    if spread == 0:  # more than half are equal, as are the losses of a very confident model
+        apart = distance[distance != 0].abs()
+        spread = apart.median() if len(apart) else torch.ones_like(spread)
+    return torch.asinh(distance / (NORMAL_DEVIATION * spread))
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Return (N,) float32 in 0..1: the share of the samples that are lower, equals counted half."""
+    """Return (N,) float64 in 0..1: the share of the samples that are lower, equals counted half."""
     _, inverse, counts = values.double().unique(return_inverse=True, return_counts=True)
     below = counts.cumsum(0) - counts
     middle = below + counts.double() / 2
-    return (middle / len(values)).float()[inverse]
+    return (middle / len(values))[inverse]
 
 
 def contradiction(opinion: Opinion, history: History) -> Tensor:
-    """Return how unlikely the model finds each given label, (N,) float64 in deviations."""
-    signals = [1 - opinion.given, *history.losses.values()]
+    """Return how unlikely the model finds each given label, (N,) float64 in deviations.
+
+    By the loss, not the probability: of a label that a confident model contradicts, the probability
+    is 0 within the precision of the numbers.
+    """
+    loss = -opinion.given.double().clamp_min(LEAST_PROBABILITY).log()
+    signals = [loss, *history.losses.values()]
     return torch.stack([robust_deviations(signal) for signal in signals]).mean(dim=0)
 
 
@@ -56,7 +70,7 @@ def rarity(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
 
 
 def evidence(opinion: Opinion, history: History, labels: Tensor, num_classes: int) -> Tensor:
-    """Return all that speaks against each sample for itself, (N,) float32 in 0..1, as ranks.
+    """Return all that speaks against each sample for itself, (N,) float64 in 0..1, as ranks.
 
     Args:
         opinion: of the model.
@@ -72,22 +86,24 @@ def evidence(opinion: Opinion, history: History, labels: Tensor, num_classes: in
 
 
 def suspicion(
-    against: Tensor, labels: Tensor, target: int, concentration: float, review: Review
+    against: Tensor, labels: Tensor, standing_out: Mapping[int, float], review: Review
 ) -> Tensor:
     """Return the score of each sample, (N,) float32 in 0..1, high is suspicious.
 
-    The evidence, of which a sample that does not have the suspected target's label keeps the less,
-    the more densely that label stands among the suspects: where there is poison, a hard sample of
+    The evidence, of which a sample that does not have a suspected target's label keeps the less,
+    the more densely these labels stand among the suspects: where there is poison, a hard sample of
     another class is only hard. What a person has said outweighs all evidence.
 
     Args:
-        against: (N,) float32, the evidence.
+        against: (N,) float, the evidence.
         labels: (N,) int64, given labels.
-        target: the class that stands most densely among the suspects.
-        concentration: how densely, 0..1.
+        standing_out: how densely, 0..1, each of the classes stands among the suspects that are
+            most likely targets.
         review: what a person has said.
     """
-    score = torch.where(labels == target, against, against * (1 - concentration))
+    kept = 1 - min(standing_out.values(), default=0.0)
+    targets = torch.tensor(sorted(standing_out), dtype=torch.int64)
+    score = torch.where(torch.isin(labels, targets), against, against * kept).float()
     score[review.clean] = 0
     score[review.poisoned] = 1
     return score

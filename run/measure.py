@@ -107,12 +107,17 @@ def ranking_quality(score: Tensor, poisoned: Tensor | None) -> dict[str, float]:
 
     Returns:
         `suspects_auroc`, and `suspects_precision`: the share of poisoned samples among the first of
-        the list, as many as are poisoned. Empty without poison.
+        the list, as many as are poisoned; of equal scores at the end of these a part counts. Empty
+        without poison.
     """
     if poisoned is None or not bool(poisoned.any()):
         return {}
-    first = score.argsort(descending=True, stable=True)[: int(poisoned.sum())]
+    wanted = int(poisoned.sum())
+    last = score.sort(descending=True).values[wanted - 1]
+    above, level = score > last, score == last
+    part = (wanted - int(above.sum())) / int(level.sum())
+    hits = int(poisoned[above].sum()) + part * int(poisoned[level].sum())
     return {
         "suspects_auroc": float(roc_auc_score(poisoned.numpy(), score.numpy())),
-        "suspects_precision": float(poisoned[first].double().mean()),
+        "suspects_precision": hits / wanted,
     }

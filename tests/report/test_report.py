@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import ASD
-from data.poison import TrainingSet
-from data.review import Review
 from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
-from report.findings import Findings, Opinion
-from report.lost import lost_classes
 from report.moved import what_moved
-from report.purified import may_be_kept
-from report.score import contradiction, evidence, ranks, rarity, suspicion
 from report.suspects import write_suspects
-from report.verdict import (
-    VERDICT_FILE,
-    Verdict,
-    concentration,
-    estimate_poisoned,
-    exit_code,
-    judge,
-    read_verdict,
-)
+from report.verdict import VERDICT_FILE, Verdict, exit_code, read_verdict
 from report.write import doubts
-from tests.conftest import colourful_images
+from tests.report.made_up import made_up
 from tests.report.report_example import make_findings
-
-NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
-def test_ranks_are_shares_of_lower_samples(values: list[int]) -> None:
-    found = ranks(torch.tensor(values))
-    for value, rank in zip(values, found.tolist(), strict=True):
-        lower = sum(other < value for other in values)
-        equal = sum(other == value for other in values)
-        assert rank == pytest.approx((lower + equal / 2) / len(values))
 
 
 def test_the_history_keeps_what_the_splits_say() -> None:
@@ -67,196 +39,6 @@ def test_a_method_that_does_not_split_leaves_no_history() -> None:
     history = History()
     history.note("supervised", Pools(torch.ones(3, dtype=torch.bool)))
     assert history == History()
-
-
-def made_up(poisoned_from: int, classes: int = 10, count: int = 1000) -> Findings:
-    """A set in which the last samples, from `poisoned_from` on, are labelled 3 and look like it."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(count) % classes
-    labels[poisoned_from:] = 3
-    poisoned = torch.arange(count) >= poisoned_from
-    loss = torch.rand(count, generator=generator) + 3 * poisoned
-    wrong = poisoned | (torch.rand(count, generator=generator) < 0.02)
-    predicted = torch.where(wrong, spread(labels, classes), labels)
-    chosen = torch.full((count,), 0.9)
-    opinion = Opinion(predicted, chosen, torch.where(wrong, 0.02, 0.9) - loss / 100)
-    history = History()
-    for stage in ("class-aware", "class-agnostic", "meta-split"):
-        reduction = loss if stage == "meta-split" else None
-        history.note(stage, Pools(loss < loss.median(), loss, reduction))
-    training = TrainingSet(
-        colourful_images(count, 4), labels, tuple(f"class {i}" for i in range(classes))
-    )
-    seeds = torch.arange(0, poisoned_from, 47)  # of all classes
-    against = evidence(opinion, history, labels, classes)
-    return Findings(
-        training=training,
-        opinion=opinion,
-        history=history,
-        seeds=seeds,
-        contradiction=contradiction(opinion, history),
-        score=suspicion(against, labels, 3, 0.5, NOBODY),
-        kept=may_be_kept(opinion, labels, seeds, NOBODY),
-        poisoned=None,
-    )
-
-
-def test_poison_is_found_with_its_target_and_about_its_number() -> None:
-    verdict = judge(made_up(poisoned_from=950), seeds_checked=True)
-    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
-    assert 45 <= verdict.estimated_poisoned <= 60
-    assert "'class 3'" in verdict.reasons[0]
-
-
-def test_a_clean_set_shows_no_sign() -> None:
-    verdict = judge(made_up(poisoned_from=1000), seeds_checked=True)
-    assert verdict.name == "no_sign"
-    assert verdict.suspected_target is None and verdict.estimated_poisoned == 0
-
-
-def test_unchecked_seeds_never_allow_an_all_clear() -> None:
-    verdict = judge(made_up(poisoned_from=1000), seeds_checked=False)
-    assert verdict.name == "cannot_tell" and "checked" in verdict.reasons[0]
-    assert judge(made_up(poisoned_from=950), seeds_checked=False).name == "poisoned"
-
-
-def test_a_weak_model_cannot_tell() -> None:
-    findings = made_up(poisoned_from=1000)
-    findings.opinion.predicted[::3] = (findings.opinion.predicted[::3] + 1) % 10
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[-1]
-
-
-def test_a_weak_model_accuses_nobody() -> None:
-    findings = made_up(poisoned_from=950)
-    assert judge(findings, seeds_checked=True).name == "poisoned"
-    others = torch.ones(1000, dtype=torch.bool)
-    others[findings.seeds] = False
-    others[950:] = False
-    others &= torch.arange(1000) % 3 == 0
-    findings.opinion.predicted[others] = (findings.opinion.predicted[others] + 1) % 10
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.statistics["broad_concentration"] >= 0.5  # the poison still stands out
-    assert verdict.name == "cannot_tell" and "by itself" in verdict.reasons[-1]
-
-
-def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
-    findings = made_up(poisoned_from=950)
-    findings.opinion.predicted[950:] = 7
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
-
-
-def test_a_lost_class_is_no_alarm() -> None:
-    findings = made_up(poisoned_from=1000)
-    assert findings.lost_classes == []
-    lost = findings.training.labels == 6
-    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
-    findings.contradiction[lost] += 5
-    assert findings.lost_classes == [6]
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "'class 6'" in verdict.reasons[0]
-
-
-def test_poison_is_still_found_beside_a_lost_class() -> None:
-    findings = made_up(poisoned_from=950)
-    lost = findings.training.labels == 6
-    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
-    findings.contradiction[lost] += 5
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
-
-
-def test_a_class_is_lost_when_half_of_its_verified_samples_are() -> None:
-    labels = torch.tensor([0] * 10 + [1] * 5)
-    predicted = labels.clone()
-    predicted[:4] = 1
-    assert lost_classes(labels, predicted, 3) == []  # nobody has verified any of class 2
-    predicted[:5] = 1
-    assert lost_classes(labels, predicted, 3) == [0]
-
-
-def test_a_class_with_more_poison_than_clean_samples_is_not_lost() -> None:
-    findings = made_up(poisoned_from=1000)
-    many = torch.ones(1000, dtype=torch.bool)
-    many[findings.seeds] = False
-    lost = (findings.training.labels == 6) & many
-    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
-    findings.contradiction[lost] += 5
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "poisoned" and verdict.suspected_target == "class 6"
-
-
-def spread(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Own labels that all differ from the given ones, and in as many ways as there are."""
-    return (labels + 1 + torch.arange(len(labels)) % (classes - 1)) % classes
-
-
-@given(st.permutations(range(40)), st.integers(2, 5), st.booleans())
-def test_a_random_order_is_never_fully_concentrated(
-    order: list[int], classes: int, leave_one_out: bool
-) -> None:
-    labels = torch.arange(40) % classes
-    own = spread(labels, classes)
-    found = concentration(-torch.tensor(order).double(), labels, own, classes, leave_one_out)
-    assert 0 <= found.excess < 1 and 0 <= found.share <= 1
-
-
-def test_concentration_and_estimate_of_a_known_order() -> None:
-    labels = torch.tensor([1] * 20 + [0, 2] * 40)
-    against, own = -torch.arange(100).double(), spread(labels, 3)
-    found = concentration(against, labels, own, 3, leave_one_out=False)
-    assert found.label == 1 and found.share == 1 and found.first >= 16
-    assert concentration(against, labels, own, 3, leave_one_out=True).label == 1
-
-
-def test_the_estimate_leaves_out_what_is_usual() -> None:
-    labels, predicted = torch.arange(100) % 5, torch.arange(100) % 5
-    predicted[:5] = (predicted[:5] + 1) % 5  # one of each class
-    assert estimate_poisoned(labels, predicted, 2, 5) == 0
-    labels = torch.cat([labels, torch.full((60,), 2)])
-    predicted = torch.cat([predicted, torch.tensor([0, 1, 3, 4]).repeat(10), torch.full((20,), 3)])
-    assert estimate_poisoned(labels, predicted, 2, 5) == 40  # ten of each class, and confusions
-
-
-def test_rarity_is_of_the_own_label_within_the_given_one() -> None:
-    labels, predicted = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 0, 1])
-    found = rarity(labels, predicted, 2)
-    assert found.tolist() == pytest.approx(
-        [-math.log(3 / 4)] * 3 + [-math.log(1 / 4), -math.log(1 / 2), -math.log(1 / 2)]
-    )
-
-
-def test_poison_outranks_hard_samples_of_its_own_target() -> None:
-    """Both look alike but for the own labels: of the hard ones they are all the same."""
-    findings = made_up(poisoned_from=950)
-    opinion, labels = findings.opinion, findings.training.labels
-    hard = torch.nonzero(labels[:950] == 3).flatten()[:60]
-    opinion.predicted[hard] = 5
-    opinion.given[hard] = opinion.given[950:].mean()
-    for loss in findings.history.losses.values():
-        loss[hard] = loss[950:].mean()
-    against = evidence(opinion, findings.history, labels, 10)
-    score = suspicion(against, labels, 3, 0.5, NOBODY)
-    assert score[950:].median() > score[hard].max()
-
-
-def test_a_class_that_is_large_by_nature_is_not_suspicious() -> None:
-    labels = torch.tensor([0] * 9 + [1]).repeat(100)
-    found = concentration(-torch.arange(1000).double(), labels, 1 - labels, 2, leave_one_out=False)
-    assert found.excess < 0.05
-
-
-def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
-    findings = made_up(poisoned_from=950)
-    review = Review(clean=torch.tensor([990]), poisoned=torch.tensor([10]))
-    labels = findings.training.labels
-    against = evidence(findings.opinion, findings.history, labels, 10)
-    score = suspicion(against, labels, 3, 0.5, review)
-    assert score[990] == 0 and score[10] == 1 and score.min() >= 0 and score.max() <= 1
-    kept = may_be_kept(findings.opinion, findings.training.labels, findings.seeds, review)
-    assert kept[990] and not kept[10]
-    assert int(kept[950:].sum()) == 1  # none of the poisoned samples but the reviewed one
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +139,10 @@ def test_a_mislabelled_seed_is_named() -> None:
     findings.opinion.given[findings.seeds[4]] = 1e-4
     assert findings.doubtful_seeds == [int(findings.seeds[4])]
     (line,) = doubts(findings)
-    assert line.startswith("1 verified samples look") and repr(str(int(findings.seeds[4]))) in line
+    assert (
+        line.startswith("1 verified samples look")
+        and repr(findings.name(int(findings.seeds[4]))) in line
+    )
     findings.opinion.given[findings.seeds[4]] = 0.95
     assert doubts(findings) == []
 

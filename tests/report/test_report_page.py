@@ -22,7 +22,7 @@ from report.facts import LONGEST_LIST, as_yaml
 from report.labels import label_matrix, largest_pairs
 from report.page import render, write_page
 from report.pictures import image_uri
-from report.verdict import Verdict
+from report.verdict import UNSEEN_KINDS, Verdict
 from tests.conftest import colourful_images
 from tests.report.report_example import make_content, make_findings, make_rows
 
@@ -227,8 +227,19 @@ def test_poor_runs_have_a_page(
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        (Verdict("poisoned", "class 2", 1234), ["Poisoned", "class is class 2; about 1,234 of 40"]),
+        (
+            Verdict("poisoned", "class 2", 1234),
+            ["Poisoned, or", "class is class 2; about 1,234 of 40"],
+        ),
         (Verdict("no_sign", None, 0), ["No sign of poison", "no proof"]),
+        (
+            Verdict("no_sign", None, 0, unseen_kinds=tuple(UNSEEN_KINDS)),
+            ["Not seen by this", *UNSEEN_KINDS.values()],
+        ),
+        (
+            Verdict("poisoned", "a", 40, {}, (), ("a", "b"), (30, 50)),
+            ["classes are a, b; about 40 of 40 samples (30 to 50)"],
+        ),
         (Verdict("cannot_tell", None, 0, {"a_b": float("nan")}), ["Cannot tell", "a b", "\u2013"]),
         (Verdict("poisoned", None, 3, {}, ("One reason.",)), ["About 3 of", "One reason."]),
     ],

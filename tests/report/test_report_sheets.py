@@ -168,6 +168,7 @@ def test_a_sheet_of_many_classes_is_bounded_and_says_so(tmp_path: Path) -> None:
             probability=findings.opinion.probability.repeat(30),
         ),
         score=torch.linspace(1, 0, 1200),
+        contradiction=torch.linspace(1, 0, 1200).double(),
         poisoned=None,
     )
     write_sheets(many, tmp_path)

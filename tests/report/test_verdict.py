@@ -1,0 +1,234 @@
+"""The verdict: what it calls poisoned, what it does not know, and what it says of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from report.estimate import Estimate
+from report.findings import Findings
+from report.judge import Accusation, judge
+from report.lost import lost_classes
+from report.verdict import UNSEEN_KINDS
+from tests.report.made_up import made_up, rearranged, renewed, spread
+
+
+def test_poison_is_found_with_its_target_and_about_its_number() -> None:
+    verdict = judge(made_up(poisoned_from=950), seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
+    assert 45 <= verdict.estimated_poisoned <= 60
+    assert "'class 3'" in verdict.reasons[0]
+
+
+def test_a_clean_set_shows_no_sign() -> None:
+    verdict = judge(made_up(poisoned_from=1000), seeds_checked=True)
+    assert verdict.name == "no_sign"
+    assert verdict.suspected_target is None and verdict.estimated_poisoned == 0
+
+
+def test_unchecked_seeds_never_allow_an_all_clear() -> None:
+    verdict = judge(made_up(poisoned_from=1000), seeds_checked=False)
+    assert verdict.name == "cannot_tell" and "checked" in verdict.reasons[0]
+    assert judge(made_up(poisoned_from=950), seeds_checked=False).name == "poisoned"
+
+
+def test_a_weak_model_cannot_tell() -> None:
+    findings = made_up(poisoned_from=1000)
+    findings.opinion.predicted[::3] = (findings.opinion.predicted[::3] + 1) % 10
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "than on clean sets" in verdict.reasons[-1]
+
+
+def test_a_weak_model_accuses_nobody() -> None:
+    findings = made_up(poisoned_from=950)
+    assert judge(findings, seeds_checked=True).name == "poisoned"
+    others = torch.ones(1000, dtype=torch.bool)
+    others[findings.seeds] = False
+    others[950:] = False
+    others &= torch.arange(1000) % 3 == 0
+    findings.opinion.predicted[others] = (findings.opinion.predicted[others] + 1) % 10
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.statistics["broad_concentration"] >= 0.5  # the poison still stands out
+    assert verdict.name == "cannot_tell" and "than on clean sets" in verdict.reasons[-1]
+
+
+def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
+    findings = made_up(poisoned_from=950)
+    findings.opinion.predicted[950:] = 7
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
+
+
+def test_a_lost_class_is_no_alarm() -> None:
+    findings = made_up(poisoned_from=1000)
+    assert findings.lost_classes == []
+    lost = findings.training.labels == 6
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    assert findings.lost_classes == [6]
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "'class 6'" in verdict.reasons[0]
+
+
+def test_a_run_that_has_lost_all_classes_cannot_tell() -> None:
+    findings = made_up(1000)
+    findings.opinion.predicted[:] = spread(findings.training.labels, 10)
+    verdict = judge(renewed(findings), seeds_checked=True)
+    assert verdict.name == "cannot_tell" and len(verdict.reasons) == 11
+
+
+def test_poison_is_still_found_beside_a_lost_class() -> None:
+    findings = made_up(poisoned_from=950)
+    lost = findings.training.labels == 6
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 3"
+
+
+def test_a_class_is_lost_when_half_of_its_verified_samples_are() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 5)
+    predicted = labels.clone()
+    predicted[:4] = 1
+    assert lost_classes(labels, predicted, 3) == []  # nobody has verified any of class 2
+    predicted[:5] = 1
+    assert lost_classes(labels, predicted, 3) == [0]
+
+
+def test_a_class_with_more_poison_than_clean_samples_is_not_lost() -> None:
+    findings = made_up(poisoned_from=1000)
+    many = torch.ones(1000, dtype=torch.bool)
+    many[findings.seeds] = False
+    lost = (findings.training.labels == 6) & many
+    findings.opinion.predicted[lost] = spread(findings.training.labels, 10)[lost]
+    findings.contradiction[lost] += 5
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "poisoned" and verdict.suspected_target == "class 6"
+
+
+def changed(findings: Findings, name: str) -> Findings:
+    """A set of the kind `name`, with equal losses: then the order of equals would show."""
+    if name == "confident":
+        for loss in findings.history.losses.values():
+            loss[:] = torch.where(loss > 3, 9.0, 0.0)
+        findings.opinion.given[:] = torch.where(findings.opinion.given < 0.5, 0.0, 1.0)
+    if name == "rounded":
+        for loss in findings.history.losses.values():
+            loss.round_(decimals=1)
+    return renewed(findings)
+
+
+SETS = [
+    (1000, (3,), "rounded"),
+    (990, (3,), "rounded"),
+    (950, (3,), "rounded"),
+    (950, (3,), "confident"),
+    (950, (3, 7), "confident"),
+    (940, (3, 7, 1), "rounded"),
+    (900, (3, 7, 1, 5), "confident"),
+]
+
+
+@pytest.mark.parametrize(("poisoned_from", "targets", "name"), SETS)
+def test_the_verdict_is_one_of_the_set_and_not_of_its_order(
+    poisoned_from: int, targets: tuple[int, ...], name: str
+) -> None:
+    findings = changed(made_up(poisoned_from, targets), name)
+    expected = judge(findings, seeds_checked=True)
+    ranking = [findings.name(index) for index in findings.order.tolist()]
+    for seed in range(50):
+        again = rearranged(findings, seed)
+        verdict = judge(again, seeds_checked=True)
+        assert verdict.statistics == pytest.approx(expected.statistics)
+        assert replace(verdict, statistics={}) == replace(expected, statistics={})
+        assert [again.name(index) for index in again.order.tolist()] == ranking
+
+
+@pytest.mark.parametrize("name", ["confident", "rounded"])
+@pytest.mark.parametrize("targets", [(3,), (3, 7), (7, 1, 5)])
+def test_all_targets_are_named(name: str, targets: tuple[int, ...]) -> None:
+    findings = changed(made_up(940, targets), name)
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "poisoned"
+    assert set(verdict.suspected_targets) == {f"class {target}" for target in targets}
+    assert verdict.suspected_target == verdict.suspected_targets[0]
+    low, high = verdict.estimated_range
+    assert 40 <= verdict.estimated_poisoned <= 80 and low <= 60 <= high
+    worst = findings.order[:60]
+    assert int((worst >= 940).sum()) >= 58
+
+
+def test_poison_with_every_label_is_not_acquitted() -> None:
+    verdict = judge(made_up(850, tuple(range(10))), seeds_checked=True)
+    assert verdict.name == "cannot_tell" and "more than on clean sets" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.04])
+def test_errors_of_a_confident_model_in_class_order_are_no_poison(share: float) -> None:
+    findings = made_up(1000)
+    order = findings.training.labels.argsort(stable=True)
+    findings.training.labels[:] = findings.training.labels[order]
+    labels, wrong = findings.training.labels, torch.zeros(1000, dtype=torch.bool)
+    wrong[5 :: round(1 / share)] = True
+    findings.opinion.predicted[:] = torch.where(wrong, spread(labels, 10), labels)
+    findings.opinion.given[:] = torch.where(wrong, 0.0, 1.0)
+    for loss in findings.history.losses.values():
+        loss[:] = torch.where(wrong, 8.0, 1e-6)
+    verdict = judge(renewed(findings), seeds_checked=True)
+    assert verdict.name == "no_sign" and verdict.statistics["broad_concentration"] < 0.1
+
+
+def test_a_labellers_default_is_not_called_poison_alone() -> None:
+    verdict = judge(made_up(930), seeds_checked=True)
+    (first, *others) = verdict.lines()
+    assert first.startswith("verdict: poisoned, or systematically mislabelled: about ")
+    assert "labelled 'class 3'" in first and any("by mistake" in line for line in others)
+
+
+def test_no_sign_names_what_it_cannot_see() -> None:
+    verdict = judge(made_up(1000), seeds_checked=True)
+    result, lines = verdict.as_result(), verdict.lines()
+    assert {"clean_label", "one_source"} <= set(result["unseen_kinds"]) == set(UNSEEN_KINDS)
+    assert all(UNSEEN_KINDS[kind] in lines[-1] for kind in UNSEEN_KINDS)
+    seen = judge(made_up(1000), seeds_checked=True, seen_kinds=("clean_label",))
+    assert set(seen.unseen_kinds) == set(UNSEEN_KINDS) - {"clean_label"}
+    assert judge(made_up(950), seeds_checked=True).unseen_kinds == ()
+
+
+def test_nobody_is_accused_of_no_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = made_up(950)
+    nothing = Estimate(0, 0, 0)
+    monkeypatch.setattr("report.judge.estimate_poisoned", lambda *_: nothing)
+    verdict = judge(findings, seeds_checked=True)
+    assert verdict.name == "cannot_tell" and verdict.suspected_target is None
+
+
+def test_another_witness_accuses_what_the_model_believes() -> None:
+    findings = made_up(1000)
+    said = Accusation(0.9, 40, "40 samples lie apart from all that somebody has checked")
+    verdict = judge(findings, seeds_checked=True, accusations={6: said})
+    assert verdict.name == "poisoned" and verdict.suspected_targets == ("class 6",)
+    assert verdict.estimated_poisoned == 40 and said.reason in verdict.reasons
+    weak = replace(said, strength=0.1)
+    assert judge(findings, seeds_checked=True, accusations={6: weak}).name == "no_sign"
+
+
+def test_accusations_join_and_do_not_count_twice() -> None:
+    findings = made_up(950)
+    alone = judge(findings, seeds_checked=True)
+    said = {3: Accusation(1.0, 5, "few"), 6: Accusation(0.8, 40, "many")}
+    verdict = judge(findings, seeds_checked=True, accusations=said)
+    assert verdict.suspected_targets == ("class 3", "class 6")
+    assert verdict.estimated_poisoned == alone.estimated_poisoned + 40
+    with pytest.raises(ValueError, match="accuses nobody"):
+        Accusation(1.0, 0, "")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_few_classes_are_no_false_alarm_and_no_all_clear(classes: int) -> None:
+    clean = judge(made_up(1000, (1,), classes), seeds_checked=True)
+    assert clean.name != "poisoned"
+    poisoned = judge(made_up(930, (1,), classes), seeds_checked=True)
+    assert poisoned.name == ("cannot_tell" if classes == 2 else "poisoned")
