@@ -34,7 +34,7 @@ from benchmark.verdict_kinds import (
     class_sizes,
     mislabel,
 )
-from run.folder import git_commit
+from run.versions import git_commit
 from utils.console import say
 from utils.files import PROJECT
 
