@@ -35,10 +35,11 @@ from run.results import comparable_results
 from run.session import Session
 from run.setup import set_up
 from utils.console import EpochTable, progress, say, shown, table
-from utils.device import asked_for_several, find_device
+from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, launch
+from utils.memory import shortage
 from utils.world import is_first_process, leave, lost_contact
 
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
@@ -121,12 +122,10 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             state.totals += losses
             state.step += 1
             bar.update()
-            is_look = state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch
-            if is_look:
+            if state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch:
                 check_finite(state.totals, state.epoch, state.step)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
-            if is_look or not interrupt.shared:
-                interrupt.check()
+            interrupt.glance()
 
 
 def examine_data(session: Session, score: Score, finished: bool, write: bool) -> Verdict:
@@ -170,7 +169,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
             use(arguments)
             return 0
     if asked_for_several(arguments.gpu) and not already_launched():
-        find_device(arguments.gpu)  # says what is wrong once, not in every process
+        check_devices(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
     session = prepare(arguments, interrupt)
     start = session.setup.start
@@ -215,7 +214,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_first_process() or isinstance(error, TrainingError):  # all read the same input
             print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        line = shortage(error)
+        if line is not None:
+            print(f"error: {line}", file=sys.stderr)
+            return TrainingError.exit_code
         if not lost_contact(error):
             raise
         return bereaved()

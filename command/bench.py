@@ -28,6 +28,7 @@ from defense import Setting
 from defense.asd import META_SPLIT, stage_of
 from defense.virtual import train_only
 from loss import build_criterion
+from model.place import place_network
 from run.measure import predictions
 from run.session import Session
 from run.versions import git_commit, versions
@@ -37,7 +38,8 @@ from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
 from utils.console import say, table
-from utils.device import Engine, device_name
+from utils.device import device_name
+from utils.engine import Engine
 from utils.files import PROJECT, write_text
 
 FOLDER = PROJECT / "results" / "bench"
@@ -100,7 +102,7 @@ class Bench:
     def setting(self, engine: Engine) -> Setting:
         """Return the run's setting with a network and an optimiser of its own."""
         network = copy.deepcopy(self.session.network)
-        engine.place(network)
+        place_network(network, engine)
         optimizer = build_optimizer(self.config.optimizer, network.parameters())
         setting = self.session.defense.setting
         ground = replace(setting.ground, engine=engine)

@@ -19,7 +19,7 @@ from torchvision import transforms
 
 from config.schema import Config
 from training.mixmatch import Batch, Mix, MixMatch
-from utils.device import Engine
+from utils.engine import Engine
 
 PIL_STEPS: dict[str, Callable[[Any], Any]] = {
     "random_crop": lambda s: transforms.RandomCrop(

@@ -27,9 +27,10 @@ from data.dataset.remarks import one_line
 from data.transform import Chain, Draws
 from data.transform.build import before_trigger, build_chain
 from model import Network
+from model.place import place_network
 from run.product import Description
 from utils.console import progress, table
-from utils.device import Engine
+from utils.engine import Engine
 from utils.errors import InputError
 from utils.paths import refuse_unusable
 from utils.streams import Streams
@@ -121,7 +122,7 @@ class Predictor:
     def __init__(
         self, network: Network, description: Description, device: torch.device, count: int
     ) -> None:
-        self.network, self.device = Engine(device).place(network), device
+        self.network, self.device = place_network(network, Engine(device)), device
         self.description = description
         self.count, self.done = count, 0
         self.chain: Chain | None = None

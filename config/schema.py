@@ -16,8 +16,8 @@ from defense import DEFENSES
 from defense.settings import DefenseSettings, GlobalSection
 from model import NetworkChoice
 from utils.choice import OptimizerChoice, SchedulerChoice, known_in
-from utils.device import SpeedSettings
 from utils.section import Section
+from utils.speed import SpeedSettings
 
 
 class SeedSection(Section):

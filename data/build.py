@@ -21,7 +21,6 @@ from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.seeds import verified_seeds
 from data.settings import DataSettings
 from data.transform.build import before_trigger
-from utils.device import free_bytes
 from utils.errors import InputError
 from utils.files import write_atomically
 from utils.paths import user_path

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from data.poison import TrainingSet
+from utils.device import send
 
 
 def consecutive(start: int, stop: int, size: int) -> list[slice]:
@@ -52,7 +53,7 @@ class Feed:
             for part in [*self.parts, None]:
                 following = None if part is None else reader.submit(self._read, wanted[part])
                 if pending is not None:
-                    rows = pending.result().to(device, non_blocking=True)
+                    rows = send(pending.result(), device)
                     yield rows, torch.arange(len(rows), device=device)
                 pending = following
 

@@ -14,6 +14,7 @@ from loss import build_criterion
 from model import Network
 from training.supervised import Supervised
 from utils.console import progress
+from utils.device import send
 from utils.errors import InputError
 
 
@@ -72,8 +73,9 @@ def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = No
         while steps_left:
             order = torch.randperm(count, generator=order_stream)[: steps_left * batch_size]
             draws = ground.chain.draw(count, draw_stream).to(device)
-            for _ in supervised.steps(order.to(device), draws, batch_size):
+            for _ in supervised.steps(send(order, device), draws, batch_size):
                 steps_left -= 1
+                ground.engine.world.glance()
                 bar.update()
     ground.engine.world.same_buffers(virtual)
     return virtual

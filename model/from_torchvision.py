@@ -46,6 +46,10 @@ class Replay(nn.Module):
     run drops what an uninterrupted one would have dropped.
     """
 
+    # Each forward sets the generators anew, which breaks a translated step into pieces, and each
+    # number of a forward would be translated on its own.
+    translatable = False
+
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed

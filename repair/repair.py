@@ -18,7 +18,7 @@ from data.dataset import Split
 from data.feed import consecutive
 from data.transform import Chain
 from model import Network
-from utils.device import Engine
+from utils.engine import Engine
 from utils.errors import TrainingError
 from utils.section import Section
 from utils.streams import Purpose, Streams

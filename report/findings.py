@@ -20,7 +20,7 @@ from defense.history import History
 from report.lost import lost_classes
 from report.seeds import doubtful
 from utils.console import progress
-from utils.device import Engine
+from utils.engine import Engine
 from utils.streams import Streams
 
 
@@ -135,7 +135,9 @@ def ask(
     parts = consecutive(own.start, own.stop, batch_size)
     feed = Feed(training, torch.arange(count, device=device), parts)
     found = torch.zeros(3, count, device=device)
-    for part, (images, index) in zip(progress(parts, "ask", unit="batch"), feed, strict=True):
+    watched = engine.world.watched(parts, count, batch_size)
+    bar = progress(watched, "ask", unit="batch", total=len(parts))
+    for part, (images, index) in zip(bar, feed, strict=True):
         with engine.autocast():
             logits = network(chain.view(images, index, draws[part].to(device)))
         probabilities = logits.float().softmax(dim=1)

@@ -11,12 +11,13 @@ from data.poison import TrainingSet
 from data.transform import Chain
 from data.transform.build import build_chain
 from model import NETWORKS, Network, build_network, check_size
+from model.place import place_network
 from model.synchronised import synchronise
 from run.material import Material
 from run.setup import Setup
 from training.ground import Ground
 from training.learner import Learner
-from utils.device import choose_engine
+from utils.engine import choose_engine
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def lay_ground(setup: Setup, material: Material, views: Views, network: Network)
     engine = choose_engine(device, config.speed, network, setup.world)
     if config.sync_bn and setup.world.size > 1:
         synchronise(network, device)
-    engine.place(network)
+    place_network(network, engine)
     return Ground(
         training=to_device(material.training, device, config.speed.memory_budget),
         chain=views.train,

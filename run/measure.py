@@ -12,11 +12,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from data.dataset import Split
+from data.feed import consecutive
 from data.poison import Truth
 from data.transform import Chain
 from defense import Pools
 from utils.console import progress
-from utils.device import Engine
+from utils.device import send
+from utils.engine import Engine
 from utils.streams import Streams
 
 
@@ -65,9 +67,10 @@ def predictions(
     draws = chain.draw(len(images), Streams(0).torch("test"))
     predicted = [torch.empty(0, dtype=torch.int64, device=engine.device)]
     own = engine.world.share(len(images))
-    for start in progress(range(own.start, own.stop, batch_size), "test", unit="batch"):
-        part = slice(start, min(start + batch_size, own.stop))
-        batch = images[part].to(engine.device)
+    parts = consecutive(own.start, own.stop, batch_size)
+    watched = engine.world.watched(parts, len(images), batch_size)
+    for part in progress(watched, "test", unit="batch", total=len(parts)):
+        batch = send(images[part], engine.device)
         index = torch.arange(len(batch), device=engine.device)
         with engine.autocast():
             logits = network(chain.view(batch, index, draws[part].to(engine.device)))

@@ -21,7 +21,7 @@ from run.setup import Setup
 from training.ground import Ground
 from training.learner import Learner
 from utils.console import percent, say
-from utils.device import Engine
+from utils.engine import Engine
 
 # What differs between two runs that are otherwise the same bit for bit.
 TIME_COLUMNS = ("seconds", "images_per_second")

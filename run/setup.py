@@ -15,8 +15,9 @@ from run.folder import RunFolder
 from run.names import find_folder
 from run.resume import Resumption, find_start
 from utils.console import be_silent, say
-from utils.device import find_device, make_repeatable
+from utils.device import find_device
 from utils.interrupt import Interrupt
+from utils.precision import make_repeatable
 from utils.streams import Streams
 from utils.world import World, join
 
@@ -49,8 +50,7 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
     """
     loaded = load_config(Path(arguments.config), arguments.overrides)
     device, notice = find_device(arguments.gpu)
-    world = join(device)
-    interrupt.stop_together(world)
+    world = interrupt.stop_together(join(device))
     be_silent(not world.is_first)
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
     epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
@@ -60,7 +60,7 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
     for line in [*loaded.notices, notice, start.why]:
         if line is not None:
             say(line)
-    make_repeatable(config.seed.deterministic, config.seed.benchmark)
+    make_repeatable(config.seed.deterministic, config.seed.benchmark, config.speed.reference)
     start.refuse_other_experiment(config.as_yaml())
     streams = Streams(start.seed(config.seed.seed))
     return Setup(config, device, world, folder, start, streams)

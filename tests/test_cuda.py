@@ -19,7 +19,7 @@ from tests.conftest import DIGITS, TINY
 from tests.run.test_resume import assert_same_end
 from tests.training.test_speed import few_layers, losses_of
 from training.mixmatch import MixMatch
-from utils.device import Engine
+from utils.engine import Engine
 from utils.interrupt import Interrupt
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -11,6 +11,7 @@ from data.feed import Feed, consecutive
 from training.ground import Ground
 from training.mixmatch import Batch, Mix
 from training.settings import SemiSection
+from utils.device import send
 from utils.errors import TrainingError
 
 
@@ -30,10 +31,10 @@ class EpochDraws:
         self._draw_samples(clean.cpu(), epoch, steps * self.batch_size)
         beta = ground.streams.numpy("mixup", epoch).beta
         shares = beta(semi.mixmatch.alpha, semi.mixmatch.alpha, size=steps)
-        self.shares = torch.from_numpy(shares).to(ground.engine.device, torch.float32)
+        self.shares = send(torch.from_numpy(shares).float(), ground.engine.device)
         permutation_stream = ground.streams.torch("permutation", epoch)
         noise = torch.rand(steps, 3 * self.batch_size, generator=permutation_stream)
-        self.permutations = noise.argsort(dim=1).to(ground.engine.device)  # (steps, 3B)
+        self.permutations = send(noise.argsort(dim=1), ground.engine.device)  # (steps, 3B)
 
     def _draw_samples(self, clean: Tensor, epoch: int, count: int) -> None:
         ground, device = self.ground, self.ground.engine.device
@@ -46,9 +47,9 @@ class EpochDraws:
                 raise TrainingError(f"epoch {epoch}: the {name} pool is empty")
         torch_stream = ground.streams.torch
         labelled_stream = torch_stream("labelled-order", epoch)
-        self.labelled = endless_order(pools["clean"], count, labelled_stream).to(device)
+        self.labelled = send(endless_order(pools["clean"], count, labelled_stream), device)
         unlabelled_stream = torch_stream("unlabelled-order", epoch)
-        self.unlabelled = endless_order(pools["polluted"], count, unlabelled_stream).to(device)
+        self.unlabelled = send(endless_order(pools["polluted"], count, unlabelled_stream), device)
         self.labelled_views, *self.unlabelled_views = (
             ground.chain.draw(count, torch_stream(purpose, epoch)).to(device)
             for purpose in ("labelled-augment", "unlabelled-augment-1", "unlabelled-augment-2")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from data.poison import TrainingSet
 from data.transform import Chain
-from utils.device import Engine
+from utils.engine import Engine
 from utils.streams import Streams
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from loss.mixmatch import labelled_loss, unlabelled_loss
-from utils.device import Engine
+from utils.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,12 @@ class MixMatch:
         Returns:
             (3,) the total loss, L_x and L_u, without gradient, on the device.
         """
+        # Before the forward: the old gradients' memory may serve it, also in CUDA graphs.
+        self.optimizer.zero_grad(set_to_none=True)
         labelled, unlabelled = self.losses(
             self.network, self.parallel, self.engine, batch, mix, self.temperature
         )
         loss = labelled + weight * unlabelled
-        self.optimizer.zero_grad(set_to_none=True)
         # The gradients are averaged over the processes, and shall be summed.
         (loss * self.engine.world.size).backward()
         self.optimizer.step()

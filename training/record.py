@@ -31,7 +31,9 @@ def record_losses(
     own = engine.world.share(count)
     parts = consecutive(own.start, own.stop, ground.evaluation_batch)
     feed = Feed(training, torch.arange(count, device=engine.device), parts)
-    for part, (images, index) in zip(progress(parts, "record", unit="batch"), feed, strict=True):
+    watched = engine.world.watched(parts, count, ground.evaluation_batch)
+    bar = progress(watched, "record", unit="batch", total=len(parts))
+    for part, (images, index) in zip(bar, feed, strict=True):
         views = chain.view(images, index, draws[part].to(engine.device))
         with engine.autocast():
             logits = network(views)

@@ -11,6 +11,26 @@ from data.feed import Feed, consecutive
 from data.transform import Draws
 from loss import Criterion
 from training.ground import Ground
+from utils.engine import Engine
+
+
+def supervised_loss(
+    parallel: nn.Module, engine: Engine, criterion: Criterion, views: Tensor, labels: Tensor
+) -> Tensor:
+    """Return the loss of a batch, a scalar with gradient; the network is in train mode.
+
+    With several processes it is that of the whole batch, and the gradient flows into the share.
+
+    Args:
+        parallel: the network, with gradients averaged over the processes.
+        engine: device, precision, processes.
+        criterion: the loss.
+        views: (b, 3, H, W), this process's share of them.
+        labels: (B,) int64, of all processes' samples.
+    """
+    with engine.autocast():
+        logits = engine.world.gather(parallel(views), len(labels))
+    return criterion(logits, labels)
 
 
 class Supervised:
@@ -28,6 +48,7 @@ class Supervised:
     ) -> None:
         self.ground, self.optimizer, self.criterion = ground, optimizer, criterion
         self.parallel = ground.engine.world.parallel(network)
+        self.loss = ground.engine.translate(supervised_loss)
 
     def steps(
         self, order: Tensor, draws: Draws, batch_size: int, first: int = 0
@@ -48,17 +69,18 @@ class Supervised:
         feed = Feed(training, order, own)
         for part, mine, (images, index) in zip(parts, own, feed, strict=True):
             views = self.ground.chain.view(images, index, draws[mine])
-            yield self._step(views, training.labels[order[part]])
+            is_whole = part.stop - part.start == batch_size
+            yield self._step(views, training.labels[order[part]], is_whole)
 
-    def _step(self, views: Tensor, labels: Tensor) -> Tensor:
-        world = self.ground.engine.world
-        with self.ground.engine.autocast():
-            logits = world.gather(self.parallel(views), len(labels))
-        loss = self.criterion(logits, labels)
+    def _step(self, views: Tensor, labels: Tensor, is_whole: bool) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * world.size).backward()  # gradients are averaged over the processes
+        # Translating once more for a smaller last batch would take longer than all of these.
+        loss_of = self.loss if is_whole else supervised_loss
+        loss = loss_of(self.parallel, self.ground.engine, self.criterion, views, labels)
+        # The gradients are averaged over the processes, and shall be summed.
+        (loss * self.ground.engine.world.size).backward()
         self.optimizer.step()
-        return loss.detach()
+        return loss.detach().clone()  # a CUDA graph writes the next loss into the same memory
 
 
 def within(whole: slice, part: slice) -> slice:

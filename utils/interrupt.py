@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from utils.world import World
+from utils.world import Vote, World
 
 
 class Interrupted(BaseException):
@@ -26,13 +27,16 @@ class Interrupt:
     A second signal does not wait: the process ends at once, and the last checkpoint stays.
 
     Of several processes none may stop alone, since the others would wait for it for ever: there a
-    signal always waits for `check`, which all of them must call together.
+    signal always waits for `check` or `glance`, which all of them must call together. Whoever sent
+    it kills them after a while (PyTorch's launcher after 30 s), so they look at every step, and
+    between the batches of a pass.
     """
 
     def __init__(self) -> None:
         self._world = World()
         self._waiting = False
         self._received: int | None = None
+        self._asked: Vote | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -67,11 +71,24 @@ class Interrupt:
         if self._world.any(self._received is not None):
             raise Interrupted(self._received or signal.SIGTERM)
 
+    def glance(self) -> None:
+        """Do what `check` does; of several processes, with the answer of the glance before.
+
+        So the message travels while the next step computes, and nobody waits for it.
+        """
+        if not self.shared:
+            self.check()
+            return
+        before, self._asked = self._asked, self._world.vote(self._received is not None)
+        if before is not None and before.outcome():
+            raise Interrupted(self._received or signal.SIGTERM)
+
     @property
     def shared(self) -> bool:
         """Whether a stop is agreed with other processes, which costs a message at each `check`."""
         return self._world.size > 1
 
-    def stop_together(self, world: World) -> None:
-        """Stop together with the processes of `world` from now on."""
+    def stop_together(self, world: World) -> World:
+        """Stop together with the processes of `world` from now on; return it, with `glance`."""
         self._world = world
+        return replace(world, glance=self.glance) if self.shared else world

@@ -8,15 +8,41 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+Part = TypeVar("Part")
+
 SMALLEST_PART = 2  # samples; BatchNorm has no variance of a single one
+PATIENCE = timedelta(days=30)  # while the first process decodes images or trains an attack
+# PyTorch has a class for the errors of NCCL and of the meeting, and none for those of gloo, which
+# begin with the line of gloo's source that raised them.
+GLOO_ERROR = re.compile(r"\[[^\]]*\bgloo\b[^\]]*\]")
+
+
+class Vote:
+    """Whether a flag is set in one of the processes; asked now, answered later."""
+
+    def __init__(self, flag: Tensor, pending: distributed.Work | None) -> None:
+        self._flag, self._pending = flag, pending
+
+    def outcome(self) -> bool:
+        """Wait for all votes and return the answer."""
+        if self._pending is not None:
+            self._pending.wait()
+        return bool(self._flag)
+
+
+def go_on() -> None:
+    """Do nothing: what a run of one process does between two batches."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +52,15 @@ class World:
     Attributes:
         rank: this process's number, from 0.
         size: number of processes.
+        patient: their group for messages between hosts, which waits for `PATIENCE`, and without
+            any GPU; None: the usual group.
+        glance: to be called by all processes between batches; raises when the run is to stop.
     """
 
     rank: int = 0
     size: int = 1
+    patient: distributed.ProcessGroup | None = field(default=None, compare=False, repr=False)
+    glance: Callable[[], None] = field(default=go_on, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -69,16 +100,37 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Return whether `flag` is set in one of the processes."""
+        return self.vote(flag).outcome()
+
+    def vote(self, flag: bool) -> Vote:
+        """Ask all processes whether `flag` is set in one of them."""
+        vote = torch.tensor(int(flag))
         if self.size == 1:
-            return flag
-        votes: list[bool] = [False] * self.size
-        distributed.all_gather_object(votes, flag)
-        return any(votes)
+            return Vote(vote, None)
+        operation = distributed.ReduceOp.MAX
+        pending = distributed.all_reduce(vote, operation, group=self.patient, async_op=True)
+        return Vote(vote, pending)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes are here, however long one of them takes."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier(group=self.patient)
+
+    def watched(self, parts: Iterable[Part], count: int, batch_size: int) -> Iterator[Part]:
+        """Yield `parts`, the batches of this process's share, with a `glance` between them.
+
+        Shares differ by a sample, so one process may have a batch more; it glances no more often.
+
+        Args:
+            parts: the batches.
+            count: samples of all processes.
+            batch_size: of each batch but the last.
+        """
+        smallest = count if self._too_few(count) else count // self.size
+        for number, part in enumerate(parts):
+            if number < -(-smallest // batch_size):
+                self.glance()
+            yield part
 
     @contextmanager
     def one_after_the_other(self) -> Iterator[None]:
@@ -109,15 +161,24 @@ ALONE = World()
 
 
 def join(device: torch.device) -> World:
-    """Return the processes that `torchrun` has started, connected; or the only one."""
+    """Return the processes that `torchrun` has started, connected; or the only one.
+
+    Args:
+        device: of this process; a GPU is the current one.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # else every process would talk through the first GPU
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(distributed.get_rank(), size)
+        on_gpu = device.type == "cuda"
+        # Told the device, NCCL connects now and not at the first message, where it may hang.
+        distributed.init_process_group(
+            "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None
+        )
+    # NCCL gives up after ten minutes, gloo after thirty, and a GPU could do nothing meanwhile.
+    patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(patient, distributed.ProcessGroup)
+    return World(distributed.get_rank(), size, patient)
 
 
 def is_first_process() -> bool:
@@ -131,8 +192,10 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def lost_contact(error: RuntimeError) -> bool:
-    """Return whether `error` says that another process is gone; PyTorch has no class for that."""
+def lost_contact(error: Exception) -> bool:
+    """Return whether `error` says that another process is gone."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return False
-    return any(word in str(error) for word in ("gloo", "NCCL", "Connection", "peer", "socket"))
+    if isinstance(error, distributed.DistError):
+        return True
+    return type(error) is RuntimeError and GLOO_ERROR.match(str(error)) is not None

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from data.transform.transformation import Draw, PixelMove, Transformation, move_pixels
+from utils.device import send
 from utils.section import Section
 
 
@@ -37,9 +38,9 @@ class Draws:
         return Draws([{key: value[samples] for key, value in step.items()} for step in self.steps])
 
     def to(self, device: torch.device) -> Draws:
-        """Return the same numbers on `device`."""
+        """Return the same numbers on `device`; the host does not wait for it."""
         return Draws(
-            [{key: value.to(device) for key, value in step.items()} for step in self.steps]
+            [{key: send(value, device) for key, value in step.items()} for step in self.steps]
         )
 
 

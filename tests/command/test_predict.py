@@ -27,7 +27,7 @@ from run.measure import predictions
 from run.product import DESCRIPTION, WEIGHTS, Description, FrameSection, load_model, save_model
 from tests.conftest import DIGITS, colourful_images
 from tests.data.test_image_folder import BROKEN, MAKERS
-from utils.device import Engine
+from utils.engine import Engine
 
 CLASSES = ["cat", "dog", "Kühe"]
 SIZE, SHORTER_SIDE, CROP = 12, 14, 10  # pixels

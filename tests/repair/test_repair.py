@@ -16,7 +16,7 @@ from model.taps import find_taps
 from repair import REPAIRS, Repair, RepairSetting
 from repair.fine_pruning import how_many, prune_counts, prune_order
 from tests.conftest import learnable_data
-from utils.device import Engine
+from utils.engine import Engine
 from utils.errors import InputError
 from utils.streams import Streams
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
+from data.feed import consecutive
 from data.poison import TrainingSet
 from data.transform import Chain, Normalize
 from loss.cross_entropy import CrossEntropy
@@ -25,9 +28,10 @@ from model.synchronised import synchronise
 from tests.conftest import DIGITS, TINY, colourful_images
 from training.mixmatch import Batch, Mix, MixMatch
 from training.record import record_losses
-from utils.device import Engine
+from utils.engine import Engine
 from utils.files import PROJECT
-from utils.world import World
+from utils.interrupt import Interrupt, Interrupted
+from utils.world import World, join, lost_contact
 
 CPU = torch.device("cpu")
 
@@ -131,6 +135,83 @@ def command(storage: Path, gpu: str, *more: str) -> list[str]:
 def log(storage: Path) -> list[dict[str, str]]:
     with open(storage / "digits" / "log.csv") as file:
         return list(csv.DictReader(file))
+
+
+def agreed(world: World) -> list[Tensor]:
+    """Return how often each process glances in passes of odd sizes, and when it stops."""
+    counts = []
+    for count in (1, 3, 5, 7, 9):
+        glances, own = [0], world.share(count)
+
+        def glance(glances: list[int] = glances) -> None:
+            glances[0] += 1
+
+        parts = consecutive(own.start, own.stop, 2)
+        assert list(replace(world, glance=glance).watched(parts, count, 2)) == parts
+        counts.append(glances[0])
+    interrupt = Interrupt()
+    shared = interrupt.stop_together(world)
+    for steps in range(9):
+        if steps == 3 and not world.is_first:  # one alone gets the signal
+            interrupt._receive(signal.SIGTERM, None)
+        try:
+            shared.glance()
+        except Interrupted:
+            break
+    return [torch.tensor(counts), torch.tensor(steps)]
+
+
+def test_processes_glance_equally_often_and_stop_at_the_same_step(tmp_path: Path) -> None:
+    first, second = in_two_processes(agreed, tmp_path)
+    assert [value.tolist() for value in first] == [value.tolist() for value in second]
+    assert int(first[1]) == 4  # one glance after the signal
+
+
+def joined(world: World) -> list[Tensor]:
+    """Return what waits in a group of its own, and whether a lost process is told from a fault."""
+    os.environ["WORLD_SIZE"] = "2"
+    joined = join(CPU)
+    assert joined == world
+    assert joined.patient is not None
+    assert joined.any(world.is_first) and not joined.any(False)
+    joined.wait()
+    faults = [RuntimeError("a peer of the socket layer"), RuntimeError("NCCL of a user's message")]
+    assert not any(lost_contact(fault) for fault in [*faults, ValueError("[gloo] no"), OSError()])
+    assert lost_contact(distributed.DistBackendError("NCCL watchdog"))
+    if not world.is_first:
+        os._exit(0)
+    while True:
+        try:
+            joined.wait()
+        except RuntimeError as error:
+            return [torch.tensor(lost_contact(error))]
+
+
+def test_a_lost_process_is_known_by_what_pytorch_raises(tmp_path: Path) -> None:
+    multiprocessing.spawn(_connect, (joined, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    assert torch.load(tmp_path / "0.pt", weights_only=True)[0]
+
+
+def test_the_first_process_may_take_longer_than_any_usual_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "is_initialized", lambda: False)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(
+        distributed, "init_process_group", lambda backend, **more: made.append({backend: more})
+    )
+    patient = distributed.ProcessGroup(0, 2)
+    monkeypatch.setattr(distributed, "new_group", lambda **more: made.append(more) or patient)
+    world = join(torch.device("cuda", 1))
+    assert made[0] == {"nccl": {"device_id": torch.device("cuda", 1)}}
+    assert made[1]["backend"] == "gloo"
+    assert made[1]["timeout"] >= timedelta(days=1)
+    waited: list[Any] = []
+    monkeypatch.setattr(distributed, "barrier", lambda group: waited.append(group))
+    world.wait()
+    assert waited == [patient]
 
 
 def test_a_run_in_two_processes(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.compiled import CompiledBatchNorm2d, CompiledConv2d, Normalisation, prepare
+from model.place import place_network
 from model.products import Convolution, zone_of, zones
 from model.resnet_cifar import BasicBlock
-from utils.device import Engine
+from utils.engine import Engine
 
 CPU = torch.device("cpu")
 
@@ -79,7 +80,7 @@ def test_compiled_gradients_are_the_eager_ones() -> None:
     results = []
     for compiled in (False, True):
         own = copy.deepcopy(block)
-        Engine(CPU, channels_last=True, compiled=compiled).place(own)
+        place_network(own, Engine(CPU, channels_last=True, compiled=compiled))
         network = torch.compile(own, fullgraph=True) if compiled else own
         given = images.clone().requires_grad_()
         output = network(given)
@@ -138,9 +139,9 @@ def test_outside_of_compiled_code_nothing_changes() -> None:
 
 
 def test_only_a_compiled_engine_on_the_cpu_prepares_a_network() -> None:
-    assert type(Engine(CPU).place(layers())[0]) is nn.Conv2d
+    assert type(place_network(layers(), Engine(CPU))[0]) is nn.Conv2d
     engine = Engine(CPU, channels_last=True, compiled=True)
-    assert type(engine.place(layers())[0]) is CompiledConv2d
+    assert type(place_network(layers(), engine)[0]) is CompiledConv2d
 
 
 @pytest.mark.parametrize(

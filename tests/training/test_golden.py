@@ -22,7 +22,7 @@ from loss.mixmatch import labelled_loss, unlabelled_loss, unlabelled_weight
 from loss.sce import reverse_cross_entropy
 from model import NETWORKS, Network
 from training.mixmatch import Batch, Mix, MixMatch, interleave
-from utils.device import Engine
+from utils.engine import Engine
 
 FOLDER = Path(os.environ.get("ASD_GOLDEN_DIR", Path(__file__).parent / "golden"))
 CPU = Engine(torch.device("cpu"))

@@ -20,7 +20,7 @@ from training.mixmatch import (
     mixup,
     sharpen,
 )
-from utils.device import Engine
+from utils.engine import Engine
 
 CPU = Engine(torch.device("cpu"))
 SIZE = 6

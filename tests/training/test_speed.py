@@ -19,12 +19,14 @@ from command.timing import Timing, in_turns
 from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from model import NETWORKS, build_network
+from model.place import place_network
 from model.resnet_cifar import BasicBlock, convolution
 from run.checkpoint import LATEST, load_checkpoint
 from tests.conftest import colourful_images
 from training.mixmatch import Batch, Mix, MixMatch
-from utils.device import Engine, SpeedSettings, choose_engine
+from utils.engine import Engine, choose_engine
 from utils.errors import InputError
+from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 CPU = torch.device("cpu")
@@ -56,7 +58,7 @@ def losses_of(
 ) -> Tensor:
     """Return the losses (steps, 3) of a network on fixed, learnable batches."""
     network = narrow(16) if network is None else copy.deepcopy(network)
-    engine.place(network)
+    place_network(network, engine)
     # Not Adam: it divides by the size of the gradient, and blows up the last digits of tiny ones.
     optimizer = torch.optim.SGD(network.train().parameters(), lr=1e-4)
     mixmatch = MixMatch(network, optimizer, engine, 0.5)
@@ -183,7 +185,7 @@ def test_a_narrow_network_never_sees_channels_last() -> None:
     """PyTorch takes the layout of the input for all feature maps, and corrupts memory then."""
     kind = NETWORKS.get("resnet18_cifar")
     network = build_network(kind, kind.Settings(width=4), 10, 0)
-    Engine(torch.device("cpu"), channels_last=False).place(network)
+    place_network(network, Engine(torch.device("cpu"), channels_last=False))
     layouts = []
     for part in network.modules():
         if isinstance(part, nn.Conv2d):

@@ -30,7 +30,7 @@ from training.learner import Learner
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
-from utils.device import Engine
+from utils.engine import Engine
 from utils.interrupt import Interrupt
 
 GPU = torch.device("cuda:0")
@@ -58,6 +58,7 @@ def draws(setting: Setting) -> EpochDraws:
 def fake(setting: Setting, draws: EpochDraws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
     """The setting on a GPU, as fake tensors, while all that is made is fake."""
     monkeypatch.setattr(Tensor, "backward", lambda loss: None)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda values: values)  # fakes have none to pin
     with FakeTensorMode(allow_non_fake_inputs=True):
         real, network = setting.ground.training, setting.learner.network
         training = replace(real, images=real.images.to(GPU), labels=real.labels.to(GPU))
@@ -127,6 +128,42 @@ def test_the_record_pass_and_its_threshold_stay_on_the_gpu(fake: Setting, name: 
     assert losses.device == GPU
     assert losses.shape == (len(fake.ground.training),)
     assert kth_smallest(losses, 7).device == GPU
+
+
+@pytest.mark.parametrize("kind", ["record", "test", "draws of an epoch"])
+def test_passes_send_their_numbers_pinned_and_wait_for_none(
+    fake: Setting, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """All that crosses to the GPU comes from pinned memory, without a wait."""
+    sent: list[tuple[bool, bool]] = []
+    pinned: set[int] = set()
+    plain_to = Tensor.to
+
+    def pin(values: Tensor) -> Tensor:
+        pinned.add(id(values))
+        return values
+
+    def watch(values: Tensor, *given: Any, **more: Any) -> Tensor:
+        if given and given[0] == GPU and values.device.type == "cpu" and values.dim():
+            sent.append((id(values) in pinned, more.get("non_blocking", False)))
+            pinned.discard(id(values))
+        return plain_to(values, *given, **more)
+
+    network, ground = fake.learner.network, fake.ground
+    kept = moved(ground.chain.draw(2, torch.Generator()))
+    ground.chain.view(ground.training.images, torch.arange(2, device=GPU), kept)  # its constants
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(Tensor, "to", watch)
+    if kind == "record":
+        criterion = build_criterion(fake.config.split.criterion)
+        record_losses(network, ground, criterion, torch.Generator())
+    elif kind == "test":
+        images = plain_to(ground.training.images, "cpu")
+        predictions(network, images, ground.chain, ground.engine, 100)
+    else:
+        ground.chain.draw(48, torch.Generator()).to(GPU)
+    assert sent
+    assert all(was_pinned and unwaited for was_pinned, unwaited in sent)
 
 
 def test_the_test_pass_ends_on_the_cpu(fake: Setting) -> None:

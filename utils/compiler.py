@@ -1,0 +1,92 @@
+"""`torch.compile`, where it works: tried on a small piece first, left out where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from utils.console import say
+from utils.memory import keep_freed_memory
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PROBE_CALLS = 3  # a CUDA graph is recorded at the second call and replayed from the third on
+LONGEST_REASON = 120  # characters
+
+
+@cache
+def why_not(device: torch.device) -> str | None:
+    """Return why nothing can be translated for `device`; None if it can.
+
+    A piece of code is translated and run, with its gradient: compilers, Triton, Python's headers
+    and a folder to write to are all needed, and each is missing somewhere.
+    """
+    try:
+        probe = compiled(_probe, device)
+        for _ in range(PROBE_CALLS):
+            values = torch.ones(8, device=device, requires_grad=True)
+            probe(values).backward()
+            assert values.grad is not None
+            if float(values.grad.sum()) != 16.0:
+                return "translated code gave a wrong number"
+    except Exception as error:  # translating raises nearly everything
+        return short_reason(error)
+    return None
+
+
+def _probe(values: Tensor) -> Tensor:
+    return torch.relu(values * 2).sum()
+
+
+def short_reason(error: Exception) -> str:
+    """Return the first line of `error` that says something, not too long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}"[:LONGEST_REASON] if lines else type(error).__name__
+
+
+def compiled(function: Function, device: torch.device) -> Function:
+    """Return `function` compiled for fixed shapes; on a GPU as CUDA graphs."""
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    return cast("Function", torch.compile(function, mode=mode, dynamic=False))
+
+
+def translated(function: Function, device: torch.device) -> Function:
+    """Return `function` compiled; as it is from the first call on if it cannot be translated.
+
+    The first call raises before anything is computed, so it may be taken again.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    runs = [compiled(function, device)]
+    untried = [True]
+
+    @wraps(function)
+    def call(*given: Any) -> Any:
+        if device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may go
+        try:
+            result = runs[0](*given)
+        except compiler_errors() as error:
+            if not untried[0]:
+                raise
+            say(f"not compiled, since translating failed: {short_reason(error)}")
+            runs[0] = function
+            result = function(*given)
+        untried[0] = False
+        return result
+
+    return cast("Function", call)
+
+
+def compiler_errors() -> tuple[type[Exception], ...]:
+    """Return the classes that PyTorch raises where it cannot translate."""
+    from torch._dynamo import exc as dynamo  # here, since it takes seconds
+    from torch._inductor import exc as inductor
+
+    found = [dynamo.TorchDynamoException]
+    found += [getattr(inductor, name) for name in ("InductorError",) if hasattr(inductor, name)]
+    return tuple(found)

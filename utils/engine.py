@@ -1,0 +1,108 @@
+"""How the network computes: device, precision, memory layout, translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from utils.compiler import translated, why_not
+from utils.console import say
+from utils.device import device_name
+from utils.errors import InputError
+from utils.precision import native_bf16
+from utils.speed import SpeedSettings
+from utils.world import ALONE, World
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Convolutions in channels_last with fewer than 16 channels write outside their memory in PyTorch
+# 2.13 to 2.15 on the CPU (with AVX2 alone: 1x1 ones with a stride). `torch.compile` chooses that
+# layout by itself, so it is no way around it.
+SAFE_CPU_CHANNELS = 16
+# Translating the step takes some minutes, once. At the paper's width of 64 a step then takes 1.10 s
+# in place of 1.24; at width 16 it gets slower, 276 ms in place of 227 (measured on 2 cores).
+COMPILED_CPU_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The choice made for a run; `model/place.py` puts a network where it says.
+
+    Attributes:
+        device: where all tensors live.
+        bf16: whether convolutions run in bfloat16 (autocast).
+        channels_last: whether feature maps are stored with the channel innermost.
+        compiled: whether training steps are translated before they run.
+        world: the processes that share the work.
+    """
+
+    device: torch.device
+    bf16: bool = False
+    channels_last: bool = False
+    compiled: bool = False
+    world: World = ALONE
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which forwards run."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def translate(self, function: Function) -> Function:
+        """Return `function` compiled, if that was chosen; on a GPU as CUDA graphs."""
+        return translated(function, self.device) if self.compiled else function
+
+    def __str__(self) -> str:
+        precision = "bf16" if self.bf16 else "fp32"
+        layout = "channels_last" if self.channels_last else "channels_first"
+        compiled = ", compiled" if self.compiled else ""
+        processes = f", {self.world.size} processes" if self.world.size > 1 else ""
+        return f"{device_name(self.device)}, {precision}, {layout}{compiled}{processes}"
+
+
+def choose_engine(
+    device: torch.device, speed: SpeedSettings, network: nn.Module, world: World
+) -> Engine:
+    """Return precision, layout and translation for `network` on `device`.
+
+    Raises:
+        InputError: channels_last, or compiling, which implies it, is forced where PyTorch would
+            corrupt memory.
+    """
+    if speed.reference:
+        return Engine(device, world=world)
+    convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
+    narrowest = min((part.out_channels for part in convolutions), default=0)
+    safe = device.type == "cuda" or narrowest >= SAFE_CPU_CHANNELS
+    for key, forced in (("channels_last", speed.channels_last), ("compile", speed.compile)):
+        if forced is True and not safe:
+            raise InputError(
+                f"speed.{key}: true, but the network has convolutions with {narrowest} "
+                f"channels, and PyTorch crashes below {SAFE_CPU_CHANNELS} on the CPU; use auto"
+            )
+    channels_last = safe if speed.channels_last == "auto" else bool(speed.channels_last)
+    bf16 = speed.precision == "bf16"
+    if speed.precision == "auto":
+        # On the CPU bf16 pays with channels_last only (measured).
+        bf16 = native_bf16(device) and safe
+    wanted = speed.compile is True
+    if speed.compile == "auto":
+        pays = device.type == "cuda" or (bf16 and narrowest >= COMPILED_CPU_CHANNELS)
+        wanted = world.size == 1 and pays
+    compiled = wanted and can_translate(network, device)
+    return Engine(device, bf16, channels_last, compiled, world)
+
+
+def can_translate(network: nn.Module, device: torch.device) -> bool:
+    """Return whether steps of `network` can be translated for `device`; if not, say why."""
+    why = why_not(device)
+    if not all(getattr(part, "translatable", True) for part in network.modules()):
+        why = "the network draws random numbers while it trains"
+    if why is not None:
+        say(f"speed.compile: not compiled, since {why}")
+    return why is None

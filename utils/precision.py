@@ -1,0 +1,36 @@
+"""How exactly a device computes: bfloat16, TF32, and whether it repeats itself."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+NATIVE_BF16 = (8, 0)  # compute capability, Ampere; before it bf16 is emulated, and slow
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Return whether `device` multiplies bfloat16 natively; emulated it is far slower.
+
+    PyTorch's own question counts emulation, and asks the current device, not this one.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= NATIVE_BF16
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def make_repeatable(deterministic: bool, benchmark: bool, reference: bool = False) -> None:
+    """Set how exactly CUDA repeats itself; the CPU always does, at the same number of threads.
+
+    Args:
+        deterministic: the same bits at each run (`seed.deterministic`).
+        benchmark: let cuDNN try its algorithms out, where that changes no bits.
+        reference: no TF32, which PyTorch lets cuDNN use for fp32 (`speed.reference`).
+    """
+    torch.backends.cudnn.benchmark = benchmark and not deterministic
+    torch.backends.cudnn.allow_tf32 = not reference
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
