@@ -23,6 +23,7 @@ from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.errors import InputError
 from utils.files import write_atomically
+from utils.memory import free_bytes
 from utils.paths import user_path
 from utils.streams import Streams
 

@@ -31,6 +31,7 @@ from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.errors import InputError, nearest
+from utils.memory import free_bytes
 from utils.paths import user_path
 from utils.streams import Streams
 
