@@ -123,7 +123,7 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             state.step += 1
             bar.update()
             if state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch:
-                check_finite(state.totals, state.epoch, state.step)
+                check_finite(state.totals, state.epoch, state.step, session.folder.checkpoints)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
             interrupt.glance()
 

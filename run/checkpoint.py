@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from defense.history import History
+from run.state import WEIGHTS, check_state
 from utils.console import say
-from utils.errors import InputError, TrainingError
+from utils.errors import TrainingError
 from utils.files import write_atomically
 from utils.torch_file import DamagedCheckpoint, read_tensors
 
-FORMAT = 1  # raised whenever older code could misread a checkpoint
 LATEST, PREVIOUS, BEST = "latest_model.pt", "latest_model.previous.pt", "best_model.pt"
 
 
@@ -64,8 +64,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
     """Write `state` as the latest checkpoint and keep the one before; perhaps as the best, too.
 
     Raises:
-        TrainingError: disk full or folder not writable; the checkpoints that are there stay.
+        TrainingError: disk full, folder not writable, or a weight or loss that is not finite; the
+            checkpoints that are there stay.
     """
+    for value in (*state[WEIGHTS].values(), state["totals"]):
+        if value is not None and not bool(value.isfinite().all()):
+            raise TrainingError(f"the weights are no longer finite; {kept(folder)}")
     latest = folder / LATEST
     if latest.exists():
         link(latest, folder / PREVIOUS)
@@ -92,12 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         DamagedCheckpoint: cut off, changed, or no checkpoint at all.
         InputError: missing, would run code, or of a later format.
     """
-    state = read_tensors(path)
-    if not isinstance(state, dict) or "model_state_dict" not in state:
-        raise InputError(f"{path}: no checkpoint of this project (it has no model_state_dict)")
-    if state.get("format", 0) > FORMAT:
-        raise InputError(f"{path}: written by a later version (format {state['format']}); update")
-    return state
+    return check_state(read_tensors(path), path)
 
 
 def read_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -129,28 +128,17 @@ def _load_instead(previous: Path, damage: DamagedCheckpoint) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{damage}; {another}; --resume False starts anew") from another
 
 
-def restore_network(network: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load the weights of a checkpoint, whose names may start with `module.` (from a DDP run).
-
-    Raises:
-        InputError: they belong to another network.
-    """
-    weights = {
-        key.removeprefix("module."): value for key, value in state["model_state_dict"].items()
-    }
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(
-            f"{path}: the weights do not fit the section network ({detail})"
-        ) from error
-
-
-def check_finite(totals: Tensor, epoch: int, step: int) -> None:
-    """Raise `TrainingError` when a loss has become NaN or infinite."""
+def check_finite(totals: Tensor, epoch: int, step: int, folder: Path | None = None) -> None:
+    """Raise `TrainingError` when a loss has become NaN or infinite; `folder`: of checkpoints."""
     if not bool(totals.isfinite().all()):
         raise TrainingError(
-            f"epoch {epoch}, by step {step}: the loss is not finite; the last good checkpoint "
-            f"stays. Try a lower optimizer learning rate"
+            f"epoch {epoch}, by step {step}: the loss is not finite; {kept(folder)}"
         )
+
+
+def kept(folder: Path | None) -> str:
+    """Return what is left of a run that diverged, and what to do."""
+    remedy = "a lower optimizer learning rate and --resume False start anew"
+    if folder is not None and (folder / LATEST).exists():
+        return f"the last good checkpoint stays. To go on, take {remedy}"
+    return f"no checkpoint was written. Take {remedy}"

@@ -12,12 +12,14 @@ from data.poison import TrainingSet, Truth
 from data.transform import Chain
 from defense import Defense, Pools
 from model import Network
-from run.checkpoint import FORMAT, Progress, restore_network, save_checkpoint
+from run.checkpoint import Progress, save_checkpoint
 from run.folder import RunFolder
 from run.material import Material
 from run.measure import Score, evaluate, pool_quality
+from run.restore import restore_network, restore_optimizer, restore_progress, to_device
 from run.resume import Resumption
 from run.setup import Setup
+from run.state import FORMAT
 from training.ground import Ground
 from training.learner import Learner
 from utils.console import percent, say
@@ -94,12 +96,14 @@ class Session:
         before, now = state.get("processes", 1), self.engine.world.size
         if before != now:
             say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
-        self.learner.optimizer.load_state_dict(state["optimizer_state_dict"])
-        if self.learner.scheduler is not None:
-            self.learner.scheduler.load_state_dict(state["scheduler_state_dict"])
-        self.progress = Progress.from_state(state)
-        if self.progress.totals is not None:
-            self.progress.totals = self.progress.totals.to(self.engine.device)
+        if not start.only_evaluate:
+            optimizer, scheduler = self.learner.optimizer, self.learner.scheduler
+            restore_optimizer(optimizer, scheduler, state, start.path)
+        samples, losses = len(self.training), len(self.defense.loss_names)
+        self.progress = restore_progress(
+            state, start.path, samples, losses, self.defense.steps_per_epoch
+        )
+        to_device(self.progress, self.engine.device)
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint and, from its rows, the log; of several processes, the first does."""
