@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from command.conventional import ConventionalStep, PilDataset, pil_chain
 from command.timing import Timing, Work, in_turns, matrix_product, peak_host_bytes
-from config.parts import build_optimizer
 from defense import Setting
 from defense.asd import META_SPLIT, stage_of
 from defense.virtual import train_only
@@ -37,6 +36,7 @@ from training.learner import Learner
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
+from training.torch_parts import build_optimizer
 from utils.console import say, table
 from utils.device import device_name
 from utils.engine import Engine

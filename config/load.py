@@ -14,12 +14,14 @@ from config.auto import TYPICAL, covers, open_keys, settle
 from config.schema import NO_EFFECT, Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
+from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
 from utils.paths import user_path
 from utils.plain_yaml import DEEPEST, parse_yaml, read_yaml
 
 COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
+PUBLISHED_SCHEDULES = {"multi_step": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"}
 # Sections that name one of several parts: naming another one replaces it, with all its settings.
 # So does a `network` anywhere below, as of an attack that trains one.
 CHOICES = {
@@ -58,6 +60,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
+def with_our_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with the schedules of the published code under PyTorch's names."""
+    schedule = data.get("lr_scheduler")
+    if not isinstance(schedule, dict):
+        return data
+    named = {PUBLISHED_SCHEDULES.get(name, name): value for name, value in schedule.items()}
+    return {**data, "lr_scheduler": named}
+
+
 def read_chain(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return the YAML at `path` and all that it extends, the most general first, by file name."""
     files: list[tuple[str, dict[str, Any]]] = []
@@ -71,7 +82,7 @@ def read_chain(path: Path) -> list[tuple[str, dict[str, Any]]]:
         parent = data.pop("extends", None)
         if parent is not None and not isinstance(parent, str):
             raise InputError(f"{current}: extends: the path of a YAML is expected")
-        files.insert(0, (str(current), data))
+        files.insert(0, (str(current), with_our_names(data)))
         current = None if parent is None else beside(current, parent)
     return files
 
@@ -93,7 +104,7 @@ def read_override(argument: str) -> dict[str, Any]:
     data = parse_yaml(value, f"{COMMAND_LINE}: {key}")
     for part in reversed(parts):
         data = {part: data}
-    return data
+    return with_our_names(data)
 
 
 def merge(base: dict[str, Any], change: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -158,9 +169,12 @@ def load_config(
         config = Config.model_validate(settled)
     except ValidationError as error:
         raise InputError(describe(error, origin, str(path))) from error
+    is_open = facts is None and not covers(earlier, left)
+    epochs = 1 if is_open and "num_epochs" in left else config.num_epochs
+    rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
     given = {".".join(key) for key in leaves(merged)}
     notices = [f"{key} has no effect: {why}" for key, why in NO_EFFECT.items() if key in given]
-    if facts is None and not covers(earlier, left):
+    if is_open:
         return Loaded(config, run_name(path), notices, tuple(left))
     return Loaded(config, run_name(path), notices + lines)
 

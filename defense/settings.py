@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from data.settings import SeedsSection
 from loss import CriterionChoice
 from training.settings import LoaderSection, SemiSection
-from utils.choice import OptimizerChoice
+from training.torch_parts import OptimizerChoice
 from utils.section import Section, contradiction
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from config.parts import build_optimizer
 from defense.defense import Setting
 from loss import build_criterion
 from model import Network
 from training.supervised import Supervised
+from training.torch_parts import build_optimizer
 from utils.console import progress
 from utils.device import send
 from utils.errors import InputError

@@ -6,7 +6,9 @@ Names and shapes of the state dict are those of published ASD checkpoints
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,9 +53,14 @@ class BasicBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Stem, four stages, global average pooling."""
+    """Stem, four stages, global average pooling.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: channels of the first stage.
+        zero_init_residual: whether each block begins as its shortcut alone (Goyal et al. 2017).
+    """
+
+    def __init__(self, width: int, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.conv1 = convolution(3, width, 3, 1)
         self.bn1 = nn.BatchNorm2d(width)
@@ -62,6 +69,10 @@ class Backbone(nn.Module):
         self.layer3 = self._stage(2 * width, 4 * width, 2)
         self.layer4 = self._stage(4 * width, 8 * width, 2)
         initialise_convolutions(self)
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, BasicBlock):
+                    nn.init.zeros_(module.bn2.weight)
 
     @staticmethod
     def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
@@ -80,9 +91,26 @@ class ResNet18Cifar(Network):
     """The paper's network (width 64: 11.2 million parameters, 0.56 GMAC at 32x32)."""
 
     class Settings(Network.Settings):
-        """`width`: channels of the first stage; 64 is the paper's."""
+        """`width`: channels of the first stage; 64 is the paper's.
+
+        `in_channel` and `zero_init_residual` are keys of the published code. What is its default
+        is None here, so that settings without them are those of earlier runs.
+        """
 
         width: int = Field(default=64, ge=1, le=1024)
+        in_channel: None = None
+        zero_init_residual: bool | None = None
+
+        @field_validator("in_channel", mode="before")
+        @classmethod
+        def _colour(cls, given: Any) -> None:
+            if given is not None and (given != 3 or isinstance(given, bool)):
+                raise ValueError(f"{given!r} given; images have 3 channels")
+
+        @field_validator("zero_init_residual", mode="before")
+        @classmethod
+        def _false_is_none(cls, given: Any) -> Any:
+            return None if given is False else given
 
     meta_layers = ("backbone.layer3", "backbone.layer4", "linear")
 
@@ -90,4 +118,5 @@ class ResNet18Cifar(Network):
     def build(cls, settings: Section, num_classes: int) -> ResNet18Cifar:
         """Return the untrained network."""
         assert isinstance(settings, cls.Settings)
-        return cls(Backbone(settings.width), 8 * settings.width, num_classes)
+        backbone = Backbone(settings.width, bool(settings.zero_init_residual))
+        return cls(backbone, 8 * settings.width, num_classes)

@@ -32,7 +32,7 @@ LAYERS = {
     "assets": "programs that draw the pictures of README and docs",
 }
 LONGEST = 300  # lines of a file
-STILL_AGAINST = {("defense.virtual", "config.parts")}
+STILL_AGAINST: set[tuple[str, str]] = set()
 STILL_LONG = 640
 MEDIAN_FUNCTION = 12  # lines
 

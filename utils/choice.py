@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
-from torch.optim import Optimizer, lr_scheduler
 
 from utils.errors import nearest
 from utils.registry import Registry
@@ -72,40 +69,6 @@ def from_registry(registry: Registry[Any]) -> Callable[[Any], Choice]:
     return choose
 
 
-def from_torch(
-    kind: str, module: Any, base: Any, first: Callable[[], Any]
-) -> Callable[[Any], Choice]:
-    """Return the validator for a class of PyTorch: it is tried out on `first()`."""
-    classes: dict[str, Any] = {
-        name: part
-        for name, part in vars(module).items()
-        if inspect.isclass(part) and issubclass(part, base) and part is not base
-    }
-
-    def choose(given: Any) -> Choice:
-        if isinstance(given, Choice):
-            return given
-        name = single_name(given, kind, classes)
-        arguments = {} if given[name] is None else given[name]
-        if not isinstance(arguments, dict):
-            raise PydanticCustomError(
-                "one_of", "settings below {name} are expected", {"name": name}
-            )
-        accepted = list(inspect.signature(classes[name]).parameters)[1:]
-        for key in arguments:
-            if key not in accepted:
-                raise PydanticCustomError(
-                    "nested", "nested", {"errors": [nested_unknown(name, key, accepted)]}
-                )
-        try:
-            classes[name](first(), **arguments)
-        except (ValueError, TypeError) as error:
-            raise PydanticCustomError("rejected", "{why}", {"why": f"{name}: {error}"}) from error
-        return Choice(name, arguments=dict(arguments))
-
-    return choose
-
-
 def known_in(registry: Registry[Any]) -> Callable[[Any], Any]:
     """Return the validator for a key whose value is a part's name, without settings."""
 
@@ -118,36 +81,6 @@ def known_in(registry: Registry[Any]) -> Callable[[Any], Any]:
     return check
 
 
-def nested_unknown(name: str, key: str, known: Iterable[str]) -> dict[str, Any]:
-    """Return an unknown-key error below the part `name`, in pydantic's form."""
-    error = unknown_key(key, known)
-    return {"type": error.type, "loc": (name,), "msg": error.message(), "ctx": error.context}
-
-
-def probe_parameters() -> list[torch.nn.Parameter]:
-    """Return a parameter on which an optimiser's arguments are tried."""
-    return [torch.nn.Parameter(torch.zeros(1))]
-
-
-def probe_optimizer() -> Optimizer:
-    """Return an optimiser on which a schedule's arguments are tried."""
-    return torch.optim.SGD(probe_parameters(), lr=0.1)
-
-
 def dump_choice(choice: Choice | None) -> dict[str, Any] | None:
     """Return the choice as it stands in a YAML."""
     return None if choice is None else choice.as_yaml()
-
-
-OptimizerChoice = Annotated[
-    Choice,
-    BeforeValidator(from_torch("optimizer", torch.optim, Optimizer, probe_parameters)),
-    PlainSerializer(dump_choice),
-]
-SchedulerChoice = Annotated[
-    Choice,
-    BeforeValidator(
-        from_torch("lr_scheduler", lr_scheduler, lr_scheduler.LRScheduler, probe_optimizer)
-    ),
-    PlainSerializer(dump_choice),
-]

@@ -19,7 +19,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import ASD
 from command.arguments import parse_arguments
-from config.parts import build_optimizer
 from defense.defense import Setting
 from defense.split import kth_smallest
 from defense.virtual import train_only
@@ -30,6 +29,7 @@ from training.learner import Learner
 from training.mixmatch import MixMatch
 from training.record import record_losses
 from training.supervised import Supervised
+from training.torch_parts import build_optimizer
 from utils.engine import Engine
 from utils.interrupt import Interrupt
 
