@@ -15,13 +15,8 @@ from data.settings import DataSettings
 from defense import DEFENSES
 from defense.settings import DefenseSettings, GlobalSection
 from model import NetworkChoice
-<<<<<<< HEAD
-from utils.choice import OptimizerChoice, SchedulerChoice, known_in
-=======
 from training.torch_parts import OptimizerChoice, SchedulerChoice
 from utils.choice import known_in
-from utils.device import SpeedSettings
->>>>>>> 433c77f (PyTorch's optimisers and schedules take their steps before a run may have them, a schedule through all epochs with the run's own optimiser; published names of schedules and of the network's keys are taken)
 from utils.section import Section
 from utils.speed import SpeedSettings
 

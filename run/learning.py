@@ -16,12 +16,8 @@ from run.material import Material
 from run.setup import Setup
 from training.ground import Ground
 from training.learner import Learner
-<<<<<<< HEAD
-from utils.engine import choose_engine
-=======
 from training.torch_parts import build_optimizer, build_scheduler
-from utils.device import choose_engine
->>>>>>> 433c77f (PyTorch's optimisers and schedules take their steps before a run may have them, a schedule through all epochs with the run's own optimiser; published names of schedules and of the network's keys are taken)
+from utils.engine import choose_engine
 
 
 @dataclass(frozen=True)
