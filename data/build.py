@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,24 +12,23 @@ import torch
 from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
-from data.dataset import DATASETS, ImageData, Request, Source, Split
+from data.dataset import DATASETS, ImageData, Request, Source
 from data.dataset.decode import Frame
 from data.dataset.settings import DataSection
+from data.kept import POISON_FILE, read_poison, write_poison
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
 from data.seeds import verified_seeds
 from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.errors import InputError
-from utils.files import write_atomically
+from utils.files import locked
 from utils.memory import free_bytes
 from utils.paths import user_path
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
-POISON_FILE = "poison.bin"  # a SHA-256, and the bytes of a PyTorch file that it belongs to
-DIGEST_SIZE = 32
 
 
 def dataset_name(config: DataSettings) -> tuple[str, str | None]:
@@ -119,13 +117,17 @@ def poison_data(
         / "cache"
         / f"{backdoor.attack.name}-{digest[:16]}"
     )
-    found = read_poison(folder / POISON_FILE, data)
+    path = folder / POISON_FILE
+    found = read_poison(path, data)  # without the lock: a cache may lie where nobody may write
     if found is not None:
         return found
-    attack.prepare(data, device, folder)
-    training, truth = poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
-    write_poison(folder / POISON_FILE, training, truth)
-    return training, truth
+    with locked(folder, "storage_dir"):
+        found = read_poison(path, data)  # perhaps another run has made it in the meantime
+        if found is None:
+            attack.prepare(data, device, folder)
+            found = poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
+            write_poison(path, *found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def assemble(
     if config.truth_known:
         training, truth = poison_data(config, data, streams, device)
         seeds = verified_seeds(config.global_, training, truth.untouched, streams)
-        return Material(data, training, truth, seeds, seeds_checked=True)
+        lines = describe_poison(training, truth)
+        return Material(data, training, truth, seeds, seeds_checked=True, lines=lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
     return Material(
@@ -176,40 +179,14 @@ def assemble(
     )
 
 
-def write_poison(path: Path, training: TrainingSet, truth: Truth) -> None:
-    """Keep what an attack made: the changed training images, and the triggered test set."""
-    changed = torch.nonzero(truth.roles).flatten()
-    assert truth.triggered_test is not None
-    content = {
-        "roles": truth.roles,
-        "images": training.images[changed],
-        "labels": training.labels,
-        "test_images": truth.triggered_test.images,
-        "test_labels": truth.triggered_test.labels,
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    body = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(hashlib.sha256(body).digest() + body))
-
-
-def read_poison(path: Path, data: ImageData) -> tuple[TrainingSet, Truth] | None:
-    """Return what `write_poison` kept; None where there is nothing, or a damaged file."""
-    try:
-        whole = path.read_bytes()
-    except OSError:
-        return None
-    # PyTorch does not notice a changed byte within a tensor, and it would go into every result.
-    if hashlib.sha256(whole[DIGEST_SIZE:]).digest() != whole[:DIGEST_SIZE]:
-        return None
-    content = torch.load(io.BytesIO(whole[DIGEST_SIZE:]), weights_only=True)
-    images = data.train.own_copy()
-    images[torch.nonzero(content["roles"]).flatten()] = content["images"]
-    triggered = Split(content["test_images"], content["test_labels"])
-    truth = Truth(content["roles"], data.train.labels, data.test, triggered)
-    training = TrainingSet(images, content["labels"], data.classes, files=data.train.files)
-    return training, truth
+def describe_poison(training: TrainingSet, truth: Truth) -> tuple[str, ...]:
+    """Return a line where nothing is poisoned: ASR is then what a clean model gives by chance."""
+    if truth.poisoned.any():
+        return ()
+    return (
+        f"backdoor: none of the {len(training)} training samples is poisoned; ASR says how often a "
+        f"trigger that was never learnt leads to the target",
+    )
 
 
 def to_device(

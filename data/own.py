@@ -6,14 +6,11 @@ classes. An image of that folder which is also a training image of its class, pi
 stands for that one; any other becomes one more training sample. Where nobody has checked anything,
 seeds are drawn from the data themselves: then they may be poisoned, and prove nothing.
 
-Without a test set, a part of the verified samples is held out of training and measures ACC: of each
-class what lies beyond `global.seed_num`, at most a third. With `seed_num: auto` it is a third.
+Without a test set, a part of the verified samples is held out of training and measures ACC.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,22 +20,22 @@ from torch import Tensor
 from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
-from data.dataset.image_folder import TEST, TRAIN, Survey, find_splits, subfolders
+from data.dataset.image_folder import TRAIN, Survey, find_splits, subfolders
 from data.dataset.remarks import judge_unreadable
+from data.held_out import choose_held_out, hold_out, refuse_too_large
 from data.names import composed
 from data.poison import TrainingSet, leave_clean
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.settings import DataSettings
 from data.transform.build import before_trigger
+from data.twins import pixel_hashes, twins
 from utils.errors import InputError, nearest
-from utils.memory import free_bytes
 from utils.paths import user_path
 from utils.streams import Streams
 
 KEY = "global.seed_dir"
 SEEDS = "seeds"  # the folder beside train/ that is taken without being named; also where its
 # images are among the files of the training set
-HELD_OUT_SHARE = 3  # at most one of so many verified samples of a class is held out
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,9 @@ def verify(config: DataSettings, data: ImageData, streams: Streams, cache: Path)
         return draw_unverified(config, data, streams)
     if len(data.test):
         return Verified(data, seeds, True, False, tuple(lines))
-    held_out = choose_held_out(data, seeds, schedule.seed_num, streams)
-    return hold_out(data, seeds, held_out, lines)
+    places = choose_held_out(data, seeds, schedule.seed_num, streams)
+    data, seeds, more = hold_out(data, seeds, places)
+    return Verified(data, seeds, True, len(places) > 0, (*lines, *more))
 
 
 def as_training(data: ImageData) -> TrainingSet:
@@ -111,62 +109,6 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
         f"in a file (global.seed_indices)"
     )
     return Verified(data, seeds, False, False, (line,))
-
-
-# ------------------------------------------------------------------------------- held-out samples
-
-
-def refuse_too_large(data: ImageData) -> None:
-    """Raise `InputError` if a changed copy of the training images has no room in memory.
-
-    As they are, they may stay in their file, however large it is.
-    """
-    needed, free = data.train.images.numel(), free_bytes(torch.device("cpu"))
-    if data.train.mapped_from is not None and needed > free:
-        raise InputError(
-            f"dataset_dir: {needed / 2**30:.1f} GiB of images, and {free / 2**30:.1f} GiB of "
-            f"memory are free; for a set larger than memory put test images into {TEST}/<class>/, "
-            f"so that nothing is held out, and list verified samples in global.seed_indices"
-        )
-
-
-def choose_held_out(data: ImageData, seeds: Tensor, asked: int | str, streams: Streams) -> Tensor:
-    """Return which of the verified samples measure ACC, as places in `seeds`, (m,) int64."""
-    generator = streams.torch("held-out")
-    labels = data.train.labels[seeds]
-    chosen = [torch.empty(0, dtype=torch.int64)]
-    for label in range(data.num_classes):
-        places = torch.nonzero(labels == label).flatten()
-        most = len(places) // HELD_OUT_SHARE
-        count = most if isinstance(asked, str) else min(most, len(places) - asked)
-        order = torch.randperm(len(places), generator=generator)
-        chosen.append(places[order[:count]])
-    return torch.cat(chosen).sort().values
-
-
-def hold_out(data: ImageData, seeds: Tensor, places: Tensor, lines: list[str]) -> Verified:
-    """Move the verified samples `places` of `seeds` from the training to the test set."""
-    if not len(places):
-        line = (
-            f"ACC is not measured: there is no test/, and none of the {len(seeds)} verified "
-            f"samples can be held out (a third of a class, if global.seed_num remain)"
-        )
-        return Verified(data, seeds, True, False, (*lines, line))
-    refuse_too_large(data)
-    kept = torch.ones(len(data.train), dtype=torch.bool)
-    kept[seeds[places]] = False
-    moved = kept.cumsum(0) - 1  # the new place of each sample that stays
-    remaining = seeds[kept[seeds]]
-    line = (
-        f"ACC is measured on {len(places)} verified samples that are held out of training, since "
-        f"there is no test/; {len(remaining)} remain as seeds"
-    )
-    changed = replace(
-        data,
-        train=data.train.picked(torch.nonzero(kept).flatten()),
-        test=data.train.picked(seeds[places]),
-    )
-    return Verified(changed, moved[remaining], True, True, (*lines, line))
 
 
 # --------------------------------------------------------------------- a folder of checked images
@@ -213,10 +155,11 @@ def from_folder(
     config: DataSettings, data: ImageData, folder: Path, cache: Path
 ) -> tuple[ImageData, Tensor, list[str]]:
     """Return the data with the images of `folder` among them, which these are, and lines to say."""
-    checked = read_folder(config, data.classes, folder, cache)
+    checked, left_out = read_folder(config, data.classes, folder, cache)
     seeds, new, lines = match(data, checked)
     found = f"{len(seeds) + len(new)} verified images in {folder}"
     lines.insert(0, f"{found}: {len(seeds)} are training images, {len(new)} are added to them")
+    lines += left_out + describe_tested(data.test, checked, folder)
     first = len(data.train)
     if new:
         refuse_too_large(data)
@@ -225,8 +168,10 @@ def from_folder(
     return data, indices.sort().values, lines
 
 
-def read_folder(config: DataSettings, classes: tuple[str, ...], folder: Path, cache: Path) -> Split:
-    """Return the verified images, sized as the training images.
+def read_folder(
+    config: DataSettings, classes: tuple[str, ...], folder: Path, cache: Path
+) -> tuple[Split, list[str]]:
+    """Return the verified images, sized as the training images, and what was left out.
 
     Raises:
         InputError: no image, one that cannot be read, or a folder that is no class.
@@ -240,30 +185,29 @@ def read_folder(config: DataSettings, classes: tuple[str, ...], folder: Path, ca
                     f"{KEY}: {folder / name} belongs to no class{nearest(name, classes)}"
                 )
         wanted = {name: labels[composed(name)] for name in present}
-        listing = Survey(folder, wanted, chosen=True).listing(SEEDS, folder)
+        survey = Survey(folder, wanted, chosen=True)
+        listing = survey.listing(SEEDS, folder)
     except OSError as error:
         raise InputError(f"{KEY}: {error.filename} cannot be read ({error.strerror})") from error
     if not listing.files:
         raise InputError(f"{KEY}: {folder} holds no image; put some into {folder}/<class>/")
     frame = Frame(config.data.side, config.data.resize or config.data.side)
     split, part = decode_once(listing, frame, cache)
-    judge_unreadable([part], config.data.skip_unreadable, cache, KEY)
+    unreadable = judge_unreadable([part], config.data.skip_unreadable, cache, KEY)
+    lines = [f"{folder}: {line}" for line in survey.lines()] + unreadable
     split = replace(split, files=tuple(f"{SEEDS}/{file}" for file in part.files))
-    return before_trigger(split, config.transform)
+    return before_trigger(split, config.transform), lines
 
 
-def pixel_hashes(split: Split) -> list[bytes]:
-    """Return a hash of the pixels of each image."""
-    return [hashlib.blake2b(image.data, digest_size=16).digest() for image in split.images.numpy()]
-
-
-def twins(train: Split, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
-    """Return, for each hash of an image, the training samples with the same pixels."""
-    found: dict[bytes, list[int]] = {wanted: [] for wanted in hashes}
-    for index, own in enumerate(pixel_hashes(train)):
-        if own in found:
-            found[own].append(index)
-    return found
+def describe_tested(test: Split, checked: Split, folder: Path) -> list[str]:
+    """Return a line where test images are verified images, which are trained on."""
+    same = sum(len(found) for found in twins(test, pixel_hashes(checked)).values())
+    if not same:
+        return []
+    return [
+        f"{same} of {len(test)} test images are verified images in {folder}, pixel for pixel: ACC "
+        f"is measured on what was trained on; take them out of one of the two"
+    ]
 
 
 def match(data: ImageData, checked: Split) -> tuple[list[int], list[int], list[str]]:

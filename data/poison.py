@@ -171,8 +171,10 @@ def assign_roles(
     if attack.clean_label:
         fraction = attack.settings.class_fraction
         poisoned = choose_in_class(labels, fraction, rule, streams)
+        refuse_none(poisoned, fraction, "class_fraction", "the target class")
     else:
         poisoned = CHOICES[selection](labels, ratio, rule, streams)
+        refuse_none(poisoned, ratio, "poison_ratio", f"{len(labels)} samples")
     roles = torch.zeros(len(labels), dtype=torch.uint8)
     roles[poisoned] = Role.POISONED
     free = roles == Role.CLEAN
@@ -185,8 +187,17 @@ def assign_roles(
             f"backdoor: {count} cross samples beside {len(poisoned)} poisoned ones, but only "
             f"{len(others)} images are left for them; lower backdoor.poison_ratio"
         )
-    roles[draw(others, count, streams.torch("cross"))] = Role.CROSS
+    cross = draw(others, count, streams.torch("cross"))
+    if len(poisoned):
+        refuse_none(cross, attack.cross_ratio, "cross samples", f"{len(poisoned)} poisoned ones")
+    roles[cross] = Role.CROSS
     return roles
+
+
+def refuse_none(chosen: Tensor, share: float, key: str, whole: str) -> None:
+    """Raise `InputError` if a share above 0 is no sample at all: nobody means that."""
+    if share > 0 and not len(chosen):
+        raise InputError(f"backdoor: {key}: {share} of {whole} is not a single sample; raise it")
 
 
 def poison(

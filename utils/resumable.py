@@ -62,8 +62,8 @@ def restore(path: Path, parts: Mapping[str, HasState]) -> int:
     try:
         for name, part in parts.items():
             part.load_state_dict(content["parts"][name])
-        return int(content["epochs"])
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        return max(int(content["epochs"]), 0)
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: of another version; remove it, and it is learnt anew") from error
 
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
 from data.attack.blend import blend, find_picture
 from data.attack.draws import ImageDraws
 from data.attack.pixels import Rounding, in_chunks
@@ -41,7 +41,7 @@ class AdaptiveBlend(Attack):
         alpha_test: float = Field(default=0.2, ge=0, le=1)
         grid: int = Field(default=4, ge=1)
         shown: int = Field(default=8, ge=1)
-        cross_ratio: float = Field(default=1.0, ge=0)
+        cross_ratio: float = Field(default=1.0, ge=0, le=MOST_CROSS)
         image: str | None = None
         rounding: Rounding = "round"
 

@@ -16,6 +16,7 @@ from utils.streams import Streams
 
 SplitName = Literal["train", "test"]
 LabelRuleName = Literal["all_to_one", "all_to_all"]
+MOST_CROSS = 1000.0  # cross samples for each poisoned one
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
@@ -74,7 +74,7 @@ class Bpp(Attack):
 
         levels: int = Field(default=8, ge=2, le=256)
         dithering: bool = False
-        cross_ratio: float = Field(default=1.0, ge=0)
+        cross_ratio: float = Field(default=1.0, ge=0, le=MOST_CROSS)
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)

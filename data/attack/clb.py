@@ -10,6 +10,7 @@ Test images get the trigger alone.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -106,7 +107,7 @@ class Clb(Attack):
         attacker.train(folder / "classifier.pt")
         images = data.train.images[members]
         changes = read_kept(folder / "perturbation.pt")
-        if changes is None:
+        if not fits(changes, images):
             changes = attacker.perturbations(images, labels[members])
             write_atomically(folder / "perturbation.pt", lambda file: torch.save(changes, file))
         self.places = torch.full((len(labels),), -1)
@@ -124,6 +125,12 @@ class Clb(Attack):
             values = (values + self.changes[places]).clamp(0, 255)
         shifted = values + 255 * self.settings.amplitude * self.trigger
         return shifted.round().clamp(0, 255).to(torch.uint8)
+
+
+def fits(changes: Any, images: Tensor) -> bool:
+    """Return whether what was kept are changes (n, H, W, 3) int16 of the images."""
+    is_changes = isinstance(changes, Tensor) and changes.dtype == torch.int16
+    return is_changes and changes.shape == images.shape
 
 
 def draw_corners(height: int, width: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Adam
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.draws import ImageDraws
 from data.attack.learning import (
@@ -70,7 +70,7 @@ class Iab(Attack):
         density_weight: float = Field(default=100.0, ge=0)
         diversity_weight: float = Field(default=1.0, ge=0)
         width: int = Field(default=32, ge=1, le=1024)
-        cross: float = Field(default=1.0, ge=0)
+        cross: float = Field(default=1.0, ge=0, le=MOST_CROSS)
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)

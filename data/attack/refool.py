@@ -21,11 +21,14 @@ from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scenes, read_scenes
 from utils.errors import InputError
+from utils.memory import free_bytes
 from utils.section import Section
 
 # Intensities of the 256 values of a pixel: gamma 2.2. Going back is a search in the same table,
 # which truncates as the published code does, and is exact both ways.
 LINEAR = ((torch.arange(256, dtype=torch.float64) / 255) ** 2.2).float()
+MOST_SCENES = 10_000  # as many as anybody could tell apart; drawing them takes seconds
+MOST_SIGMA = 100.0  # pixels; a wider blur leaves one grey of images of any usual size
 CHUNK_PIXELS = 2**20  # in one go; more does not make it faster
 EXACT = 2**20  # fixed-point units of 1 in sums that must not depend on their order
 GHOST_SHARES = (0.15, 0.5)  # of the fainter of the two images
@@ -55,8 +58,8 @@ class Transmission(Range):
 class Sigma(Range):
     """Standard deviation of the blur, in pixels."""
 
-    low: float = Field(default=1.0, gt=0)
-    high: float = Field(default=5.0, gt=0)
+    low: float = Field(default=1.0, gt=0, le=MOST_SIGMA)
+    high: float = Field(default=5.0, gt=0, le=MOST_SIGMA)
 
 
 class Offset(Section):
@@ -88,7 +91,7 @@ class Refool(Attack):
         """
 
         reflections: str | None = None
-        scenes: int = Field(default=200, ge=1)
+        scenes: int = Field(default=200, ge=1, le=MOST_SCENES)
         transmission: Transmission = Transmission()
         ghost_probability: float = Field(default=0.49, ge=0, le=1)
         ghost_offset: Offset = Offset()
@@ -103,6 +106,7 @@ class Refool(Attack):
                 f"backdoor.refool.ghost_offset.high: {settings.ghost_offset.high} leaves nothing "
                 f"of {height}x{width} images; choose less than their size"
             )
+        refuse_too_large(settings.scenes, height, width)
         if settings.reflections is None:
             scenes = draw_scenes(settings.scenes, height, width, scene.streams)
         else:
@@ -133,6 +137,16 @@ class Refool(Attack):
             reflections = linear(self.scenes[numbers[which]])
             light[which] = branch.light(reflections, background[which], through[which], which)
         return to_bytes(light)
+
+
+def refuse_too_large(scenes: int, height: int, width: int) -> None:
+    """Raise `InputError` if the scenes have no room in memory."""
+    needed, free = scenes * height * width * 3, free_bytes(torch.device("cpu"))
+    if needed > free:
+        raise InputError(
+            f"backdoor.refool.scenes: {scenes} of {width}x{height} pixels take "
+            f"{needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; lower it"
+        )
 
 
 class GhostDraws:

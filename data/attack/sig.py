@@ -43,7 +43,7 @@ class Sig(Attack):
 
         delta: float = Field(default=40.0, ge=0, le=255)
         delta_test: float | None = Field(default=None, ge=0, le=255)
-        frequency: float = Field(default=6.0, gt=0)
+        frequency: float = Field(default=6.0, gt=0, le=1e6)
         class_fraction: float = Field(default=0.1, gt=0, le=1)
         rounding: Rounding = "round"
 

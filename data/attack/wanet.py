@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
@@ -22,6 +22,7 @@ from utils.files import write_atomically
 from utils.section import Section
 
 GRIDS_FILE = "grids.pt"
+MOST_POINTS = 1024  # control points a side; more than the pixels of an image bend nothing
 
 # A grid (..., H, W, 2) float32 says for each pixel where it is taken from: x (column) and y (row),
 # from -1 in the middle of the first pixel to 1 in that of the last one.
@@ -69,10 +70,10 @@ class WaNet(Attack):
         each poisoned one.
         """
 
-        k: int = Field(default=4, ge=2)
-        s: float = Field(default=0.5, ge=0)
-        rescale: float = Field(default=1.0, gt=0)
-        cross_ratio: float = Field(default=2.0, ge=0)
+        k: int = Field(default=4, ge=2, le=MOST_POINTS)
+        s: float = Field(default=0.5, ge=0, le=1e6)
+        rescale: float = Field(default=1.0, gt=0, le=1e6)
+        cross_ratio: float = Field(default=2.0, ge=0, le=MOST_CROSS)
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)

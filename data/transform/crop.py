@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from data.transform.transformation import Draw, PixelMove
+from data.transform.transformation import MOST_SIDE, Draw, PixelMove
 from utils.section import Section
 
 
@@ -31,8 +31,8 @@ class RandomCrop(PixelMove):
     class Settings(Section):
         """`padding` in pixels at each side."""
 
-        size: int = Field(ge=1)
-        padding: int = Field(default=0, ge=0)
+        size: int = Field(ge=1, le=MOST_SIDE)
+        padding: int = Field(default=0, ge=0, le=MOST_SIDE)
         padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
     @property
@@ -45,8 +45,10 @@ class RandomCrop(PixelMove):
         return self.settings.size, self.settings.size
 
     def fits(self, height: int, width: int) -> bool:
-        """Return whether the padded image holds the window."""
-        return bool(self.settings.size <= min(height, width) + 2 * self.settings.padding)
+        """Return whether the padded image holds the window, and a mirror image its padding."""
+        side, padding = min(height, width), self.settings.padding
+        most = {"reflect": side - 1, "symmetric": side}.get(self.settings.padding_mode, padding)
+        return padding <= most and bool(self.settings.size <= side + 2 * padding)
 
     def draw(self, count: int, height: int, width: int, generator: Generator) -> Draw:
         """Return the window's upper left corner on the padded image for each sample."""
@@ -71,7 +73,7 @@ class CenterCrop(PixelMove):
     class Settings(Section):
         """`size` in pixels."""
 
-        size: int = Field(ge=1)
+        size: int = Field(ge=1, le=MOST_SIDE)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the window's size."""

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from data.transform.transformation import Draw, Transformation
+from data.transform.transformation import MOST_SIDE, Draw, Transformation
 from utils.section import Section
 
 WEIGHT_UNIT = 2**15  # weights are whole multiples of 1 / 32,768, as in PyTorch's uint8 kernels
@@ -80,7 +80,7 @@ class RandomResizeCrop(Transformation):
     class Settings(Section):
         """`scale`: range of the area's share; `ratio`: range of width / height."""
 
-        size: int = Field(ge=1)
+        size: int = Field(ge=1, le=MOST_SIDE)
         scale: list[float] = Field(default=[0.08, 1.0], min_length=2, max_length=2)
         ratio: list[float] = Field(default=[3 / 4, 4 / 3], min_length=2, max_length=2)
         # Numbers are Pillow's, as published YAMLs give them: 2 is bilinear, 3 bicubic.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from pydantic import field_validator
 from torch import Tensor
 from torchvision.transforms import v2
 
-from data.transform.transformation import Draw, Transformation
+from data.transform.transformation import MOST_SIDE, Draw, Transformation
 from utils.section import Section
 
 
@@ -17,6 +20,17 @@ class Resize(Transformation):
         """`size` in pixels: a number or [height, width]."""
 
         size: int | list[int]
+
+        @field_validator("size", mode="before")
+        @classmethod
+        def _one_or_two(cls, given: Any) -> Any:
+            sides = given if isinstance(given, list) else [given]
+            whole = all(type(side) is int and 1 <= side <= MOST_SIDE for side in sides)
+            if not whole or len(sides) not in (1, 2):
+                raise ValueError(
+                    f"a number of pixels or [height, width] is expected, 1 to {MOST_SIDE}"
+                )
+            return given
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the new size, as torchvision rounds it."""

@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 
 from utils.section import Section
 
+MOST_SIDE = 4096  # pixels; a batch of larger images fits no memory
+
 Draw = dict[str, Tensor]  # named random numbers, one row a sample
 
 

@@ -131,7 +131,7 @@ def test_perturbations_raise_the_loss_of_the_true_class(prepared: tuple[Clb, Pat
     assert all(part.grad is None for part in attacker.network.parameters())
 
 
-@given(st.floats(0.01, 1))
+@given(st.floats(0.04, 1))
 def test_the_poisoned_set(fraction: float) -> None:
     data, made = learnable_data(), attack(class_fraction=fraction)
     made.places = torch.where(data.train.labels == 1, torch.arange(64) // 4, -1)

@@ -291,7 +291,7 @@ def test_a_set_larger_than_memory_is_not_copied(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = listed(folder, "\n".join(names(9)))
-    monkeypatch.setattr("data.own.free_bytes", lambda _: 36 * 3 * 16**2 - 1)
+    monkeypatch.setattr("data.held_out.free_bytes", lambda _: 36 * 3 * 16**2 - 1)
     assert "larger than memory" in refused(folder, given)
     assert len(material(folder, given, "global.seed_num=9").seeds) == 27  # nothing is held out
 

@@ -113,7 +113,7 @@ def test_whatever_the_poison_depends_on_gives_another_folder(tmp_path: Path) -> 
     make(tmp_path, "backdoor.wanet.k=5")
     make(tmp_path, "backdoor.poison_ratio=0.1")
     make(tmp_path, "backdoor.target_label=4")
-    make(tmp_path, "backdoor.label_rule=all_to_all")
+    make(tmp_path, "backdoor.label_rule=all_to_all", "backdoor.poison_ratio=0.1")
     make(tmp_path, "backdoor.bpp.levels=4")
     make(tmp_path, seed=1)
     make(tmp_path, data=data_of(1))
