@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from data.formats import FORMATS
 from data.settings import DataSettings
 from defense import DEFENSES
 from defense.settings import DefenseSettings, GlobalSection
@@ -39,6 +40,9 @@ class Config(DataSettings, DefenseSettings):
     network: NetworkChoice = Field(default={"resnet18_cifar": None}, validate_default=True)
     sync_bn: bool | None = None
     report: bool = True
+    report_formats: list[Annotated[str, BeforeValidator(known_in(FORMATS))]] = Field(
+        default_factory=list
+    )
     optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
     lr_scheduler: SchedulerChoice | None = None
     test_interval: int = Field(default=1, ge=1)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cached_property
 
+from data.export import file_names
 from data.poison import TrainingSet
 from utils.errors import InputError, nearest
 
 TRAIN_PREFIX = "train/"
+DATA_FOLDER = "data"  # of an export in which all images lie side by side
 MOST_HINTED = 5000  # names among which the nearest is looked for: that takes a while
+LONGEST = 120  # characters of a name in an error
 RAW = re.compile("[\udc80-\udcff]")  # how Python keeps bytes of a name that are no text
 
 
@@ -27,6 +31,7 @@ class Names:
     """
 
     def __init__(self, training: TrainingSet) -> None:
+        self.training = training
         self.exact = training.places()
         self.alike: dict[str, int | None] = {}  # None: two samples are called so
         for name, index in self.exact.items():
@@ -46,6 +51,40 @@ class Names:
                 return found
         return None
 
+    @cached_property
+    def tails(self) -> dict[str, int | None]:
+        """Samples by each end of their paths, with and without the ending; None where two share it.
+
+        Of a set without files, the paths are those of `--export`.
+        """
+        found: dict[str, int | None] = {}
+        files = self.training.files or file_names(self.training)
+        for index, file in enumerate(files):
+            parts = composed(file).split("/")
+            for start in range(len(parts)):
+                tail = "/".join(parts[start:])
+                for end in {tail, tail.rpartition(".")[0] or tail}:
+                    found[end] = None if found.get(end, index) != index else index
+        return found
+
+    def by_path(self, path: str) -> int | None:
+        """Return the sample at `path`, which another tool gave: of any folder above, or of none.
+
+        A name alone counts where the tool keeps all images in one folder, `data`.
+        """
+        found = self.get(path)
+        if found is not None:
+            return found
+        parts = composed(path).replace("\\", "/").split("/")
+        for start in range(len(parts)):
+            is_name_alone = start == len(parts) - 1
+            if is_name_alone and len(parts) > 1 and parts[-2] != DATA_FOLDER:
+                return None
+            found = self.tails.get("/".join(parts[start:]))
+            if found is not None:
+                return found
+        return None
+
     def find(self, name: str, where: str, doubt: str = "") -> int:
         """Return the sample `name`.
 
@@ -59,15 +98,17 @@ class Names:
         """
         found = self.get(name)
         if found is None:
-            shown = repr(name if len(name) <= 200 else f"{name[:200]}...")
-            raise InputError(
-                f"{where}: there is no training sample {shown}{self.hint(name)}{doubt}"
-            )
+            raise self.unknown(name, where, doubt)
         return found
+
+    def unknown(self, name: str, where: str, doubt: str = "") -> InputError:
+        """Return the error for a name that is no sample's."""
+        shown = repr(name if len(name) <= LONGEST else f"{name[:LONGEST]}...")
+        return InputError(f"{where}: there is no training sample {shown}{self.hint(name)}{doubt}")
 
     def hint(self, name: str) -> str:
         """Return the nearest name as a hint: of that file elsewhere, in that folder, else any."""
-        wanted = composed(name)[-200:]
+        wanted = composed(name)[-LONGEST:]
         for candidates in self._near(wanted):
             if candidates:
                 found = nearest(wanted, candidates[:MOST_HINTED])

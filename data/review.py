@@ -2,25 +2,26 @@
 
 A CSV with the columns `file` and `verdict` (`clean`, `poisoned`, or nothing for a sample that was
 not looked at), as any spreadsheet saves it. A report's `suspects.csv` with a column `verdict` added
-is such a file.
+is such a file. Or the JSON that FiftyOne or Label Studio exports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from data.formats.format import CLEAN, POISONED, VERDICTS, Said
+from data.formats.reading import said_in_export
 from data.names import Names
 from data.poison import TrainingSet
 from utils.errors import InputError
 from utils.files import find_file
-from utils.tables import read_table
+from utils.tables import Text, read_table, read_text
 
 KEY = "review"
-CLEAN, POISONED = "clean", "poisoned"
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,46 @@ def read_review(path: str | None, training: TrainingSet) -> Review:
     verdicts: dict[int, str] = {}
     if path is not None:
         names = Names(training)
-        table = read_table(find_file(path, KEY), KEY, ("file", "verdict"), names.raw)
-        for row in table.rows:
-            verdict = row.cells["verdict"].strip().lower()
-            if not verdict:
-                continue
-            where, name = table.text.line(row.line), row.cells["file"]
-            if verdict not in (CLEAN, POISONED):
-                raise InputError(
-                    f"{where}: verdict {verdict[:40]!r}; {CLEAN} or {POISONED} is expected"
-                )
-            index = names.find(name, where, table.text.doubt)
-            if verdicts.setdefault(index, verdict) != verdict:
-                raise InputError(f"{where}: {name!r} was called {verdicts[index]} before")
+        text = read_text(find_file(path, KEY), KEY, names.raw)
+        found = find_exported(text, names) if text.is_json else find_listed(text, names)
+        for index, said in found:
+            if verdicts.setdefault(index, said.verdict) != said.verdict:
+                before = verdicts[index]
+                raise InputError(f"{said.where}: {said.names[0]!r} was called {before} before")
     return Review(chosen(verdicts, CLEAN), chosen(verdicts, POISONED))
+
+
+def find_listed(text: Text, names: Names) -> Iterator[tuple[int, Said]]:
+    """Yield the samples that the rows of a table name, with what is said of them.
+
+    Raises:
+        InputError: no such table, an unknown verdict or sample.
+    """
+    for row in read_table(text, ("file", "verdict")).rows:
+        verdict = row.cells["verdict"].strip().lower()
+        if not verdict:
+            continue
+        where, name = text.line(row.line), row.cells["file"]
+        if verdict not in VERDICTS:
+            raise InputError(
+                f"{where}: verdict {verdict[:40]!r}; {CLEAN} or {POISONED} is expected"
+            )
+        yield names.find(name, where, text.doubt), Said(where, (name,), verdict)
+
+
+def find_exported(text: Text, names: Names) -> Iterator[tuple[int, Said]]:
+    """Yield the samples that another tool's export names, with what is said of them.
+
+    Raises:
+        InputError: no such export, or an unknown sample.
+    """
+    for said in said_in_export(text, names.training.classes):
+        where = f"{text.where}, {said.where}"
+        indices = (names.by_path(name) for name in said.names)
+        index = next((index for index in indices if index is not None), None)
+        if index is None:
+            raise names.unknown(said.names[0] if said.names else "", where)
+        yield index, Said(where, said.names, said.verdict)
 
 
 def chosen(verdicts: Mapping[int, str], wanted: str) -> Tensor:

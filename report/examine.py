@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from data.formats import FORMATS
 from data.poison import TrainingSet
 from data.review import Review
 from defense.history import History
@@ -22,7 +23,9 @@ def examine(session: Session) -> Findings:
     With several processes all of them must come here.
     """
     training, batch = session.training, session.config.speed.evaluation_batch
-    opinion = ask(session.network, training, session.test_chain, session.engine, batch)
+    wanted = any(FORMATS.get(name).needs_probabilities for name in session.config.report_formats)
+    chain, engine = session.test_chain, session.engine
+    opinion = ask(session.network, training, chain, engine, batch, all_classes=wanted)
     truth = session.truth.poisoned if session.config.truth_known else None
     history, seeds = session.progress.history, session.material.seeds
     return gather(training, opinion, history, seeds, session.material.review, truth)

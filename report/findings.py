@@ -32,11 +32,13 @@ class Opinion:
         predicted: (N,) int64, its own label.
         probability: (N,) float32, that it gives to its own label.
         given: (N,) float32, that it gives to the sample's given label.
+        probabilities: (N, K) float32, of all classes; None unless they are asked for.
     """
 
     predicted: Tensor
     probability: Tensor
     given: Tensor
+    probabilities: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,17 @@ def from_the_worst(
 
 @torch.no_grad()
 def ask(
-    network: nn.Module, training: TrainingSet, chain: Chain, engine: Engine, batch_size: int
+    network: nn.Module,
+    training: TrainingSet,
+    chain: Chain,
+    engine: Engine,
+    batch_size: int,
+    all_classes: bool = False,
 ) -> Opinion:
-    """Return what `network` says of all training samples through the views of a test."""
+    """Return what `network` says of all training samples through the views of a test.
+
+    `all_classes`: keep the probabilities of all classes, too.
+    """
     network.eval()
     count, device = len(training), engine.device
     draws = chain.draw(count, Streams(0).torch("test"))
@@ -135,6 +145,10 @@ def ask(
     parts = consecutive(own.start, own.stop, batch_size)
     feed = Feed(training, torch.arange(count, device=device), parts)
     found = torch.zeros(3, count, device=device)
+    # Several processes exchange what is on the device; one alone need not hold it there.
+    place = device if engine.world.size > 1 else torch.device("cpu")
+    width = training.num_classes if all_classes else 0
+    whole = torch.zeros(count, width, device=place)
     watched = engine.world.watched(parts, count, batch_size)
     bar = progress(watched, "ask", unit="batch", total=len(parts))
     for part, (images, index) in zip(bar, feed, strict=True):
@@ -144,5 +158,7 @@ def ask(
         best = probabilities.max(dim=1)
         given = probabilities.gather(1, training.labels[part, None])[:, 0]
         found[:, part] = torch.stack([best.indices.float(), best.values, given])
+        whole[part] = probabilities[:, :width].to(place)
     predicted, probability, given = (engine.world.gather(row[own], count).cpu() for row in found)
-    return Opinion(predicted.long(), probability, given)
+    everything = engine.world.gather(whole[own], count).cpu() if all_classes else None
+    return Opinion(predicted.long(), probability, given, everything)

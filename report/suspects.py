@@ -8,7 +8,7 @@ from typing import Any
 from report.findings import Findings
 from utils.errors import InputError
 from utils.files import write_text
-from utils.tables import read_table, table_text
+from utils.tables import read_table, read_text, table_text
 
 FILE_NAME = "suspects.csv"
 
@@ -20,8 +20,9 @@ def suspects(findings: Findings, first: int | None = None) -> list[dict[str, Any
     are no files; `index`, the number; `label`, as given; `predicted`, the model's own label, and
     its `probability`; `score` in 0..1; `given_probability`, that the model gives to the given
     label; `loss_<stage>` at the stage's last split; `reduction`, mean of the last meta-splits;
-    `polluted_epochs`, spent in the polluted pool; `kept`, 1 in `purified.txt`; and `poisoned`, 1 or
-    0, in a benchmark run only.
+    `polluted_epochs`, spent in the polluted pool; `kept`, 1 in `purified.txt`; `poisoned`, 1 or 0,
+    in a benchmark run only; and four that cleanlab calls so: `given_label`, `predicted_label`,
+    `is_label_issue`, True for what is not kept, and `label_quality`, low where a label is doubtful.
     """
     return [row_of(findings, rank, i) for rank, i in enumerate(findings.order[:first].tolist(), 1)]
 
@@ -48,6 +49,9 @@ def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
     row["kept"] = int(findings.kept[index])
     if findings.poisoned is not None:
         row["poisoned"] = int(findings.poisoned[index])
+    row["given_label"], row["predicted_label"] = row["label"], row["predicted"]
+    row["is_label_issue"] = not bool(findings.kept[index])
+    row["label_quality"] = shortened(1 - findings.score[index])
     return row
 
 
@@ -66,7 +70,7 @@ def write_suspects(findings: Findings, folder: Path) -> Path:
 def read_ranks(path: Path) -> dict[str, int]:
     """Return the rank of each `file` in an earlier `suspects.csv`; empty where there is none."""
     try:
-        table = read_table(path, "report", ("file", "rank"), raw_names=True)
+        table = read_table(read_text(path, "report", raw_names=True), ("file", "rank"))
         return {row.cells["file"]: int(row.cells["rank"]) for row in table.rows}
     except (InputError, ValueError):
         return {}  # another program's file, or none: then there is nothing to compare with

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from data.formats import FORMATS, Listing, write_formats
 from report.content import PageContent
 from report.findings import Findings
 from report.moved import what_moved
@@ -48,7 +49,26 @@ def write_report(
         ),
     )
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
+    formats = [FORMATS.get(name)() for name in dict.fromkeys(session.config.report_formats)]
+    lines += write_formats(formats, as_listing(findings, verdict), folder)
     return [*lines, f"report: {folder / PAGE_FILE}"]
+
+
+def as_listing(findings: Findings, verdict: Verdict) -> Listing:
+    """Return the findings as the formats of other tools take them."""
+    opinion = findings.opinion
+    return Listing(
+        training=findings.training,
+        order=findings.order,
+        score=findings.score,
+        predicted=opinion.predicted,
+        probability=opinion.probability,
+        given=opinion.given,
+        kept=findings.kept,
+        probabilities=opinion.probabilities,
+        verdict=verdict.name,
+        target=verdict.suspected_target,
+    )
 
 
 def tell_lost(findings: Findings) -> list[str]:

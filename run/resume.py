@@ -28,6 +28,7 @@ MAY_CHANGE: tuple[str, ...] = (
     "cache_dir",
     "review",  # a person may look at samples while the run goes on
     "report",
+    "report_formats",
     "seed_dir",  # the seeds' fingerprint tells whether it matters
     "seed_indices",
     "skip_unreadable",  # the data's fingerprint tells whether it matters

@@ -60,6 +60,12 @@ class Text:
         return f"{self.where}, line {number}"
 
     @property
+    def is_json(self) -> bool:
+        """Whether it begins as JSON does, and as no table."""
+        first = next((line.lstrip() for line in self.lines if line.strip()), "")
+        return first.startswith(("[", "{"))
+
+    @property
     def doubt(self) -> str:
         """What to say of a name that is not found; nothing where the encoding is certain."""
         return f"; the file was read as Windows-1252, {SAVE_AS}" if self.encoding == LEGACY else ""
@@ -223,20 +229,17 @@ def split_line(line: str, separator: str, where: str) -> Cells:
     return [undo(cell) for cell in cells]
 
 
-def read_table(file: Path, key: str, needed: Sequence[str], raw_names: bool = False) -> Table:
-    """Return the table in `file`, whose first line names its columns.
+def read_table(text: Text, needed: Sequence[str]) -> Table:
+    """Return the table in a file, whose first line names its columns.
 
     Args:
-        file: to be read.
-        key: the setting that named it.
+        text: of the file.
         needed: columns that must be there, in lower case; the first one tells the separator.
-        raw_names: see `read_text`.
 
     Raises:
-        InputError: unreadable, no CSV, a column is missing or there twice, or a row has more cells
-            than there are columns.
+        InputError: no CSV, a column is missing or there twice, or a row has more cells than there
+            are columns.
     """
-    text = read_text(file, key, raw_names)
     found = records(text, lambda cells: needed[0] in column_names(cells))
     columns = column_names(next(found, (1, []))[1])
     refuse_columns(columns, needed, text)

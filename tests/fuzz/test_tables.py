@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,7 +22,7 @@ from data.review import read_review
 from data.seeds import read_seeds
 from utils.cells import defuse, undo
 from utils.errors import InputError
-from utils.tables import SEPARATORS, read_table, table_text
+from utils.tables import SEPARATORS, read_table, read_text, table_text
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 deeply = settings(max_examples=EXAMPLES, deadline=None)
@@ -59,7 +61,7 @@ def test_a_cell_is_undone_exactly(name: str) -> None:
 def test_what_is_written_is_read(found: list[str], encoding: str) -> None:
     text = table_text(["file", "rank"], [{"file": name, "rank": 1} for name in found])
     file = written(text.encode(encoding))
-    table = read_table(file, "report", ("file", "rank"))
+    table = read_table(read_text(file, "report"), ("file", "rank"))
     remove(file)
     assert [row.cells["file"] for row in table.rows] == found
 
@@ -71,7 +73,7 @@ def test_what_another_program_writes_is_read(found: list[str], separator: str) -
     writer = csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL)
     writer.writerows([("file", "verdict"), *((defuse(name), "clean") for name in found)])
     file = written(text.getvalue().encode())
-    table = read_table(file, "review", ("file", "verdict"))
+    table = read_table(read_text(file, "review"), ("file", "verdict"))
     remove(file)
     assert [row.cells["file"] for row in table.rows] == found
 
@@ -93,23 +95,48 @@ bodies = st.one_of(
 )
 
 
+def refusal(read: Callable[[], object]) -> str:
+    """Return the line with which input is refused; nothing where it is read."""
+    try:
+        read()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 @deeply
 @given(bodies, st.sampled_from([SET, NUMBERED]), st.sampled_from([".csv", ".txt", ".npy"]))
 def test_any_bytes_are_read_or_refused_in_a_line(
     body: bytes, training: TrainingSet, suffix: str
 ) -> None:
     file = written(body, suffix)
-    try:
-        for read in (lambda: read_review(str(file), training), lambda: seeds(file, training)):
-            try:
-                read()
-            except InputError as error:
-                line = str(error)
-                assert "\n" not in line and "\r" not in line and len(line) <= LONGEST
-    finally:
-        remove(file)
+    lines = [
+        refusal(lambda: read_review(str(file), training)),
+        refusal(lambda: read_seeds(str(file), training, 1)),
+    ]
+    remove(file)
+    assert all(len(line.splitlines()) <= 1 and len(line) <= LONGEST for line in lines)
 
 
-def seeds(file: Path, training: TrainingSet) -> torch.Tensor:
-    """Return the seeds that `file` lists."""
-    return read_seeds(str(file), training, 1)
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), pieces, st.sampled_from(["x", "data/ü"])
+)
+KEYS = ("samples", "labels", "tags", "label", "filepath", "file", "attributes", "data", "image")
+MORE = ("annotations", "result", "from_name", "value", "choices", "verdict", "was_cancelled")
+contents = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from([*KEYS, *MORE]), inner, max_size=4),
+    ),
+    max_leaves=20,
+)
+
+
+@deeply
+@given(contents, st.sampled_from([SET, NUMBERED]))
+def test_any_export_is_read_or_refused_in_a_line(content: object, training: TrainingSet) -> None:
+    file = written(json.dumps(content).encode(), ".json")
+    line = refusal(lambda: read_review(str(file), training))
+    remove(file)
+    assert len(line.splitlines()) <= 1 and len(line) <= LONGEST

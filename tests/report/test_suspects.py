@@ -9,7 +9,7 @@ from data.review import read_review
 from report.findings import Findings
 from report.suspects import FILE_NAME, read_ranks, write_suspects
 from tests.report.report_example import make_findings
-from utils.tables import read_table
+from utils.tables import read_table, read_text
 
 EVIL = '=HYPERLINK("http:evil","x")'
 
@@ -28,7 +28,7 @@ def test_no_cell_is_a_formula_and_all_names_come_back(tmp_path: Path) -> None:
     raw = file.read_bytes().decode("utf-8")
     assert raw.startswith("\ufeffrank,file,")
     assert not any(sign in raw for sign in (",=", ",@", ",+", '"=', '"@', '"+', ',"-'))
-    table = read_table(file, "report", ("file", "label"))
+    table = read_table(read_text(file, "report"), ("file", "label"))
     order = findings.order.tolist()
     assert [row.cells["file"] for row in table.rows] == [findings.name(i) for i in order]
     labels = findings.training.labels.tolist()

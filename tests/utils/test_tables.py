@@ -9,7 +9,7 @@ import pytest
 from utils import tables
 from utils.cells import defuse, undo
 from utils.errors import InputError
-from utils.tables import read_table, table_text
+from utils.tables import read_table, read_text, table_text
 
 ROWS = {"train/a/Größe 1.png": "clean", "train/a, b; c\td.png": "poisoned"}
 
@@ -20,7 +20,7 @@ def saved(separator: str) -> str:
 
 
 def verdicts(file: Path, raw_names: bool = False) -> dict[str, str]:
-    table = read_table(file, "review", ("file", "verdict"), raw_names)
+    table = read_table(read_text(file, "review", raw_names), ("file", "verdict"))
     return {row.cells["file"]: row.cells["verdict"] for row in table.rows}
 
 
@@ -43,7 +43,7 @@ def test_lines_end_in_three_ways_and_only_in_these(tmp_path: Path, end: str) -> 
     odd = "a\u2028b\x0b\x85.png"
     body = end.join(["file,verdict", "", f"{odd},clean", ",,,", "b,"])
     file.write_bytes(body.encode())
-    table = read_table(file, "review", ("file", "verdict"))
+    table = read_table(read_text(file, "review"), ("file", "verdict"))
     assert [(row.line, row.cells["file"]) for row in table.rows] == [(3, odd), (5, "b")]
 
 
