@@ -54,6 +54,11 @@ def _requested_device(requested: str | None) -> tuple[torch.device, str | None]:
     found = count_gpus()
     place = int(os.environ.get("LOCAL_RANK", "0"))
     if requested is None or not requested.strip():
+        if found and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > found:
+            raise InputError(
+                f"{os.environ['LOCAL_WORLD_SIZE']} processes on this machine, but it has only GPUs "
+                f"0 to {found - 1}; start one a GPU, or give --gpu cpu"
+            )
         if found:
             return torch.device("cuda", place % found), None
         return torch.device("cpu"), "no GPU found: running on the CPU"
@@ -71,7 +76,8 @@ def check_devices(requested: str) -> list[str]:
     """Return the devices that `--gpu` names.
 
     Raises:
-        InputError: one of them is no device of this machine.
+        InputError: one of them is no device of this machine, or a GPU is named twice: NCCL connects
+            no two processes on one.
     """
     names, found = [name.strip() for name in requested.split(",")], count_gpus()
     for name in names:
@@ -84,4 +90,6 @@ def check_devices(requested: str) -> list[str]:
             raise InputError(
                 f"--gpu {requested}: this machine has {there}; use --gpu cpu or leave --gpu away"
             )
+        if names.count(name) > 1:
+            raise InputError(f"--gpu {requested}: GPU {name} twice; each process needs its own")
     return names

@@ -62,7 +62,7 @@ def test_bf16_is_chosen_where_the_runs_own_gpu_has_it(
     assert choose_engine(GPU, forced, narrow(16), ALONE).bf16
 
 
-@pytest.mark.parametrize("requested", ["1", "1,1", "0,1"])
+@pytest.mark.parametrize("requested", ["1", "0,1"])
 def test_the_runs_gpu_is_the_current_one(
     two_gpus: Any, monkeypatch: pytest.MonkeyPatch, requested: str
 ) -> None:
@@ -73,8 +73,13 @@ def test_the_runs_gpu_is_the_current_one(
     assert current == [device] == [GPU]
 
 
-def test_a_gpu_that_is_not_there_is_named(two_gpus: Any) -> None:
-    for requested in ("2", "0,7", "x"):
+def test_a_gpu_that_is_not_there_or_not_free_is_named(
+    two_gpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="3 processes"):
+        find_device(None)
+    for requested in ("2", "0,7", "x", "0,0", "cpu,1,1"):
         with pytest.raises(InputError, match=f"--gpu {requested}"):
             find_device(requested)
 
