@@ -57,13 +57,14 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
     # ------------------------------------------- the network, where and with what it learns
     network = build_fitting_network(setup, material, views)
     ground = lay_ground(setup, material, views, network)
-    learner = build_learner(setup.config, network)
+    method = DEFENSES.get(setup.config.defense)
+    learner = build_learner(setup.config, network, method.follows)
 
     # ---------------------------------------------- the defence, which never sees the truth
     device = ground.engine.device
     knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
-    defense = DEFENSES.get(setup.config.defense)(setting)
+    defense = method(setting)
 
     session = Session(setup, material, ground, learner, defense, views.test)
     if setup.start.state is not None:
@@ -103,7 +104,8 @@ def train(session: Session, interrupt: Interrupt) -> None:
         first_step = state.step
         take_steps(session, interrupt)
         training_seconds = time.perf_counter() - began
-        session.engine.world.same_buffers(session.network)
+        for network in session.learner.networks:
+            session.engine.world.same_buffers(network)
 
         # ----------------------------------------------------- measure; log and save, or neither
         row = session.complete_row(training_seconds, state.step - first_step)
@@ -117,7 +119,7 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
     state, defense = session.progress, session.defense
     assert state.clean is not None and state.totals is not None
     left = range(state.step, defense.steps_per_epoch)
-    with progress(left, defense.stage(state.epoch), unit="step") as bar, interrupt.deferred():
+    with progress(left, state.row["stage"], unit="step") as bar, interrupt.deferred():
         for losses in defense.steps(state.epoch, state.clean, state.step):
             state.totals += losses
             state.step += 1
@@ -146,7 +148,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
             write_events(session.folder.events, session.progress.rows)
         if finished:
             description = describe_model(session, score, verdict.as_result())
-            save_model(session.folder.path, session.network, description)
+            save_model(session.folder.path, session.model, description)
             session.folder.write_json("result.json", result)  # last: where it is, all else is
     return verdict
 

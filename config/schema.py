@@ -16,9 +16,10 @@ from data.settings import DataSettings
 from defense import DEFENSES
 from defense.settings import DefenseSettings, GlobalSection
 from model import NetworkChoice
+from training.rate import RateSettings
 from training.torch_parts import OptimizerChoice, SchedulerChoice
 from utils.choice import known_in
-from utils.section import Section
+from utils.section import Section, contradiction
 from utils.speed import SpeedSettings
 
 
@@ -45,6 +46,7 @@ class Config(DataSettings, DefenseSettings):
     )
     optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
     lr_scheduler: SchedulerChoice | None = None
+    learning_rate: RateSettings | None = None
     test_interval: int = Field(default=1, ge=1)
     speed: SpeedSettings = SpeedSettings()
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
@@ -62,6 +64,13 @@ class Config(DataSettings, DefenseSettings):
         length = given.get("num_epochs", cls.model_fields["num_epochs"].default)
         cosine = {"CosineAnnealingLR": {"T_max": length, **(settings or {})}}
         return {**given, "lr_scheduler": {**schedule, **cosine}}
+
+    @model_validator(mode="after")
+    def _one_course_of_the_rate(self) -> Config:
+        if self.lr_scheduler is not None and self.learning_rate is not None:
+            why = "both say how the learning rate runs"
+            raise contradiction("lr_scheduler", "learning_rate", why)
+        return self
 
     def class_counts(self) -> dict[str, int]:
         """Return every given `num_classes`, by dotted key; all must fit the data."""

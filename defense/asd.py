@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from defense.virtual import check_layers, train_virtual_model
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model import Network
+from training.align import Alignment, shares_of
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
-from training.record import record_losses
+from training.record import Record, record
 from utils.errors import InputError, TrainingError
 from utils.streams import Purpose
 
@@ -32,15 +33,26 @@ def stage_of(epoch: int, schedule: GlobalSection) -> str:
     return CLASS_AGNOSTIC if epoch < schedule.epoch_second else META_SPLIT
 
 
-def joined_per_class(epoch: int, schedule: GlobalSection) -> int:
-    """Return how many of each class join the seeds in stage 1: `n` more every `t` epochs."""
-    return schedule.n * (epoch // schedule.t)
+def joined_per_class(epoch: int, schedule: GlobalSection, sizes: Tensor) -> Tensor:
+    """Return how many of each class join the seeds in stage 1, (C,) int64.
+
+    As published `n` more every `t` epochs; with `growth` a share more of each class every epoch.
+
+    Args:
+        epoch: 0-based.
+        schedule: `global` of the YAML.
+        sizes: (C,) int64, samples of each given label.
+    """
+    if schedule.growth is None:
+        return torch.full_like(sizes, schedule.n * (epoch // schedule.t))
+    return (schedule.growth * epoch * sizes).long()
 
 
 class AdaptiveSplitting(Defense):
     """Splits anew at every epoch and trains with MixMatch on both pools."""
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
+    follows: ClassVar[bool] = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -48,29 +60,51 @@ class AdaptiveSplitting(Defense):
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
         self.virtual: Network | None = None  # memory only: it is filled anew at every split
+        self.sizes = torch.bincount(setting.ground.training.labels)  # (C,) of given labels
         self._refuse_empty_polluted_pool()
-        temperature = self.semi.mixmatch.temperature
-        learner = setting.learner
+        learner, mixmatch = setting.learner, self.semi.mixmatch
+        self.alignment = self._alignment() if mixmatch.alignment else None
         self.mixmatch = MixMatch(
-            learner.network, learner.optimizer, setting.ground.engine, temperature
+            learner.network,
+            learner.optimizer,
+            setting.ground.engine,
+            mixmatch.temperature,
+            learner.model_for("guess"),
+            self.alignment,
         )
         check_layers(learner.network, setting.config.meta.layers or ())
 
+    def _alignment(self) -> Alignment:
+        """Return an alignment with the verified samples' shares: those of given labels may lie."""
+        labels = self.setting.ground.training.labels[self.setting.knowledge.seeds]
+        return Alignment(shares_of(labels, self.setting.ground.training.num_classes))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running mean of the guesses, where they are aligned."""
+        return {} if self.alignment is None else {"alignment": self.alignment.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave."""
+        if self.alignment is not None:
+            self.alignment.load_state_dict(state["alignment"])
+
     def _refuse_empty_polluted_pool(self) -> None:
         last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
-        largest = joined_per_class(last, self.schedule)
+        largest = joined_per_class(last, self.schedule, self.sizes)
         labels, seeds = self.setting.ground.training.labels, self.setting.knowledge.seeds
         if len(seeds) == len(labels):
             raise InputError(
                 f"all {len(seeds)} training samples are verified, so there is nothing to defend "
                 f"against; add unverified ones, or train plainly with defense=none"
             )
-        candidates = torch.bincount(labels)
-        candidates -= torch.bincount(labels[seeds], minlength=len(candidates))
-        if int(candidates.max()) <= largest:
+        candidates = self.sizes - torch.bincount(labels[seeds], minlength=len(self.sizes))
+        if bool((candidates <= largest).all()):
+            keys, remedy = "global.n, global.t", "lower n or raise t"
+            if self.schedule.growth is not None:
+                keys, remedy = "global.growth", "lower it or let stage 1 end earlier"
             raise InputError(
-                f"global.n, global.t: stage 1 would take {largest} samples a class, which is all "
-                f"there are, and leave no polluted pool; lower n or raise t"
+                f"{keys}: stage 1 would take {int(largest.max())} samples a class, which is all "
+                f"there are, and leave no polluted pool; {remedy}"
             )
 
     @property
@@ -93,8 +127,8 @@ class AdaptiveSplitting(Defense):
         total, verified = len(ground.training), len(self.setting.knowledge.seeds)
         epochs = self.setting.config.num_epochs
         bounds = [0, schedule.epoch_first, schedule.epoch_second, schedule.epoch_third]
-        last_joined = joined_per_class(min(schedule.epoch_first, epochs) - 1, schedule)
-        largest = verified + last_joined * ground.training.num_classes
+        last = max(min(schedule.epoch_first, epochs) - 1, 0)
+        largest = verified + int(joined_per_class(last, schedule, self.sizes).sum())
         sizes = [
             f"{verified} to {largest}",
             str(int(schedule.epsilon * total)),
@@ -110,31 +144,39 @@ class AdaptiveSplitting(Defense):
     def split(self, epoch: int) -> Pools:
         """Divide all samples by their losses, in the way of the epoch's stage."""
         training, schedule = self.setting.ground.training, self.schedule
-        loss = self._record(self.setting.learner.network, "record-augment", epoch)
+        seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
+        loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
         eligible = self._without_reviewed(loss)
-        stage = self.stage(epoch)
         if stage == CLASS_AWARE:
-            joined = joined_per_class(epoch, schedule)
+            joined = joined_per_class(epoch, schedule, self.sizes)
             clean = class_aware(eligible, training.labels, self.setting.knowledge.seeds, joined)
-            return self._pinned(Pools(clean, loss))
+            return self._pinned(Pools(clean, loss, stage=stage))
         if stage == CLASS_AGNOSTIC:
             floor = schedule.class_floor
             clean = class_agnostic(eligible, schedule.epsilon, training.labels, floor)
-            return self._pinned(Pools(clean, loss))
+            return self._pinned(Pools(clean, loss, stage=stage))
         self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
-        virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch)
+        virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch).loss
         clean = meta_split(
             eligible, virtual_loss, schedule.meta_fraction, training.labels, schedule.class_floor
         )
-        return self._pinned(Pools(clean, loss, loss - virtual_loss))
+        return self._pinned(Pools(clean, loss, loss - virtual_loss, stage))
 
-    def _record(self, network: Network, purpose: Purpose, epoch: int) -> Tensor:
+    def _stage_by_evidence(self, epoch: int, seen: Record) -> str:
+        """Return the epoch's stage; stage 3 waits for a model that knows the verified samples."""
+        stage, least = self.stage(epoch), self.schedule.meta_agreement
+        if stage != META_SPLIT or least is None:
+            return stage
+        agreement = float(seen.agrees[self.setting.knowledge.seeds].double().mean())
+        return META_SPLIT if agreement >= least else CLASS_AGNOSTIC
+
+    def _record(self, network: Network, purpose: Purpose, epoch: int) -> Record:
         ground = self.setting.ground
         generator = ground.streams.torch(purpose, epoch)
-        losses = record_losses(network, ground, self.criterion, generator)
-        if not bool(losses.isfinite().all()):
+        seen = record(network, ground, self.criterion, generator)
+        if not bool(seen.loss.isfinite().all()):
             raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
-        return losses
+        return seen
 
     def _without_reviewed(self, loss: Tensor) -> Tensor:
         """Return the losses with those that a person called poisoned out of every split's reach."""
@@ -155,11 +197,18 @@ class AdaptiveSplitting(Defense):
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
-        draws = EpochDraws(self.setting.ground, self.semi, clean, epoch)
-        self.setting.learner.network.train()
+        draws, learner = (
+            EpochDraws(self.setting.ground, self.semi, clean, epoch),
+            self.setting.learner,
+        )
+        learner.network.train()
         for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
-            weight = self._weight(epoch + step / self.steps_per_epoch)
-            yield self.mixmatch.step(batch, mix, weight)
+            learner.before_step(epoch * self.steps_per_epoch + step, self.steps_in_all)
+            losses = self.mixmatch.step(
+                batch, mix, self._weight(epoch + step / self.steps_per_epoch)
+            )
+            learner.after_step()
+            yield losses
 
     def _weight(self, epoch: float) -> float:
         criterion = self.semi.criterion.mixmatch

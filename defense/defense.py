@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -53,11 +53,15 @@ class Pools:
         clean: (N,) bool; True: the label is kept, False (the polluted pool): it is dropped.
         loss: (N,) float, every sample's for its given label; None without a split.
         reduction: (N,) float, by how much a virtual model's is lower; None but in a meta-split.
+        stage: name of the stage that this is a split of.
+        figures: what else is logged of the split, by column.
     """
 
     clean: Tensor
     loss: Tensor | None = None
     reduction: Tensor | None = None
+    stage: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> Tensor | None:
@@ -78,11 +82,16 @@ class PlannedStage:
 class Defense(ABC):
     """Divides the samples at the start of each epoch, and trains on the pools.
 
-    Both are functions of the weights, the optimiser's state and the epoch's number: a method keeps
-    nothing else between epochs, so that a run can be resumed.
+    Both are functions of the weights, the optimiser's state, the epoch's number and what
+    `state_dict` gives: a method keeps nothing else between epochs, so that a run can be resumed.
+
+    Attributes:
+        loss_names: of what `steps` yields, in order.
+        follows: whether it may keep a moving average of the network (`semi.ema`).
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
+    follows: ClassVar[bool] = False
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -91,6 +100,11 @@ class Defense(ABC):
     @abstractmethod
     def steps_per_epoch(self) -> int:
         """Optimiser steps in an epoch."""
+
+    @property
+    def steps_in_all(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps_per_epoch * self.setting.config.num_epochs
 
     @property
     @abstractmethod
@@ -121,6 +135,15 @@ class Defense(ABC):
         Yields:
             the step's losses in the order of `loss_names`, without gradient, on the device.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the method keeps beside the learner: tensors and plain values, by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state that `state_dict` gave; here there is nothing to go back to."""
+        if state:
+            raise ValueError(f"nothing of {sorted(state)} belongs to this method")
 
     def unlabelled_weight(self, epoch: int) -> float | None:
         """Return lambda_u at the end of `epoch`; None where there is no such loss."""

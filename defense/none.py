@@ -57,5 +57,7 @@ class NoDefense(Defense):
         order = torch.randperm(count, generator=ground.streams.torch("order", epoch)).to(device)
         draws = ground.chain.draw(count, ground.streams.torch("augment", epoch)).to(device)
         self.setting.learner.network.train()
-        for loss in self.supervised.steps(order, draws, self.batch_size, first_step):
-            yield loss[None]
+        losses = self.supervised.steps(order, draws, self.batch_size, first_step)
+        for step in range(first_step, self.steps_per_epoch):
+            self.setting.learner.before_step(epoch * self.steps_per_epoch + step, self.steps_in_all)
+            yield next(losses)[None]

@@ -29,6 +29,9 @@ class GlobalSection(SeedsSection):
     verified ones every `t` epochs. `epsilon` of
     all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
     paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
+    `growth` takes the place of `n` and `t`: the share of each class that joins every epoch of stage
+    1, so that no jump comes after it. `meta_agreement` lets stage 3 wait until the model gives that
+    share of the verified samples their label; until then stage 2 goes on.
     `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
     that none is lost: 0 is the paper's split, with 1 every class has equally many.
     """
@@ -42,6 +45,8 @@ class GlobalSection(SeedsSection):
     n: int = Field(default=10, ge=0)
     keep_seeds: bool = False
     class_floor: float = Field(default=0.0, ge=0, le=1)
+    growth: float | None = Field(default=None, gt=0, le=1)
+    meta_agreement: float | None = Field(default=None, ge=0, le=1)
 
     @property
     def meta_fraction(self) -> float:

@@ -44,35 +44,38 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:
     return values.sort().values[k - 1]
 
 
-def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int) -> Tensor:
+def class_aware(loss: Tensor, labels: Tensor, seeds: Tensor, per_class: int | Tensor) -> Tensor:
     """Stage 1: the verified seeds, and for each class its `per_class` lowest losses beside them.
 
     Args:
         loss: (N,) split loss under the current model.
         labels: (N,) int64, given labels.
         seeds: (n,) int64, indices of the verified clean samples.
-        per_class: how many of each class join the seeds; a smaller class joins whole.
+        per_class: how many of each class join the seeds, one number or (C,) int64; a smaller class
+            joins whole.
 
     Returns:
         (N,) bool, the clean pool.
     """
     pool = torch.zeros_like(labels, dtype=torch.bool)
     pool[seeds] = True
-    if per_class == 0:
+    num_classes = int(labels.max()) + 1
+    wanted_of = labels.new_zeros(num_classes) + per_class  # (C,)
+    if not int(wanted_of.max()):
         return pool
     best = labels.new_empty(0)
-    limits = loss.new_full((int(labels.max()) + 1,), math.inf)
+    limits = loss.new_full((num_classes,), math.inf)
     for start in range(0, len(loss), CHUNK):
         part = slice(start, start + CHUNK)
         wanted = (loss[part] < limits[labels[part]]) & ~pool[part]
         candidates = torch.cat([best, torch.nonzero(wanted).flatten() + start])
-        best, limits = best_of_each_class(candidates, loss, labels, per_class, len(limits))
+        best, limits = best_of_each_class(candidates, loss, labels, wanted_of)
     pool[best] = True
     return pool
 
 
 def best_of_each_class(
-    candidates: Tensor, loss: Tensor, labels: Tensor, per_class: int, num_classes: int
+    candidates: Tensor, loss: Tensor, labels: Tensor, per_class: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the `per_class` lowest losses of each class, and what a later sample must beat.
 
@@ -80,23 +83,23 @@ def best_of_each_class(
         candidates: (n,) int64 indices; of equal losses, those before come first.
         loss: (N,) of all samples.
         labels: (N,) int64, their given labels.
-        per_class: how many of each class.
-        num_classes: number of classes.
+        per_class: (C,) int64, how many of each class.
 
     Returns:
-        (m,) int64, the best of `candidates`; (num_classes,) the last loss that is in, or infinity
+        (m,) int64, the best of `candidates`; (C,) the last loss that is in, or infinity
         for a class that has room.
     """
     candidates = candidates[loss[candidates].argsort(stable=True)]
     candidates = candidates[labels[candidates].argsort(stable=True)]
     classes = labels[candidates]
-    sizes = torch.bincount(classes, minlength=num_classes)
+    sizes = torch.bincount(classes, minlength=len(per_class))
     first = sizes.cumsum(0) - sizes  # where each class begins
     rank = torch.arange(len(candidates), device=loss.device) - first[classes]
-    limits = loss.new_full((num_classes,), math.inf)
-    last = candidates[rank == per_class - 1]
+    limits = loss.new_full((len(per_class),), math.inf)
+    limits[per_class == 0] = -math.inf
+    last = candidates[rank == per_class[classes] - 1]
     limits[labels[last]] = loss[last]
-    return candidates[rank < per_class], limits
+    return candidates[rank < per_class[classes]], limits
 
 
 def class_agnostic(
@@ -121,7 +124,9 @@ def class_agnostic(
     everything = torch.arange(len(labels), device=labels.device)
     kept = torch.zeros_like(labels, dtype=torch.bool)
     if share := math.floor(class_floor * count / num_classes):
-        kept[best_of_each_class(everything, loss, labels, share, num_classes)[0]] = True
+        kept[
+            best_of_each_class(everything, loss, labels, labels.new_full((num_classes,), share))[0]
+        ] = True
     rest = loss.masked_fill(kept, math.inf)
     return kept | lowest(rest, count - int(torch.count_nonzero(kept)))
 

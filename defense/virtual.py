@@ -59,7 +59,7 @@ def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = No
     """
     meta, ground = setting.config.meta, setting.ground
     count, device = len(ground.training), ground.engine.device
-    virtual = copy_into(reuse, setting.learner.network)
+    virtual = copy_into(reuse, setting.learner.model_for("virtual"))
     optimizer = build_optimizer(
         meta.optimizer, train_only(virtual, meta.layers or virtual.meta_layers)
     )

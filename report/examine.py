@@ -25,7 +25,7 @@ def examine(session: Session) -> Findings:
     training, batch = session.training, session.config.speed.evaluation_batch
     wanted = any(FORMATS.get(name).needs_probabilities for name in session.config.report_formats)
     chain, engine = session.test_chain, session.engine
-    opinion = ask(session.network, training, chain, engine, batch, all_classes=wanted)
+    opinion = ask(session.model, training, chain, engine, batch, all_classes=wanted)
     truth = session.truth.poisoned if session.config.truth_known else None
     history, seeds = session.progress.history, session.material.seeds
     return gather(training, opinion, history, seeds, session.material.review, truth)

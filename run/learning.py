@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from config.schema import Config
 from data.build import to_device
 from data.poison import TrainingSet
@@ -14,8 +16,10 @@ from model.place import place_network
 from model.synchronised import synchronise
 from run.material import Material
 from run.setup import Setup
+from training.average import Average
 from training.ground import Ground
 from training.learner import Learner
+from training.rate import Rate
 from training.torch_parts import build_optimizer, build_scheduler
 from utils.engine import choose_engine
 
@@ -50,6 +54,8 @@ def build_fitting_network(setup: Setup, material: Material, views: Views) -> Net
     )
     for chain in (views.train, views.test):
         check_size(network, choice.name, *chain.output_size)
+    normal = views.test.normalize
+    network.fit_input(material.training.images, torch.tensor(normal.mean), torch.tensor(normal.std))
     return network
 
 
@@ -69,7 +75,21 @@ def lay_ground(setup: Setup, material: Material, views: Views, network: Network)
     )
 
 
-def build_learner(config: Config, network: Network) -> Learner:
-    """Return `network`, which is on its device, with what moves its weights."""
+def build_learner(config: Config, network: Network, follows: bool) -> Learner:
+    """Return `network`, which is on its device, with what moves its weights.
+
+    Args:
+        config: of the run.
+        network: on its device.
+        follows: whether the defence lets an average follow it.
+    """
     optimizer = build_optimizer(config.optimizer, network.parameters())
-    return Learner(network, optimizer, build_scheduler(config.lr_scheduler, optimizer))
+    rate, ema = config.learning_rate, config.semi.ema
+    return Learner(
+        network=network,
+        optimizer=optimizer,
+        scheduler=build_scheduler(config.lr_scheduler, optimizer),
+        rate=None if rate is None else Rate(rate, optimizer),
+        average=Average(network, ema.decay) if follows and ema.decay else None,
+        use=ema.use,
+    )

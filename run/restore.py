@@ -12,8 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from defense import Defense
 from run.checkpoint import Progress
 from run.state import WEIGHTS
+from training.average import Average
 from utils.errors import InputError
 from utils.same_state import load_optimizer, load_schedule
 
@@ -53,6 +55,32 @@ def restore_optimizer(
             load_schedule(schedule, saved, state["epoch"])
     with _telling(path, "optimizer_state_dict"):
         load_optimizer(optimizer, state["optimizer_state_dict"])
+
+
+def restore_average(average: Average | None, state: Mapping[str, Any], path: Path) -> None:
+    """Load the moving average of the weights, where the run keeps one.
+
+    Raises:
+        InputError: there is none in the checkpoint, or it is of another network.
+    """
+    if average is None:
+        return
+    saved = state.get("average_state_dict")
+    with _telling(path, "average_state_dict"):
+        if saved is None:
+            raise ValueError("there is none")
+        restore_network(average.network, {WEIGHTS: saved["network"]}, path)
+        average.updates = saved["updates"]
+
+
+def restore_method(defense: Defense, state: Mapping[str, Any], path: Path) -> None:
+    """Load what a defence keeps beside weights and optimiser.
+
+    Raises:
+        InputError: it is of another one.
+    """
+    with _telling(path, "defense_state_dict"):
+        defense.load_state_dict(state.get("defense_state_dict", {}))
 
 
 def restore_progress(

@@ -16,7 +16,14 @@ from run.checkpoint import Progress, save_checkpoint
 from run.folder import RunFolder
 from run.material import Material
 from run.measure import Score, evaluate, pool_quality
-from run.restore import restore_network, restore_optimizer, restore_progress, to_device
+from run.restore import (
+    restore_average,
+    restore_method,
+    restore_network,
+    restore_optimizer,
+    restore_progress,
+    to_device,
+)
 from run.resume import Resumption
 from run.setup import Setup
 from run.state import FORMAT
@@ -86,6 +93,11 @@ class Session:
         """The network that learns."""
         return self.learner.network
 
+    @property
+    def model(self) -> Network:
+        """What is tested and handed out: the network, or its average."""
+        return self.learner.model_for("test")
+
     def restore(self, start: Resumption) -> None:
         """Load the weights of a checkpoint and, if it is to be trained on, everything else."""
         assert start.state is not None and start.path is not None
@@ -99,6 +111,8 @@ class Session:
         if not start.only_evaluate:
             optimizer, scheduler = self.learner.optimizer, self.learner.scheduler
             restore_optimizer(optimizer, scheduler, state, start.path)
+        restore_average(self.learner.average, state, start.path)
+        restore_method(self.defense, state, start.path)
         samples, losses = len(self.training), len(self.defense.loss_names)
         self.progress = restore_progress(
             state, start.path, samples, losses, self.defense.steps_per_epoch
@@ -110,6 +124,7 @@ class Session:
         if not self.engine.world.is_first:
             return
         scheduler = None if self.learner.scheduler is None else self.learner.scheduler.state_dict()
+        average = self.learner.average
         save_checkpoint(
             self.folder.checkpoints,
             {
@@ -119,6 +134,8 @@ class Session:
                 "model_state_dict": self.network.state_dict(),
                 "optimizer_state_dict": self.learner.optimizer.state_dict(),
                 "scheduler_state_dict": scheduler,
+                "average_state_dict": None if average is None else average.state_dict(),
+                "defense_state_dict": self.defense.state_dict(),
                 "config": self.config.as_yaml(),
                 "seed": self.setup.streams.seed,
                 "processes": self.engine.world.size,
@@ -132,7 +149,7 @@ class Session:
     def evaluate(self) -> Score:
         """Return ACC and ASR of the network as it is."""
         batch = self.config.speed.evaluation_batch
-        self.last_score = evaluate(self.network, self.truth, self.test_chain, self.engine, batch)
+        self.last_score = evaluate(self.model, self.truth, self.test_chain, self.engine, batch)
         return self.last_score
 
     def readable_score(self, acc: float | None, asr: float | None) -> dict[str, str]:
@@ -142,7 +159,7 @@ class Session:
 
     def describe_split(self, epoch: int, pools: Pools) -> dict[str, Any]:
         """Return the part of the log row that is known once `epoch` is split."""
-        row: dict[str, Any] = {"epoch": epoch, "stage": self.defense.stage(epoch)}
+        row: dict[str, Any] = {"epoch": epoch, "stage": pools.stage or self.defense.stage(epoch)}
         row |= dict.fromkeys(self.defense.loss_names)
         row["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
         weight = self.defense.unlabelled_weight(epoch)
@@ -150,6 +167,7 @@ class Session:
             row["lambda_u"] = weight
         self.progress.history.note(row["stage"], pools)
         row["clean_pool"] = int(pools.clean.sum())
+        row |= pools.figures
         if self.config.truth_known:
             quality = pool_quality(pools, self.truth)
             row |= {"poisoned_in_clean_pool": quality.poisoned_in_clean_pool}

@@ -82,6 +82,20 @@ class HistoryState(_Part):
         return self
 
 
+class AverageState(_Part):
+    """What `training.average.Average` keeps; its weights are compared in `run.restore`."""
+
+    updates: Count
+    network: dict[Text, Tensor]
+
+    @model_validator(mode="after")
+    def _is_finite(self) -> AverageState:
+        for name, value in self.network.items():
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"network: {name!r} is not finite")
+        return self
+
+
 class CheckpointState(_Part):
     """A checkpoint of this project; `run.checkpoint.Progress` says what its fields mean."""
 
@@ -100,6 +114,8 @@ class CheckpointState(_Part):
     model_state_dict: dict[Text, Tensor]
     optimizer_state_dict: dict[Text, Any]  # compared with the optimiser in `run.restore`
     scheduler_state_dict: dict[Text, Any] | None  # likewise
+    average_state_dict: AverageState | None = None
+    defense_state_dict: dict[Text, Any] = Field(default_factory=dict)  # by its own method
     config: dict[str, Any]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     processes: Annotated[int, Field(ge=1, le=2**20)] = 1

@@ -43,7 +43,10 @@ class Alignment:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
-        self.mean.copy_(state["mean"])
+        mean = state["mean"]
+        if mean.shape != self.mean.shape or not bool((mean >= 0).all()):
+            raise ValueError("mean: one share for each class is expected")
+        self.mean.copy_(mean)
 
 
 def align(probabilities: Tensor, factors: Tensor) -> Tensor:

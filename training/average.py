@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model import Network
+
 WARM_UP = 10  # updates: early on the average follows fast, so that it never holds the first weights
 
 
@@ -27,7 +29,7 @@ class Average:
         decay: 0..1, what the average keeps of itself at each update.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from loss.mixmatch import labelled_loss, unlabelled_loss
+from training.align import Alignment, align
 from utils.engine import Engine
 
 
@@ -23,9 +24,10 @@ class Batch:
     """The input of one step.
 
     Attributes:
-        labelled: (B, 3, H, W) views from the clean pool.
-        labels: (B,) int64, their given labels.
-        unlabelled: two (B, 3, H, W) views of the same samples of the polluted pool.
+        labelled: (L, 3, H, W) views from the clean pool.
+        labels: (L,) int64, their given labels.
+        unlabelled: two (U, 3, H, W) views of the same samples of the polluted pool. As published
+            L = U = B, the batch size; always L + 2 U = 3 B.
     """
 
     labelled: Tensor
@@ -54,9 +56,15 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
 
 @torch.no_grad()
 def guess_labels(network: nn.Module, views: Sequence[Tensor], temperature: float) -> Tensor:
-    """Return guessed labels (B, C): the mean prediction over the views, sharpened."""
+    """Return guessed labels (U, C): the mean prediction over the views, sharpened."""
+    return sharpen(mean_prediction(network, views), temperature)
+
+
+@torch.no_grad()
+def mean_prediction(network: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Return the probabilities (U, C), a mean over the views."""
     guesses = [functional.softmax(network(view), dim=1) for view in views]
-    return sharpen(sum(guesses[1:], guesses[0]) / len(guesses), temperature)
+    return sum(guesses[1:], guesses[0]) / len(guesses)
 
 
 def mixup(values: Tensor, mix: Mix) -> Tensor:
@@ -85,43 +93,64 @@ def interleave(batches: Sequence[Tensor]) -> list[Tensor]:
     return [torch.cat(pieces) for pieces in parts]
 
 
+def in_three(values: Tensor, equal: bool) -> list[Tensor]:
+    """Return the rows (3B, ...) as three batches that each hold labelled and unlabelled ones."""
+    if equal:
+        return interleave(values.split(len(values) // 3))
+    return [values[first::3] for first in range(3)]
+
+
+def in_order(parts: Sequence[Tensor], equal: bool) -> Tensor:
+    """Return the rows (3B, ...) of three batches in the order before `in_three`."""
+    return torch.cat(interleave(parts)) if equal else torch.stack(list(parts), dim=1).flatten(0, 1)
+
+
 def mixmatch_losses(
-    network: nn.Module,
+    guesser: nn.Module,
     parallel: nn.Module,
     engine: Engine,
     batch: Batch,
     mix: Mix,
     temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Return L_x and L_u, two scalars with gradient; the network must be in train mode.
+    factors: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return L_x and L_u, two scalars with gradient, and the mean guess (C,) before alignment.
+
+    The network must be in train mode.
 
     With several processes each computes its share of every forward; the losses are those of the
     whole batch, their gradient flows into the share.
 
     Args:
-        network: as it is.
-        parallel: the same, with gradients averaged over the processes (`World.parallel`).
+        guesser: what guesses labels; as published the network itself, in train mode.
+        parallel: the network, with gradients averaged over the processes (`World.parallel`).
         engine: device, precision, processes.
         batch: the step's views, the same in all processes.
         mix: its mixup, too.
         temperature: of the guesses' sharpening.
+        factors: (C,) by which a class's guesses are raised; None: they are left as they are.
     """
-    size, world = len(batch.labels), engine.world
-    own = world.share(size)
+    given_size, guessed_size = len(batch.labels), len(batch.unlabelled[0])
+    size, world = (given_size + 2 * guessed_size) // 3, engine.world
+    own, own_guesses = world.share(size), world.share(guessed_size)
+    equal = given_size == guessed_size
     # A context of its own: autocast keeps its bf16 copies of the weights until the context ends,
     # and those made without gradient must not reach the forwards that need one.
     with engine.autocast():
-        guessed = guess_labels(network, [view[own] for view in batch.unlabelled], temperature)
-    guessed = world.gather(guessed, size)  # (B, C)
+        predicted = mean_prediction(guesser, [view[own_guesses] for view in batch.unlabelled])
+    predicted = world.gather(predicted, guessed_size)  # (U, C)
+    aligned = predicted if factors is None else align(predicted, factors)
+    guessed = sharpen(aligned, temperature)
     given = functional.one_hot(batch.labels, guessed.shape[1]).to(guessed.dtype)
     inputs = mixup(torch.cat([batch.labelled, *batch.unlabelled]), mix)  # (3B, 3, H, W)
     targets = mixup(torch.cat([given, guessed, guessed]), mix)  # (3B, C)
-    chunks = interleave(inputs.split(size))
+    chunks = in_three(inputs, equal)
     with engine.autocast():
         outputs = [world.gather(parallel(chunk[own]), size) for chunk in chunks]
-    logits = torch.cat(interleave(outputs))  # (3B, C)
-    labelled = labelled_loss(logits[:size], targets[:size])
-    return labelled, unlabelled_loss(logits[size:], targets[size:])
+    logits = in_order(outputs, equal)  # (3B, C)
+    labelled = labelled_loss(logits[:given_size], targets[:given_size])
+    unlabelled = unlabelled_loss(logits[given_size:], targets[given_size:])
+    return labelled, unlabelled, predicted.mean(dim=0)
 
 
 class MixMatch:
@@ -132,12 +161,21 @@ class MixMatch:
         optimizer: of its parameters.
         engine: device, precision, processes, whether the losses are compiled.
         temperature: of the guesses' sharpening.
+        guesser: what guesses labels; the network itself where none is given.
+        alignment: of the guessed labels with the classes' shares; None: there is none.
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Optimizer, engine: Engine, temperature: float
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        engine: Engine,
+        temperature: float,
+        guesser: nn.Module | None = None,
+        alignment: Alignment | None = None,
     ) -> None:
-        self.network, self.optimizer, self.engine = network, optimizer, engine
+        self.guesser = network if guesser is None else guesser
+        self.optimizer, self.engine, self.alignment = optimizer, engine, alignment
         self.temperature = temperature
         self.parallel = engine.world.parallel(network)
         self.losses = engine.translate(mixmatch_losses)
@@ -150,9 +188,12 @@ class MixMatch:
         """
         # Before the forward: the old gradients' memory may serve it, also in CUDA graphs.
         self.optimizer.zero_grad(set_to_none=True)
-        labelled, unlabelled = self.losses(
-            self.network, self.parallel, self.engine, batch, mix, self.temperature
+        factors = None if self.alignment is None else self.alignment.factors
+        labelled, unlabelled, guessed = self.losses(
+            self.guesser, self.parallel, self.engine, batch, mix, self.temperature, factors
         )
+        if self.alignment is not None:
+            self.alignment.note(guessed[None])
         loss = labelled + weight * unlabelled
         # The gradients are averaged over the processes, and shall be summed.
         (loss * self.engine.world.size).backward()

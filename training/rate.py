@@ -36,15 +36,14 @@ class Rate:
     Args:
         settings: of the course.
         optimizer: as it is built; its rates are the full ones.
-        steps: of the whole run.
     """
 
-    def __init__(self, settings: RateSettings, optimizer: Optimizer, steps: int) -> None:
-        self.settings, self.optimizer, self.steps = settings, optimizer, steps
+    def __init__(self, settings: RateSettings, optimizer: Optimizer) -> None:
+        self.settings, self.optimizer = settings, optimizer
         self.full = [float(group["lr"]) for group in optimizer.param_groups]
 
-    def set(self, step: int) -> None:
-        """Set the rate of the 0-based `step` of the run."""
-        share = factor(self.settings, step, self.steps)
+    def set(self, step: int, steps: int) -> None:
+        """Set the rate of the 0-based `step` of a run of `steps`."""
+        share = factor(self.settings, step, steps)
         for group, full in zip(self.optimizer.param_groups, self.full, strict=True):
             group["lr"] = full * share

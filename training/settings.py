@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from loss.mixmatch import MixMatchLossSettings
 from utils.section import Section
@@ -17,9 +19,14 @@ class LoaderSection(Section):
 
 
 class SemiLoaderSection(Section):
-    """`semi.loader`: batches of MixMatch."""
+    """`semi.loader`: batches of MixMatch.
+
+    `balance`: `equal` takes as many images from each pool, as published. `pools` takes them as the
+    pools' sizes are, so that a clean pool of nearly all samples is not seen at a third of the rate.
+    """
 
     batch_size: int = Field(default=64, ge=3)
+    balance: Literal["equal", "pools"] = "equal"
     num_workers: int | None = None
     pin_memory: bool | None = None
 
@@ -31,12 +38,46 @@ class SemiCriterionSection(Section):
 
 
 class MixMatchSection(Section):
-    """`semi.mixmatch`: steps an epoch, sharpening temperature, Beta parameter of mixup."""
+    """`semi.mixmatch`: steps an epoch, sharpening temperature, Beta parameter of mixup.
+
+    `alignment`: raise in the guessed labels the classes that are guessed too seldom, towards the
+    shares of the verified samples. Without it a lost class never comes back.
+    """
 
     train_iteration: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.5, gt=0)
     alpha: float = Field(default=0.75, gt=0)
+    alignment: bool = False
     num_classes: int | None = None
+
+
+class AverageUse(Section):
+    """Where the averaged network stands in for the trained one.
+
+    `record`: to measure the split's losses. `virtual`: as the start of the virtual model. `guess`:
+    to guess labels. `test`: for ACC, ASR, report and product.
+    """
+
+    record: bool = True
+    virtual: bool = True
+    guess: bool = False
+    test: bool = True
+
+
+class AverageSection(Section):
+    """`semi.ema`: a moving average of weights and BatchNorm statistics; a number is its `decay`.
+
+    `decay`: what the average keeps of itself at each step; 0: there is none, as published.
+    """
+
+    decay: float = Field(default=0.0, ge=0, lt=1)
+    use: AverageUse = AverageUse()
+
+
+def decay_alone(given: Any) -> Any:
+    """Return the mapping that a plain number stands for."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return {"decay": float(given)} if is_number else given
 
 
 class SemiSection(Section):
@@ -45,3 +86,4 @@ class SemiSection(Section):
     loader: SemiLoaderSection = SemiLoaderSection()
     criterion: SemiCriterionSection = SemiCriterionSection()
     mixmatch: MixMatchSection = MixMatchSection()
+    ema: Annotated[AverageSection, BeforeValidator(decay_alone)] = AverageSection()

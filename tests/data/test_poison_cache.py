@@ -15,8 +15,9 @@ from data.attack import Attack
 from data.attack.clb import Clb
 from data.attack.iab import Iab
 from data.attack.wanet import GRIDS_FILE, WaNet
-from data.build import POISON_FILE, poison_data
+from data.build import poison_data
 from data.dataset import ImageData, Split
+from data.kept import POISON_FILE
 from data.poison import TrainingSet, Truth
 from tests.conftest import colourful_images, tiny_config
 from utils.streams import Streams

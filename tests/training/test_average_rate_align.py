@@ -86,11 +86,11 @@ def test_rate_rises_holds_and_falls(warmup: int, hold: float) -> None:
 
 def test_rate_of_a_step_depends_on_its_number_alone() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)
-    rate = Rate(RateSettings(warmup=4, hold=0.5), optimizer, 20)
-    rate.set(17)
-    rate.set(1)
+    rate = Rate(RateSettings(warmup=4, hold=0.5), optimizer)
+    rate.set(17, 20)
+    rate.set(1, 20)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
-    rate.set(15)
+    rate.set(15, 20)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 

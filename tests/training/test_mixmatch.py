@@ -67,7 +67,7 @@ def test_guesses_carry_no_gradient_and_are_distributions() -> None:
 def test_without_mixing_the_labelled_loss_is_cross_entropy() -> None:
     network, batch = Recorder().train(), some_batch()
     mix = Mix(torch.tensor(1.0), torch.randperm(3 * SIZE))
-    labelled, _ = mixmatch_losses(network, network, CPU, batch, mix, 0.5)
+    labelled, _, _ = mixmatch_losses(network, network, CPU, batch, mix, 0.5)
     # The same three chunks once more, with the statistics that each forward has of itself.
     inputs = torch.cat([batch.labelled, *batch.unlabelled])
     chunks = interleave(inputs.split(SIZE))

@@ -1,0 +1,57 @@
+"""What reaches the pools beside the published schedule: growth, evidence, proportion."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defense.asd import joined_per_class
+from defense.settings import GlobalSection
+from defense.split import class_aware
+from training.draws import batch_sizes
+from training.mixmatch import in_order, in_three
+from training.settings import SemiLoaderSection
+
+
+def test_growth_is_a_share_of_each_class_and_replaces_n() -> None:
+    sizes = torch.tensor([100, 20, 0])
+    published = GlobalSection(n=10, t=5)
+    assert joined_per_class(12, published, sizes).tolist() == [20, 20, 20]
+    grown = GlobalSection(growth=0.05)
+    assert joined_per_class(4, grown, sizes).tolist() == [20, 4, 0]
+
+
+def test_each_class_gets_as_many_as_it_is_given() -> None:
+    torch.manual_seed(0)
+    loss, labels = torch.rand(60), torch.arange(60) % 3
+    seeds = torch.tensor([0, 1, 2])
+    pool = class_aware(loss, labels, seeds, torch.tensor([4, 0, 30]))
+    pool[seeds] = False
+    assert torch.bincount(labels[pool], minlength=3).tolist() == [4, 0, 19]
+    firsts = loss[(labels == 0) & ~pool & (torch.arange(60) > 2)].min()
+    assert loss[pool & (labels == 0)].max() < firsts
+
+
+@given(st.integers(3, 256), st.integers(1, 999))
+def test_a_step_always_holds_three_batches(size: int, clean: int) -> None:
+    loader = SemiLoaderSection(batch_size=size, balance="pools")
+    labelled, unlabelled = batch_sizes(loader, clean, 1000)
+    assert labelled + 2 * unlabelled == 3 * size
+    assert 1 <= unlabelled <= size <= labelled
+
+
+@pytest.mark.parametrize(("clean", "expected"), [(10, (64, 64)), (500, (64, 64)), (940, (176, 8))])
+def test_batches_follow_the_pools(clean: int, expected: tuple[int, int]) -> None:
+    assert batch_sizes(SemiLoaderSection(balance="pools"), clean, 1000) == expected
+    assert batch_sizes(SemiLoaderSection(), clean, 1000) == (64, 64)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_three_batches_are_put_back_in_order(equal: bool) -> None:
+    rows = torch.arange(36)
+    parts = in_three(rows, equal)
+    assert [len(part) for part in parts] == [12, 12, 12]
+    assert torch.equal(in_order(parts, equal), rows)
+    assert all((part < 12).any() and (part >= 24).any() for part in parts[:1])
