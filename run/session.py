@@ -110,6 +110,9 @@ class Session:
             say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
         if not start.only_evaluate:
             optimizer, scheduler = self.learner.optimizer, self.learner.scheduler
+            taken = state["epoch"] * self.defense.steps_per_epoch + state["step"]
+            if taken:  # the rate is that of the last step, and is compared
+                self.learner.before_step(taken - 1, self.defense.steps_in_all)
             restore_optimizer(optimizer, scheduler, state, start.path)
         restore_average(self.learner.average, state, start.path)
         restore_method(self.defense, state, start.path)
