@@ -43,10 +43,21 @@ class Review:
         """Return the same on `device`."""
         return Review(self.clean.to(device), self.poisoned.to(device))
 
+    def verdicts(self) -> dict[int, str]:
+        """Return the verdict on each sample, in the order of samples."""
+        found = dict.fromkeys(self.clean.tolist(), CLEAN)
+        found |= dict.fromkeys(self.poisoned.tolist(), POISONED)
+        return dict(sorted(found.items()))
+
     def seeds(self, seeds: Tensor) -> Tensor:
         """Return `seeds` (k,) int64 with the clean ones added and the poisoned ones left out."""
         joined = torch.cat([seeds, self.clean]).unique()
         return joined[~torch.isin(joined, self.poisoned)]
+
+
+def no_review() -> Review:
+    """Return the review of nobody who has looked at nothing."""
+    return Review(chosen({}, CLEAN), chosen({}, POISONED))
 
 
 def read_review(path: str | None, training: TrainingSet) -> Review:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from data.review import Review, no_review
 from report.findings import Findings
 from report.verdict import Verdict
 
@@ -23,6 +24,7 @@ class PageContent:
         manifest: content of `manifest.json`.
         title: of the page.
         finished: whether the run reached its last epoch.
+        review: what a person has said of samples before.
     """
 
     findings: Findings
@@ -33,6 +35,7 @@ class PageContent:
     manifest: Mapping[str, Any]
     title: str
     finished: bool
+    review: Review = field(default_factory=no_review)
 
     @property
     def knows_truth(self) -> bool:

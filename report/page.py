@@ -1,13 +1,18 @@
 """`report.html`: all that a run has found, as one file that needs no network.
 
 Names of classes and files come from strangers: the template escapes them, and the page forbids
-itself scripts and requests. Where nobody knows the truth, nothing on the page needs it.
+itself requests and all scripts but its own, which it knows by its digest. Where nobody knows the
+truth, nothing on the page needs it.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,13 +29,13 @@ from report.facts import (
     tell_stages,
 )
 from report.labels import label_matrix, largest_pairs, matrix_rows
-from report.pictures import listed, tiles
+from report.pictures import Tile, earlier, listed, tiles
 from report.ranking import Ranking
 from report.sheets import MOST_CLASSES, WORST, WORST_OF_CLASS, percent_text
 from report.verdict import UNSEEN_KINDS
 from utils.files import write_text
 
-TEMPLATE = "page.html"
+TEMPLATE, SCRIPT = "page.html", "page.js"
 MOST_COLUMNS = 20  # classes up to which the matrix is shown whole
 # Signs that turn the direction of writing, and so make a name look like another one.
 TURNED = {
@@ -70,6 +75,20 @@ def drawn(chart: Chart) -> Markup:
     return Markup(chart.svg)  # noqa: S704
 
 
+def read_script() -> tuple[Markup, str]:
+    """Return the page's script, and its digest as a policy names it."""
+    text = (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Markup(text), f"sha256-{digest}"  # noqa: S704
+
+
+def review_id(content: PageContent, shown: Sequence[Tile]) -> str:
+    """Return by what the browser keeps a review apart from those of other pages."""
+    tiles_of_page = (f"{tile.cell} {tile.verdict}" for tile in shown)
+    whole = "\n".join([content.title, *tiles_of_page])
+    return hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def environment() -> Environment:
     """Return what renders the template: it escapes everything, and a misspelt name is an error."""
     found = Environment(
@@ -88,39 +107,64 @@ def environment() -> Environment:
     return found
 
 
+def pictures(content: PageContent, ranking: Ranking) -> dict[str, Any]:
+    """Return what the page shows as pictures, and what its review needs."""
+    findings, verdicts = content.findings, content.review.verdicts()
+    worst = tiles(findings, ranking.worst(WORST), verdicts)
+    by_class = [
+        (name, tiles(findings, suspects, verdicts))
+        for name, suspects in ranking.worst_by_class(WORST_OF_CLASS, MOST_CLASSES)
+    ]
+    shown = [*worst, *(tile for _, found in by_class for tile in found)]
+    return {
+        "worst": worst,
+        "by_class": by_class,
+        "worst_of_class": WORST_OF_CLASS,
+        "earlier": earlier(findings, verdicts, shown),
+        "review_id": review_id(content, shown),
+    }
+
+
+def labels(content: PageContent) -> dict[str, Any]:
+    """Return what the page says of given labels and the model's own."""
+    training = content.findings.training
+    matrix = label_matrix(content.findings)
+    is_small = training.num_classes <= MOST_COLUMNS
+    return {
+        "classes": training.classes,
+        "matrix": matrix_rows(matrix, training.classes) if is_small else None,
+        "pairs": largest_pairs(matrix, training.classes),
+    }
+
+
 def render(content: PageContent) -> str:
     """Return the page as HTML."""
-    findings, ranking = content.findings, Ranking(content.findings)
-    matrix = label_matrix(findings)
-    classes = findings.training.classes
-    is_small = len(classes) <= MOST_COLUMNS
-    by_class = ranking.worst_by_class(WORST_OF_CLASS, MOST_CLASSES)
+    findings, verdict, ranking = content.findings, content.verdict, Ranking(content.findings)
+    script, script_digest = read_script()
     html = (
         environment()
         .get_template(TEMPLATE)
         .render(
             content=content,
-            verdict=content.verdict,
-            targets=content.verdict.targets,
-            unseen=[UNSEEN_KINDS[kind] for kind in content.verdict.unseen_kinds],
+            verdict=verdict,
+            targets=verdict.targets,
+            unseen=[UNSEEN_KINDS[kind] for kind in verdict.unseen_kinds],
             findings=findings,
             truth=content.knows_truth,
             facts=facts(content),
-            lost=[classes[label] for label in findings.lost_classes],
+            lost=[findings.training.classes[label] for label in findings.lost_classes],
             doubtful=[findings.name(index) for index in findings.doubtful_seeds],
             scores=scores(content),
             ranking_quality=judge_ranking(findings),
             charts=draw_charts(content),
             stages=tell_stages(find_stages(content.rows)),
-            worst=tiles(findings, ranking.worst(WORST)),
-            by_class=[(name, tiles(findings, suspects)) for name, suspects in by_class],
-            worst_of_class=WORST_OF_CLASS,
-            classes=classes,
-            matrix=matrix_rows(matrix, classes) if is_small else None,
-            pairs=largest_pairs(matrix, classes),
             listed=listed(ranking),
             config=as_yaml(content.config),
             manifest=as_yaml(public_manifest(content)),
+            script=script,
+            script_digest=script_digest,
+            **pictures(content, ranking),
+            **labels(content),
         )
     )
     # A file's name may hold bytes that are no text; Python keeps them as half characters.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from PIL import Image
@@ -12,6 +13,7 @@ from torch import Tensor
 from report.findings import Findings
 from report.ranking import Ranking, Suspect
 from report.sheets import thumbnail
+from utils.tables import table_text
 
 LISTED = 50  # suspects in the table
 NATIVE = 64  # pixels of a side up to which an image is embedded as it is
@@ -19,10 +21,19 @@ NATIVE = 64  # pixels of a side up to which an image is embedded as it is
 
 @dataclass(frozen=True)
 class Tile:
-    """A sample as a picture: `uri` holds the whole image."""
+    """A sample as a picture.
+
+    Attributes:
+        suspect: who it is.
+        uri: holds the whole image.
+        cell: its name in a review, encoded; see `cell_of`.
+        verdict: that a person gave before; None without one.
+    """
 
     suspect: Suspect
     uri: str
+    cell: str
+    verdict: str | None
 
 
 @dataclass(frozen=True)
@@ -54,10 +65,46 @@ def image_uri(image: Tensor) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def tiles(findings: Findings, suspects: list[Suspect]) -> list[Tile]:
-    """Return the suspects as pictures."""
+def cell_of(name: str) -> str:
+    """Return a sample's name as the cell of a review, its bytes in base64.
+
+    The page puts it into the file as it is: bytes that are no text, quotes and defused formulas are
+    settled here, as for every other table.
+    """
+    line = table_text(["file"], [{"file": name}]).split("\n")[1]
+    return base64.b64encode(line.encode("utf-8", "surrogateescape")).decode()
+
+
+def tiles(findings: Findings, suspects: list[Suspect], verdicts: Mapping[int, str]) -> list[Tile]:
+    """Return the suspects as pictures.
+
+    Args:
+        findings: of the run.
+        suspects: in the order in which they are shown.
+        verdicts: of a person, by sample.
+    """
     images = findings.training.images
-    return [Tile(suspect, image_uri(images[suspect.index])) for suspect in suspects]
+    return [
+        Tile(
+            suspect=suspect,
+            uri=image_uri(images[suspect.index]),
+            cell=cell_of(suspect.name),
+            verdict=verdicts.get(suspect.index),
+        )
+        for suspect in suspects
+    ]
+
+
+def earlier(
+    findings: Findings, verdicts: Mapping[int, str], shown: Iterable[Tile]
+) -> list[tuple[str, str]]:
+    """Return cell and verdict of the samples that a person has judged and no tile shows.
+
+    They belong into the file that the page saves, or a second review would lose the first.
+    """
+    cells = {tile.cell for tile in shown}
+    judged = ((cell_of(findings.name(index)), verdict) for index, verdict in verdicts.items())
+    return [(cell, verdict) for cell, verdict in judged if cell not in cells]
 
 
 def listed(ranking: Ranking) -> list[Listed]:

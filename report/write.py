@@ -46,6 +46,7 @@ def write_report(
             manifest=manifest_of(session),
             title=session.folder.path.name,
             finished=session.progress.epoch >= session.config.num_epochs,
+            review=session.material.review,
         ),
     )
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
@@ -67,7 +68,7 @@ def as_listing(findings: Findings, verdict: Verdict) -> Listing:
         kept=findings.kept,
         probabilities=opinion.probabilities,
         verdict=verdict.name,
-        target=verdict.suspected_target,
+        targets=verdict.targets,
     )
 
 

@@ -35,7 +35,7 @@ class Listing:
         kept: (N,) bool, the samples that may be kept.
         probabilities: (N, K) float32, of all classes; None where no format asked for them.
         verdict: on the data set as a whole.
-        target: name of the suspected class; None where there is none.
+        targets: names of the suspected classes.
     """
 
     training: TrainingSet
@@ -47,7 +47,7 @@ class Listing:
     kept: Tensor
     probabilities: Tensor | None
     verdict: str
-    target: str | None
+    targets: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.training)

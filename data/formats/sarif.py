@@ -43,7 +43,7 @@ class Sarif(Format):
             "results": [self._result(listing, index) for index in suspects[:MOST]],
             "properties": {
                 "verdict": listing.verdict,
-                "suspectedTarget": listing.target,
+                "suspectedTargets": list(listing.targets),
                 "samples": len(listing),
                 "suspects": len(suspects),
             },
@@ -58,13 +58,12 @@ class Sarif(Format):
         """Return the result for one sample."""
         given, own = listing.label(index), listing.own_label(index)
         file = os.fsencode(listing.files[index])
-        is_target = listing.target is not None and given == listing.target
         identity = hashlib.sha256(file + b"\0" + given.encode("utf-8", "surrogateescape"))
         score = rounded(listing.score[index])
         return {
             "ruleId": RULE,
             "ruleIndex": 0,
-            "level": "error" if is_target else "warning",
+            "level": "error" if given in listing.targets else "warning",
             "message": {
                 "text": f"Labelled {given!r}; the model sees {own!r} "
                 f"({float(listing.probability[index]):.0%}). Suspicion {score:.3f} of 1."

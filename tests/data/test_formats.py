@@ -39,7 +39,7 @@ def listing(
         kept=torch.arange(COUNT) < 4,
         probabilities=probabilities,
         verdict="poisoned",
-        target="b",
+        targets=("b",),
     )
 
 
