@@ -34,7 +34,7 @@ from run.product import is_saved, save_model
 from run.results import comparable_results
 from run.session import Session
 from run.setup import set_up
-from utils.console import EpochTable, progress, say, shown, table
+from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
@@ -210,16 +210,16 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code."""
     try:
-        with Interrupt() as interrupt:
+        with quiet_libraries(), Interrupt() as interrupt:
             return run(argv, interrupt)
     except (InputError, TrainingError) as error:
         if is_first_process() or isinstance(error, TrainingError):  # all read the same input
-            print(f"error: {error}", file=sys.stderr)
+            say_error(str(error))
         return error.exit_code
     except (RuntimeError, MemoryError) as error:
         line = shortage(error)
         if line is not None:
-            print(f"error: {line}", file=sys.stderr)
+            say_error(line)
             return TrainingError.exit_code
         if not lost_contact(error):
             raise

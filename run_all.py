@@ -29,7 +29,7 @@ from command.published import read_published
 from command.table import Table
 from command.table_picture import write_table_picture
 from defense import DEFENSES
-from utils.console import say
+from utils.console import Lines, quiet_libraries, say, say_error
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT
 from utils.interrupt import Interrupt, Interrupted
@@ -103,7 +103,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def write_table(jobs: Sequence[Job], states: Sequence[str], folder: Path) -> None:
     """Print the comparison and write it in all forms; runs that are missing leave gaps."""
     comparison = Table(gather_cells(jobs, states), read_published())
-    say(comparison.written("simple"))
+    say(Lines(comparison.written("simple")))
     files = [*comparison.write(folder), write_table_picture(comparison, folder / "table.png")]
     say(f"the table: {', '.join(map(str, files))}")
 
@@ -128,10 +128,10 @@ def run_list(argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run and return the exit code."""
     try:
-        with Interrupt():
+        with quiet_libraries(), Interrupt():
             return run_list(sys.argv[1:] if argv is None else argv)
     except (InputError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
         return error.exit_code
     except Interrupted as stop:
         return stop.exit_code

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from utils.errors import InputError
+
+# Flags that mean nothing to what is asked for; a flag that nobody reads is an error, as a key is.
+UNREAD = {
+    "check": ("fail_on_suspicion",),
+    "bench": ("fail_on_suspicion",),
+    "report": (),
+    "export": ("fail_on_suspicion", "name", "resume"),
+    "export_clean": ("fail_on_suspicion", "resume"),
+    "predict": ("fail_on_suspicion", "resume"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,23 +27,52 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"command line: {message}; see python {self.prog} --help")
 
 
+class Once(argparse.Action):
+    """Stores what follows a flag, which may be given once: of two, one would be ignored."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store `values`."""
+        if getattr(self, "was_given", False):
+            parser.error(f"{option_string} is given twice")
+        self.was_given = True
+        setattr(namespace, self.dest, values)
+
+
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments.
 
     Raises:
-        InputError: unknown or incomplete ones.
+        InputError: unknown, incomplete, repeated or contradicting ones.
     """
     parser = Parser(
         prog="ASD.py",
         description="Train a clean image classifier on data that may hold backdoor poison.",
     )
+    add_general(parser)
+    add_tasks(parser)
+    add_overrides(parser)
+    arguments = parser.parse_intermixed_args(argv)
+    refuse_unread(parser, arguments)
+    return arguments
+
+
+def add_general(parser: Parser) -> None:
+    """Add what says which run is meant, and where it computes."""
     parser.add_argument(
         "--config",
+        action=Once,
         default="config/baseline_asd.yaml",
         help="path of the YAML (default: %(default)s)",
     )
     parser.add_argument(
         "--resume",
+        action=Once,
         nargs="?",
         const="",
         default="",
@@ -43,31 +82,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--gpu",
+        action=Once,
         default=None,
         help="number of a GPU, several for one process each (0,1), or cpu (default: the first GPU, "
         "else the CPU)",
     )
     parser.add_argument(
-        "--check",
-        action="store_true",
-        help="validate configuration, data and checkpoint, print the plan, and stop",
-    )
-    parser.add_argument(
-        "--bench",
-        action="store_true",
-        help="time the parts of this run on this machine, beside the conventional way, and stop",
-    )
-    parser.add_argument(
-        "--export",
+        "--name",
+        action=Once,
         default=None,
-        metavar="DIR",
-        help="write the poisoned training set to the empty or new folder DIR, and stop: PNG files "
-        "in class folders, index.csv, and gallery.png",
-    )
-    parser.add_argument(
-        "--report",
-        action="store_true",
-        help="write the report of a finished or interrupted run anew, and stop; nothing is trained",
+        help="of the run's folder (default: the YAML's path below config/ without .yaml)",
     )
     parser.add_argument(
         "--fail-on-suspicion",
@@ -76,37 +100,79 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "`cannot tell`",
     )
     parser.add_argument(
+        "--json",
+        action="store_true",
+        help="with --predict: print a JSON list of file, label and probability, and nothing else",
+    )
+
+
+def add_tasks(parser: Parser) -> None:
+    """Add what may be asked for in place of training; one of them."""
+    tasks = parser.add_mutually_exclusive_group()
+    tasks.add_argument(
+        "--check",
+        action="store_true",
+        help="validate configuration, data and checkpoint, print the plan, and stop",
+    )
+    tasks.add_argument(
+        "--bench",
+        action="store_true",
+        help="time the parts of this run on this machine, beside the conventional way, and stop",
+    )
+    tasks.add_argument(
+        "--report",
+        action="store_true",
+        help="write the report of a finished or interrupted run anew, and stop; nothing is trained",
+    )
+    tasks.add_argument(
+        "--export",
+        action=Once,
+        default=None,
+        metavar="DIR",
+        help="write the poisoned training set to the empty or new folder DIR, and stop: PNG files "
+        "in class folders, index.csv, and gallery.png",
+    )
+    tasks.add_argument(
         "--export-clean",
+        action=Once,
         default=None,
         metavar="DIR",
         help="copy the training images that the run's report keeps (purified.txt) to class folders "
         "in the empty or new folder DIR, and stop",
     )
-    parser.add_argument(
+    tasks.add_argument(
         "--predict",
+        action=Once,
         nargs="+",
         default=None,
         metavar="PATH",
         help="label images, or all in a folder, with the run's model, and stop; overrides of keys "
         "come before it",
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="with --predict: print a JSON list of file, label and probability, and nothing else",
-    )
-    parser.add_argument(
-        "--name",
-        default=None,
-        help="of the run's folder (default: the YAML's path below config/ without .yaml)",
-    )
+
+
+def add_overrides(parser: Parser) -> None:
+    """Add what sets keys of the YAML."""
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key.subkey=value",
         help="set any key of the YAML",
     )
-    arguments = parser.parse_intermixed_args(argv)
+
+
+def refuse_unread(parser: Parser, arguments: argparse.Namespace) -> None:
+    """Raise `InputError` for a flag that what is asked for does not read."""
+    for task, flags in UNREAD.items():
+        if getattr(arguments, task) in (None, False):
+            continue
+        for flag in flags:
+            if getattr(arguments, flag) not in (None, False, ""):
+                parser.error(f"{spelt(flag)} means nothing to {spelt(task)}; leave one out")
     if arguments.json and arguments.predict is None:
         parser.error("--json says how --predict prints, and that is not given")
-    return arguments
+
+
+def spelt(name: str) -> str:
+    """Return a flag as a person writes it."""
+    return f"--{name.replace('_', '-')}"

@@ -22,6 +22,7 @@ from utils.files import PROJECT
 from utils.interrupt import Interrupted
 from utils.paths import user_path
 from utils.plain_yaml import read_yaml
+from utils.printable import clipped
 
 FINISHED = "finished"
 
@@ -142,7 +143,7 @@ def run_job(job: Job, arguments: argparse.Namespace) -> str:
     The process is shielded from the terminal's Ctrl-C and told of it once, so that it can save.
     """
     if job.error is not None:
-        say(f"error: {job.error}")
+        say(clipped(f"error: {job.error}"))
         return "failed (configuration)"
     if not arguments.anew and is_finished(job):
         say("finished before")

@@ -182,11 +182,12 @@ def predict_files(
 def refuse_unreadable(unreadable: Sequence[tuple[str, str]], count: int) -> None:
     """Raise `InputError` if some of `count` files could not be read; the others are printed."""
     if unreadable:
-        first = ", ".join(f"{file!r} ({reason})" for file, reason in unreadable[:NAMED])
-        more = ", ..." if len(unreadable) > NAMED else ""
+        (file, reason), *others = unreadable
+        more = "".join(f", {Path(other).name!r}" for other, _ in others[: NAMED - 1])
+        more += ", ..." if len(unreadable) > NAMED else ""
         raise InputError(
             f"--predict: {len(unreadable)} of {count} images cannot be read and have no label: "
-            f"{first}{more}"
+            f"{file!r} ({reason}){more}"
         )
 
 
@@ -202,7 +203,7 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 
 def print_whole(text: str) -> None:
-    """Print `text` with the bytes that names of files have; a reader may close the pipe early."""
+    """Print `text` in UTF-8, whatever the terminal has; a reader may close the pipe early."""
     try:
         sys.stdout.buffer.write(os.fsencode(text + "\n"))
         sys.stdout.flush()

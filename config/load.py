@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,8 @@ def beside(file: Path, name: str) -> Path:
 
 def read_override(argument: str) -> dict[str, Any]:
     """Return `a.b=value` as nested mappings; the value is read as YAML."""
+    if any(unicodedata.category(character) == "Cs" for character in argument):
+        raise InputError(f"{argument}: an override is text in UTF-8")
     key, equals, value = argument.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):

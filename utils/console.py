@@ -1,13 +1,21 @@
-"""What a person sees: lines, bars and one table row an epoch; quiet where nobody watches."""
+"""What a person sees: lines, bars and one table row an epoch; quiet where nobody watches.
+
+All that the program prints passes here and is made printable, on stdout and on stderr.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tabulate import tabulate
 from tqdm import tqdm
+
+from utils.printable import clipped, fitting, printable
 
 Item = TypeVar("Item")
 HEADER_EVERY = 20  # rows
@@ -20,11 +28,41 @@ def be_silent(silent: bool) -> None:
     _silent = silent
 
 
+class Lines(str):
+    """Text whose line breaks are meant, as a table's; in all other text they are a name's."""
+
+    __slots__ = ()
+
+
 def say(line: str) -> None:
-    """Print a line without disturbing a progress bar."""
-    if not _silent:
-        tqdm.write(line, file=sys.stdout)
+    """Print a line, or `Lines`, without disturbing a progress bar."""
+    if _silent:
+        return
+    lines = line.split("\n") if isinstance(line, Lines) else [line]
+    text = fitting("\n".join(map(printable, lines)), sys.stdout.encoding)
+    try:
+        tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
+    except BrokenPipeError:  # as of `head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_error(message: str) -> None:
+    """Print the one line on stderr that a failure is told in."""
+    line = clipped(printable(f"error: {message}"))
+    tqdm.write(fitting(line, sys.stderr.encoding), file=sys.stderr)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep the warnings of libraries off the screen: they are for people who write programs.
+
+    `python -W default` shows them.
+    """
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
 
 
 def progress(
@@ -39,7 +77,9 @@ def progress(
     `total`: their number, where they do not tell it themselves.
     """
     look: dict[str, Any] = {"leave": leave, "disable": _silent or not sys.stderr.isatty()}
-    return tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, **look)
+    return tqdm(
+        items, desc=printable(description), unit=unit, total=total, dynamic_ncols=True, **look
+    )
 
 
 class EpochTable:
@@ -66,11 +106,25 @@ def plain_row(cells: list[str]) -> str:
     return tabulate([cells], tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
 
 
-def table(rows: Sequence[Any], headers: str | Sequence[str] = ()) -> str:
+def table(rows: Sequence[Any], headers: str | Sequence[str] = ()) -> Lines:
     """Return a table as text; `headers="keys"` for rows that are mappings."""
     style = "github" if headers else "plain"
     look: dict[str, Any] = {"tablefmt": style, "disable_numparse": True}
-    return tabulate(rows, headers=headers, preserve_whitespace=True, **look)
+    titles = headers if isinstance(headers, str) else [printable(title) for title in headers]
+    cells = [printable_row(row) for row in rows]
+    return Lines(tabulate(cells, headers=titles, preserve_whitespace=True, **look))
+
+
+def printable_row(row: Any) -> Any:
+    """Return a row of a table, a mapping or a sequence, with texts that a terminal may have."""
+    if isinstance(row, Mapping):
+        return {printable(str(title)): printable_cell(cell) for title, cell in row.items()}
+    return [printable_cell(cell) for cell in row]
+
+
+def printable_cell(cell: Any) -> Any:
+    """Return a cell; a text as a terminal may have it."""
+    return printable(cell) if isinstance(cell, str) else cell
 
 
 def percent(fraction: float | None) -> str:

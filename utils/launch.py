@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from utils.console import say_error
 from utils.errors import TrainingError
 from utils.files import PROJECT
 
@@ -27,8 +28,7 @@ def bereaved() -> int:
     """Return the exit code of a process that has lost another one; say so, unless `launch` will."""
     time.sleep(GRACE)
     if MARK not in os.environ:
-        line = "error: another process of the run is gone; the last checkpoint stays"
-        print(line, file=sys.stderr)
+        say_error("another process of the run is gone; the last checkpoint stays")
     return LOST_CONTACT
 
 

@@ -1,0 +1,70 @@
+"""The command line: no flag that is given is ignored without a word."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from command.arguments import parse_arguments
+from utils.errors import InputError
+
+TASKS = {
+    "--check": [],
+    "--bench": [],
+    "--report": [],
+    "--export": ["folder"],
+    "--export-clean": ["folder"],
+    "--predict": ["image.png"],
+}
+UNREAD = [
+    (("--fail-on-suspicion",), ("--check", "--bench", "--export", "--export-clean", "--predict")),
+    (("--resume", "False"), ("--export", "--export-clean", "--predict")),
+    (("--name", "mine"), ("--export",)),
+    (("--json",), ("--check", "--bench", "--export", "--export-clean", "--report")),
+]
+
+
+def refused(*argv: str) -> str:
+    with pytest.raises(InputError, match=r"^command line: ") as caught:
+        parse_arguments(argv)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.permutations(TASKS, 2))
+def test_one_task_at_a_time(first: str, second: str) -> None:
+    line = refused(first, *TASKS[first], second, *TASKS[second])
+    assert first in line and second in line
+
+
+@pytest.mark.parametrize(
+    ("flag", "task"), [(flag, task) for flag, tasks in UNREAD for task in tasks]
+)
+def test_a_flag_that_the_task_does_not_read_is_refused(flag: tuple[str, ...], task: str) -> None:
+    line = refused(*flag, task, *TASKS[task])
+    assert flag[0] in line
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [("--config", "a"), ("--resume", "a"), ("--gpu", "0"), ("--name", "a"), ("--export", "a"),
+     ("--export-clean", "a"), ("--predict", "a")],
+)  # fmt: skip
+def test_a_flag_given_twice_is_refused(flag: tuple[str, str]) -> None:
+    assert f"{flag[0]} is given twice" in refused(*flag, *flag)
+    assert f"{flag[0]} is given twice" in refused(*flag, f"{flag[0]}=b")
+
+
+def test_what_goes_together() -> None:
+    for argv in (
+        ["--check", "--resume", "False", "--name", "mine"],
+        ["--report", "--fail-on-suspicion", "--resume", "best_model.pt"],
+        ["--predict", "a", "b", "--json", "--name", "mine", "--gpu", "cpu"],
+        ["--export-clean", "folder", "--name", "mine"],
+        ["--bench", "--resume", "False"],
+        ["a.b=1", "--check", "c=2"],
+        ["--resume", "--check"],
+        ["--predict", "a", "--resume", ""],
+    ):
+        parse_arguments(argv)
+    assert parse_arguments(["a.b=1", "--check", "c=2"]).overrides == ["a.b=1", "c=2"]
