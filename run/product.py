@@ -24,10 +24,11 @@ from model import NETWORKS, Network, NetworkChoice, build_network
 from model.operations import NotDescribable, Operation, list_operations
 from utils.console import say
 from utils.errors import InputError
-from utils.files import write_atomically, write_text
+from utils.files import read_regular, write_atomically, write_text
 from utils.section import Section
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+MOST_WEIGHTS, MOST_DESCRIPTION = 2**34, 2**28  # bytes that are read of a stranger's file
 SCALING = "(pixel / 255 - mean) / std, for each of R, G, B; images are (N, 3, height, width)"
 
 
@@ -180,7 +181,7 @@ def load_model(folder: Path) -> tuple[Network, Description]:
 def read_weights(path: Path, description: Description) -> bytes:
     """Return the content of `model.safetensors`, which is the described one."""
     try:
-        body = path.read_bytes()
+        body = read_regular(path, MOST_WEIGHTS)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(body).hexdigest() != description.weights_sha256:
@@ -198,7 +199,7 @@ def read_description(path: Path) -> Description:
         InputError: it is missing or not one of this project.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path, MOST_DESCRIPTION).decode("utf-8"))
         return Description.model_validate(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.optim import Optimizer
 
 from utils.console import progress, say
 from utils.errors import InputError
 from utils.files import write_atomically
+from utils.same_state import load_optimizer
 from utils.torch_file import read_tensors
 
 
@@ -61,10 +63,25 @@ def restore(path: Path, parts: Mapping[str, HasState]) -> int:
         return 0
     try:
         for name, part in parts.items():
-            part.load_state_dict(content["parts"][name])
+            load_part(part, content["parts"][name])
         return max(int(content["epochs"]), 0)
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: of another version; remove it, and it is learnt anew") from error
+
+
+def load_part(part: HasState, saved: Any) -> None:
+    """Go back to the state `saved`; that of an optimiser must have the shapes of its parameters.
+
+    Its rates are this run's: they are a function of the epoch, and set when one begins.
+    """
+    if not isinstance(part, Optimizer):
+        part.load_state_dict(saved)
+        return
+    rates = [group["lr"] for group in part.param_groups]
+    groups = [
+        {**theirs, "lr": rate} for theirs, rate in zip(saved["param_groups"], rates, strict=True)
+    ]
+    load_optimizer(part, {**saved, "param_groups": groups})
 
 
 def read_kept(path: Path) -> Any:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.dataset.listing import Listing
-from utils.files import write_text
+from utils.files import read_regular, write_text
 
+MOST_BYTES = 2**30  # of an index: far more than that of ten million images
 HASH_SIZE = 16  # bytes of the hash by which two images are known to be the same
 
 
@@ -59,10 +60,8 @@ def checksum(content: Mapping[str, object]) -> str:
 
 def read_index(path: Path, listing: Listing, fingerprint: str) -> Decoded | None:
     """Return what is kept at `path`; None unless it is whole and about the listing as it is now."""
-    if not path.is_file():  # a named pipe would keep its reader waiting for ever
-        return None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path, MOST_BYTES))
         if content.pop("checksum") != checksum(content) or content["fingerprint"] != fingerprint:
             return None
         reasons = dict(content["unreadable"])

@@ -27,6 +27,7 @@ from model.operations import NotDescribable, compute, list_operations
 from run.checkpoint import LATEST
 from run.product import DESCRIPTION, WEIGHTS, Description, FrameSection, load_model, save_model
 from tests.conftest import DIGITS, TINY, colourful_images, tiny_config
+from tests.data.pictures import HARMFUL
 from utils.errors import InputError
 from utils.files import PROJECT
 
@@ -307,6 +308,19 @@ def test_torn_and_foreign_files_are_one_clear_line(
     assert "\n" not in message
     for part in (str(tmp_path / name) if change != "another network" else WEIGHTS, *parts):
         assert part in message
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_no_file_keeps_its_reader_waiting(
+    finished: tuple[Path, list[str]], tmp_path: Path, name: str, kind: str
+) -> None:
+    for kept in (WEIGHTS, DESCRIPTION):
+        (tmp_path / kept).write_bytes((finished[0] / kept).read_bytes())
+    (tmp_path / name).unlink()
+    HARMFUL[kind](tmp_path / name)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path)
 
 
 def test_weights_that_are_no_safetensors_are_refused_unread(
