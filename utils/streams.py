@@ -37,6 +37,9 @@ Purpose = Literal[
     "unlabelled-augment-1",
     "unlabelled-augment-2",
     "mixup",
+    "reference-network",  # the plain model that witnesses look at
+    "reference-order",
+    "reference-augment",
     "permutation",
     "repair-subset",  # which clean samples a repair gets, where the truth is known
     "repair-held-out",  # which of them judge how much is pruned

@@ -16,8 +16,7 @@ from data.attack.attack import Scene
 from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
-from model import NETWORKS, Network, build_network
-from model.choice import NetworkChoice
+from model import NETWORKS, Network, NetworkChoice, build_network
 from utils.choice import Choice
 from utils.errors import InputError, TrainingError
 from utils.section import Section

@@ -1,0 +1,177 @@
+"""A group within a class to which none of the verified samples belongs.
+
+The plain model holds poison and clean samples of one label apart in its features: it knows them by
+different signs. The verified samples are clean, so they all lie in one of the two groups. Within
+each given label this looks for the direction (a regularised linear discriminant, Fisher 1936) that
+leads away from the verified samples, divides the class in two along it, and refines both. The
+class is accused where the groups lie far apart, hardly a verified sample is in the far one, and
+that one was learnt earlier: a trigger is easier than what it stands for. It asks nothing of labels
+or of how images look, so clean-label and invisible triggers are seen like others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from utils.section import Section
+from witness.witness import USUAL, Case, Statement, Witness
+
+FEWEST = 40  # samples of a class, below which two groups mean nothing
+FEWEST_VERIFIED = 5
+ROUNDS = 30  # of refining; it stops where it stands
+RIDGE = 0.02  # of the mean variance of a feature, added to all
+EARLY = 0.34  # share of the epochs that count as early
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A class divided in two.
+
+    Attributes:
+        far: (n,) float64, 0..1, how much each sample belongs to the group away from the seeds.
+        separation: between the groups' means, in standard deviations within them.
+        verified: mean of `far` over the verified samples.
+        earliness: by how much earlier the far group was learnt, in nats of mean early loss.
+    """
+
+    far: Tensor
+    separation: float
+    verified: float
+    earliness: float
+
+
+class UnverifiedGroup(Witness):
+    """Accuses classes, and vetoes their far groups."""
+
+    class Settings(Section):
+        """What it takes to accuse.
+
+        `separation`: between the groups, in standard deviations. `verified`: share of the verified
+        samples that may lie in the far group. `largest`: share of a class that it may take.
+        """
+
+        separation: float = Field(default=2.5, gt=0)
+        verified: float = Field(default=0.15, ge=0, lt=1)
+        largest: float = Field(default=0.75, gt=0, le=1)
+
+    def testify(self, case: Case) -> Statement:
+        """Divide every class; veto the far groups of those that are accused."""
+        count = len(case.labels)
+        suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
+        accused: dict[int, float] = {}
+        early = early_losses(case.reference.losses)
+        for label in range(case.num_classes):
+            members = torch.nonzero(case.labels == label).flatten()
+            groups = best_division(
+                case.reference.features[members], case.verified[members], early[members]
+            )
+            if groups is None:
+                continue
+            suspicion[members] = groups.far.float() * groups.separation
+            if self.accuses(groups):
+                accused[label] = groups.separation
+                far = groups.far > 0.5
+                vetoed[members] = far & ~case.verified[members]
+        suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
+        return Statement(suspicion, vetoed, accused)
+
+    def accuses(self, groups: Groups) -> bool:
+        """Return whether a class so divided is held to be poisoned."""
+        limits = self.settings
+        assert isinstance(limits, UnverifiedGroup.Settings)
+        return (
+            groups.separation >= limits.separation
+            and groups.verified <= limits.verified
+            and float((groups.far > 0.5).double().mean()) <= limits.largest
+            and groups.earliness > 0
+        )
+
+
+def early_losses(losses: Tensor) -> Tensor:
+    """Return the mean (N,) over the early epochs of losses (E, N)."""
+    return losses[: max(1, round(EARLY * len(losses)))].double().mean(dim=0)
+
+
+def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups | None:
+    """Return the division of a class that is the most telling, from two beginnings; or None.
+
+    Args:
+        features: (n, F) of the samples of one given label.
+        verified: (n,) bool.
+        early: (n,) their early losses.
+    """
+    if len(features) < FEWEST or int(verified.sum()) < FEWEST_VERIFIED:
+        return None
+    points = features.double()
+    points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
+    points = points[:, features.std(dim=0) > 1e-6]
+    found = [
+        divide(points, begin, verified, early) for begin in beginnings(points, verified, early)
+    ]
+    return max(
+        found, key=lambda groups: (groups.earliness > 0, groups.separation - 10 * groups.verified)
+    )
+
+
+def beginnings(points: Tensor, verified: Tensor, early: Tensor) -> list[Tensor]:
+    """Return first guesses (n,) of who is far: away from the seeds, and what was learnt first."""
+    away = discriminant(points, (~verified).double())
+    projected = points @ away
+    first = (projected > projected.quantile(0.8)).double()
+    soonest = (early < early.quantile(0.2)).double()
+    return [first, soonest]
+
+
+def discriminant(points: Tensor, far: Tensor) -> Tensor:
+    """Return the direction (F,) that tells best who is far, of weights 0..1."""
+    means, spread = [], torch.zeros(points.shape[1], points.shape[1], dtype=points.dtype)
+    for weight in (far, 1 - far):
+        total = weight.sum().clamp_min(1e-9)
+        mean = (weight[:, None] * points).sum(dim=0) / total
+        centred = points - mean
+        spread += (weight[:, None] * centred).t() @ centred
+        means.append(mean)
+    spread /= len(points)
+    ridge = RIDGE * spread.diagonal().mean().clamp_min(1e-9)
+    spread += ridge * torch.eye(len(spread), dtype=spread.dtype)
+    return torch.linalg.solve(spread, means[0] - means[1])
+
+
+def divide(points: Tensor, far: Tensor, verified: Tensor, early: Tensor) -> Groups:
+    """Refine a first guess: the best direction for the groups, then the groups along it."""
+    projected = points @ discriminant(points, far)
+    for _ in range(ROUNDS):
+        before = far
+        far = belonging(projected, far)
+        projected = points @ discriminant(points, far)
+        if float((far - before).abs().max()) < 1e-3:
+            break
+    # Which one is the far group: the one with fewer of the verified samples for its size.
+    if float(far[verified].mean()) > float(far.mean()):
+        far = 1 - far
+    weight = far.sum().clamp_min(1e-9), (1 - far).sum().clamp_min(1e-9)
+    earliness = ((1 - far) * early).sum() / weight[1] - (far * early).sum() / weight[0]
+    return Groups(far, separation(projected, far), float(far[verified].mean()), float(earliness))
+
+
+def belonging(values: Tensor, far: Tensor) -> Tensor:
+    """Return the posterior (n,) of the far one of two normal groups of equal spread."""
+    share = far.mean().clamp(1e-3, 1 - 1e-3)
+    high = (far * values).sum() / far.sum().clamp_min(1e-9)
+    low = ((1 - far) * values).sum() / (1 - far).sum().clamp_min(1e-9)
+    variance = (far * (values - high) ** 2 + (1 - far) * (values - low) ** 2).mean()
+    variance = variance.clamp_min(1e-12)
+    odds = ((values - low) ** 2 - (values - high) ** 2) / (2 * variance)
+    return torch.sigmoid(odds + torch.log(share / (1 - share)))
+
+
+def separation(values: Tensor, far: Tensor) -> float:
+    """Return the distance between two groups' means in standard deviations within them."""
+    high = (far * values).sum() / far.sum().clamp_min(1e-9)
+    low = ((1 - far) * values).sum() / (1 - far).sum().clamp_min(1e-9)
+    variance = (far * (values - high) ** 2 + (1 - far) * (values - low) ** 2).mean()
+    return float((high - low).abs() / variance.clamp_min(1e-12).sqrt())

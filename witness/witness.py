@@ -1,0 +1,104 @@
+"""What every witness has in common: it looks at the samples and says which ones it suspects.
+
+The model that is being trained is one witness, and it can be fooled: a sample whose trigger it has
+learnt looks like a clean one. A witness here never sees that model. It sees a plain one, trained on
+everything without defence, or something from outside; never the truth.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from training.ground import Ground
+from utils.section import Section
+from witness.reference import Reference
+
+NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
+USUAL, OUTLIER = 3.0, 20.0  # robust deviations at which a suspicion is cut off, below and above
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a witness may look at; all tensors on the CPU.
+
+    Attributes:
+        ground: the samples, their views, the device.
+        labels: (N,) int64, given labels.
+        seeds: (n,) int64, the verified samples.
+        reference: what a plain model says of all samples.
+    """
+
+    ground: Ground
+    labels: Tensor
+    seeds: Tensor
+    reference: Reference
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.ground.training.num_classes
+
+    @property
+    def verified(self) -> Tensor:
+        """(N,) bool, which samples are verified."""
+        verified = torch.zeros(len(self.labels), dtype=torch.bool)
+        verified[self.seeds] = True
+        return verified
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a witness says.
+
+    Attributes:
+        suspicion: (N,) float32, in robust deviations above the median; high is suspicious.
+        accused: classes whose samples it holds to be poisoned in part, and how strongly.
+        vetoed: (N,) bool, the samples that must not keep their label.
+        cost: passes over the training set, beyond what the reference has at hand.
+    """
+
+    suspicion: Tensor
+    vetoed: Tensor
+    accused: Mapping[int, float] = field(default_factory=dict)
+    cost: float = 0.0
+
+
+class Witness(ABC):
+    """Looks at a case."""
+
+    class Settings(Section):
+        """What the YAML may set below the witness's name."""
+
+    def __init__(self, settings: Section) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def testify(self, case: Case) -> Statement:
+        """Say what is suspicious about the samples; a function of the case."""
+
+
+def deviations(values: Tensor) -> Tensor:
+    """Return (n,) float32: how many robust standard deviations above the median, cut off."""
+    values = values.double()
+    median = values.median()
+    spread = NORMAL_DEVIATION * (values - median).abs().median()
+    return ((values - median) / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
+
+
+def deviations_by_label(values: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) float32: deviations among the samples of the same given label."""
+    found = torch.zeros(len(values))
+    for label in labels.unique():
+        members = labels == label
+        found[members] = deviations(values[members])
+    return found
+
+
+def suspicion_alone(suspicion: Tensor, cost: float = 0.0) -> Statement:
+    """Return the statement of a witness that accuses nobody."""
+    return Statement(suspicion, torch.zeros(len(suspicion), dtype=torch.bool), cost=cost)
