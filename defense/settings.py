@@ -9,6 +9,7 @@ from loss import CriterionChoice
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
 from utils.section import Section, contradiction
+from witness.settings import WitnessSection
 
 
 class SplitSection(Section):
@@ -90,6 +91,7 @@ class DefenseSettings(Section):
     criterion: CriterionChoice = Field(default={"cross_entropy": None}, validate_default=True)
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
     meta: MetaSection = MetaSection()
+    witness: WitnessSection = WitnessSection()
 
     @model_validator(mode="after")
     def _stages_reach_the_end(self) -> DefenseSettings:

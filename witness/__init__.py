@@ -1,1 +1,20 @@
-"""Independent witnesses: what a plain model of all samples, and others, hold against each."""
+"""Witnesses by name: independent opinions on single samples.
+
+To add one: a file with a subclass of `Witness`, and a line in `WITNESSES`.
+"""
+
+from utils.registry import Registry
+from witness.witness import Case, Statement, Witness
+
+WITNESSES: Registry[Witness] = Registry(
+    "witness",
+    {
+        "unverified_group": "witness.unverified_group:UnverifiedGroup",
+        "reference_loss": "witness.reference_loss:ReferenceLoss",
+        "pipd": "witness.pipd:PoisonChannels",
+        "scaled": "witness.scaled:ScaledPrediction",
+        "probabilities": "witness.probabilities:OutsideProbabilities",
+    },
+)
+
+__all__ = ["WITNESSES", "Case", "Statement", "Witness"]

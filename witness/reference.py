@@ -21,12 +21,14 @@ from torch.nn import functional
 from data.feed import Feed, consecutive
 from data.transform import Chain
 from model import NETWORKS, Network, NetworkChoice, build_network
+from model.place import place_network
 from training.ground import Ground
 from training.rate import RateSettings, factor
 from utils.console import progress, say
-from utils.device import Engine, SpeedSettings, choose_engine
+from utils.engine import Engine, choose_engine
 from utils.resumable import HasState, train_resumably
 from utils.section import Section
+from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 VERSION = 1  # of what is kept; raised when another training would come out
@@ -130,10 +132,9 @@ def build(settings: ReferenceSettings, ground: Ground) -> Network:
 
 def place(network: Network, engine: Engine) -> Engine:
     """Bring the network to the run's device; return how it computes: as the run, but alone."""
-    precision = "bf16" if engine.bf16 else "fp32"
-    speed = SpeedSettings(precision=precision, compile=False)
+    speed = SpeedSettings(precision="bf16" if engine.bf16 else "fp32", compile=False)
     own = choose_engine(engine.device, speed, network, ALONE)
-    own.place(network)
+    place_network(network, own)
     return own
 
 

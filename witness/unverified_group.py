@@ -24,6 +24,7 @@ FEWEST = 40  # samples of a class, below which two groups mean nothing
 FEWEST_VERIFIED = 5
 ROUNDS = 30  # of refining; it stops where it stands
 RIDGE = 0.02  # of the mean variance of a feature, added to all
+FIRST_SHARES = (0.2, 0.5)  # of a class, first guesses of how large the far group is
 EARLY = 0.34  # share of the epochs that count as early
 
 
@@ -35,13 +36,19 @@ class Groups:
         far: (n,) float64, 0..1, how much each sample belongs to the group away from the seeds.
         separation: between the groups' means, in standard deviations within them.
         verified: mean of `far` over the verified samples.
-        earliness: by how much earlier the far group was learnt, in nats of mean early loss.
+        earliness: by how much earlier the far group was learnt: 1 less the ratio of the groups'
+            mean early losses; 0: as early, 1: at once.
     """
 
     far: Tensor
     separation: float
     verified: float
     earliness: float
+
+    @property
+    def strength(self) -> float:
+        """How much the far group looks like poison: far, and early."""
+        return self.separation * max(self.earliness, 0.0)
 
 
 class UnverifiedGroup(Witness):
@@ -50,11 +57,12 @@ class UnverifiedGroup(Witness):
     class Settings(Section):
         """What it takes to accuse.
 
-        `separation`: between the groups, in standard deviations. `verified`: share of the verified
-        samples that may lie in the far group. `largest`: share of a class that it may take.
+        `strength`: of the far group, its separation in standard deviations times its earliness.
+        `verified`: share of the verified samples that may lie in it. `largest`: share of the class
+        that it may take.
         """
 
-        separation: float = Field(default=2.5, gt=0)
+        strength: float = Field(default=2.5, gt=0)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
@@ -71,9 +79,9 @@ class UnverifiedGroup(Witness):
             )
             if groups is None:
                 continue
-            suspicion[members] = groups.far.float() * groups.separation
+            suspicion[members] = groups.far.float() * groups.strength
             if self.accuses(groups):
-                accused[label] = groups.separation
+                accused[label] = groups.strength
                 far = groups.far > 0.5
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
@@ -84,10 +92,9 @@ class UnverifiedGroup(Witness):
         limits = self.settings
         assert isinstance(limits, UnverifiedGroup.Settings)
         return (
-            groups.separation >= limits.separation
+            groups.strength >= limits.strength
             and groups.verified <= limits.verified
             and float((groups.far > 0.5).double().mean()) <= limits.largest
-            and groups.earliness > 0
         )
 
 
@@ -97,7 +104,7 @@ def early_losses(losses: Tensor) -> Tensor:
 
 
 def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups | None:
-    """Return the division of a class that is the most telling, from two beginnings; or None.
+    """Return the division of a class that is the most telling, from several beginnings; or None.
 
     Args:
         features: (n, F) of the samples of one given label.
@@ -109,21 +116,19 @@ def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups |
     points = features.double()
     points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
     points = points[:, features.std(dim=0) > 1e-6]
-    found = [
-        divide(points, begin, verified, early) for begin in beginnings(points, verified, early)
-    ]
-    return max(
-        found, key=lambda groups: (groups.earliness > 0, groups.separation - 10 * groups.verified)
-    )
+    guesses = beginnings(points, verified, early)
+    found = [divide(points, guess, verified, early) for guess in guesses]
+    return max(found, key=lambda groups: groups.strength * (1 - groups.verified))
 
 
 def beginnings(points: Tensor, verified: Tensor, early: Tensor) -> list[Tensor]:
     """Return first guesses (n,) of who is far: away from the seeds, and what was learnt first."""
-    away = discriminant(points, (~verified).double())
-    projected = points @ away
-    first = (projected > projected.quantile(0.8)).double()
-    soonest = (early < early.quantile(0.2)).double()
-    return [first, soonest]
+    projected = points @ discriminant(points, (~verified).double())
+    found = []
+    for share in FIRST_SHARES:
+        found.append((projected > projected.quantile(1 - share)).double())
+        found.append((early < early.quantile(share)).double())
+    return found
 
 
 def discriminant(points: Tensor, far: Tensor) -> Tensor:
@@ -154,8 +159,9 @@ def divide(points: Tensor, far: Tensor, verified: Tensor, early: Tensor) -> Grou
     if float(far[verified].mean()) > float(far.mean()):
         far = 1 - far
     weight = far.sum().clamp_min(1e-9), (1 - far).sum().clamp_min(1e-9)
-    earliness = ((1 - far) * early).sum() / weight[1] - (far * early).sum() / weight[0]
-    return Groups(far, separation(projected, far), float(far[verified].mean()), float(earliness))
+    far_loss, near_loss = (far * early).sum() / weight[0], ((1 - far) * early).sum() / weight[1]
+    earliness = 1 - float(far_loss / near_loss.clamp_min(1e-9))
+    return Groups(far, separation(projected, far), float(far[verified].mean()), earliness)
 
 
 def belonging(values: Tensor, far: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""The plain model of all samples: kept, resumed with the same bits, and what is heard with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from config.load import load_config
+from tests.conftest import DIGITS, interrupted
+from tests.witness.cases import CPU, ground_of
+from training.ground import Ground
+from utils.engine import Engine
+from utils.errors import InputError
+from witness.hearing import Hearing
+from witness.reference import Reference, ReferenceSettings, Trainer, find_reference, key_of
+from witness.settings import WitnessSection
+
+SHORT = ReferenceSettings.model_validate(
+    {"network": {"fastnet": {"width": 4}}, "epochs": 3, "steps": 3, "batch_size": 16}
+)
+
+
+def bright(seed: int = 0) -> Ground:
+    """Samples whose brightness tells the class."""
+    labels = torch.arange(64) % 4
+    ground = ground_of(labels, seed=seed)
+    images = ground.training.images // 4 + (labels * 60)[:, None, None, None].byte()
+    return ground_of(labels, images, seed)
+
+
+def find(ground: Ground, cache: Path, settings: ReferenceSettings = SHORT) -> Reference:
+    return find_reference(settings, ground, ground.chain, cache)
+
+
+def assert_same(ours: Reference, theirs: Reference) -> None:
+    for name, value in ours.network.state_dict().items():
+        assert torch.equal(value, theirs.network.state_dict()[name]), name
+    for name in ("logits", "features", "losses", "loss"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+
+
+def test_a_reference_learns_and_notes_every_loss(tmp_path: Path) -> None:
+    longer = SHORT.model_copy(update={"epochs": 12})
+    found = find(bright(), tmp_path, longer)
+    assert found.losses.shape == (12, 64)
+    assert found.losses.isfinite().all()
+    assert found.losses[-1].mean() < found.losses[0].mean()
+    labels = bright().training.labels
+    expected = torch.nn.functional.cross_entropy(found.logits, labels, reduction="none")
+    torch.testing.assert_close(found.loss, expected)
+
+
+def test_small_sets_are_seen_for_as_many_steps(tmp_path: Path) -> None:
+    more = SHORT.model_copy(update={"steps": 22})
+    assert len(find(bright(), tmp_path, more).losses) == 6  # of 4 batches each
+
+
+def test_a_kept_reference_is_read_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = find(bright(), tmp_path)
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Trainer, "train", never)
+    assert_same(find(bright(), tmp_path), first)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_killed_training_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    whole = find(bright(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train", interrupted(Trainer.train, call))
+        with pytest.raises(KeyboardInterrupt):
+            find(bright(), tmp_path / "killed")
+    assert_same(find(bright(), tmp_path / "killed"), whole)
+
+
+def test_other_data_settings_or_seeds_are_other_references() -> None:
+    keys = {key_of(SHORT, bright())}
+    keys.add(key_of(SHORT.model_copy(update={"epochs": 4}), bright()))
+    keys.add(key_of(SHORT, bright(seed=1)))
+    other = bright()
+    other.training.images[5, 3, 3, 0] += 1
+    keys.add(key_of(SHORT, other))
+    relabelled = bright()
+    relabelled.training.labels[7] = 0
+    keys.add(key_of(SHORT, relabelled))
+    low = bright()
+    keys.add(key_of(SHORT, Ground(low.training, low.chain, low.streams, Engine(CPU, bf16=True), 9)))
+    assert len(keys) == 6
+    assert key_of(SHORT, bright()) in keys
+
+
+def section(heard: object) -> WitnessSection:
+    reference = SHORT.model_dump()
+    return WitnessSection.model_validate({"reference": reference, "heard": heard})
+
+
+def test_a_hearing_puts_together_what_all_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ground, seeds = bright(), torch.arange(12)
+    hearing = Hearing(section(["reference_loss", "pipd"]), ground, seeds, ground.chain, tmp_path)
+    assert not list(tmp_path.iterdir())  # nobody has asked yet
+    testimony = hearing.testimony
+    assert list(testimony.statements) == ["reference_loss", "pipd"]
+    vetoes = [statement.vetoed for statement in testimony.statements.values()]
+    assert torch.equal(testimony.vetoed, vetoes[0] | vetoes[1])
+    assert "witness pipd: vetoes" in capsys.readouterr().out
+
+
+def test_witnesses_are_named_in_the_yaml() -> None:
+    config = load_config(DIGITS, ["witness.heard=[unverified_group, pipd]"]).config
+    assert [choice.name for choice in config.witness.heard] == ["unverified_group", "pipd"]
+    again = load_config(DIGITS, ["witness.heard={pipd: {gap: 5.0}}"]).config
+    assert again.as_yaml()["witness"]["heard"] == {"pipd": {"gap": 5.0, "largest": 0.2}}
+    assert load_config(DIGITS, []).config.witness.heard == []
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ("[pipf]", "did you mean 'pipd'"),
+        ("{pipd: {gape: 1.0}}", "gape"),
+        ("{probabilities: null}", "file"),
+        ("pipd", "list"),
+    ],
+)
+def test_wrong_names_of_witnesses_are_refused_in_a_line(given: str, word: str) -> None:
+    with pytest.raises(InputError, match=word) as caught:
+        load_config(DIGITS, [f"witness.heard={given}"])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,91 @@
+"""The hearing: all witnesses that the YAML names, asked once, before the first split that asks.
+
+What they say is a function of the data and the reference, which is kept on the disk; so a run that
+goes on hears the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.transform import Chain
+from training.ground import Ground
+from utils.console import say
+from witness import WITNESSES
+from witness.reference import Reference, find_reference
+from witness.settings import WitnessSection
+from witness.witness import Case, Statement
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the witnesses say together; tensors on the CPU.
+
+    Attributes:
+        statements: by the witness's name, in the order in which they were heard.
+        vetoed: (N,) bool, those that one of them vetoes.
+        reference_loss: (N,) float32, of the plain model; None where nobody needed one.
+    """
+
+    statements: Mapping[str, Statement] = field(default_factory=dict)
+    vetoed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    reference_loss: Tensor | None = None
+
+    @property
+    def accused(self) -> dict[int, list[str]]:
+        """The classes that are accused, each with the witnesses that do."""
+        found: dict[int, list[str]] = {}
+        for name, statement in self.statements.items():
+            for label in statement.accused:
+                found.setdefault(label, []).append(name)
+        return found
+
+
+class Hearing:
+    """Hears the witnesses when they are first asked for.
+
+    Args:
+        settings: who is heard.
+        ground: the samples and how to compute.
+        seeds: (n,) int64, the verified samples.
+        plain: the views of a test.
+        cache: folder in which references are kept.
+    """
+
+    def __init__(
+        self, settings: WitnessSection, ground: Ground, seeds: Tensor, plain: Chain, cache: Path
+    ) -> None:
+        self.settings, self.ground = settings, ground
+        self.seeds, self.plain, self.cache = seeds.cpu(), plain, cache
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The plain model, and what it says of all samples."""
+        return find_reference(self.settings.reference, self.ground, self.plain, self.cache)
+
+    @cached_property
+    def testimony(self) -> Testimony:
+        """What all witnesses say."""
+        labels = self.ground.training.labels.cpu()
+        case = Case(self.ground, labels, self.seeds, self.reference)
+        vetoed = torch.zeros(len(labels), dtype=torch.bool)
+        statements: dict[str, Statement] = {}
+        for choice in self.settings.heard:
+            statement = WITNESSES.get(choice.name)(choice.settings).testify(case)
+            statements[choice.name] = statement
+            vetoed |= statement.vetoed
+            say(self._told(choice.name, statement))
+        return Testimony(statements, vetoed, self.reference.loss)
+
+    def _told(self, name: str, statement: Statement) -> str:
+        """Return a line that says what a witness has said."""
+        classes = self.ground.training.classes
+        accused = [f"{classes[label]!r}" for label in statement.accused]
+        whom = f", accuses {', '.join(accused)}" if accused else ""
+        return f"witness {name}: vetoes {int(statement.vetoed.sum())} samples{whom}"

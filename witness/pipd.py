@@ -1,0 +1,83 @@
+"""Channels that only poison excites (after PIPD, Chen et al., AAAI 2024; written anew).
+
+The plain model has channels for the trigger. Samples of very low loss are taken for poison, others
+for clean; channels in which the first reach far beyond the second vote, and a sample's score is
+what it excites there. What scores low joins the clean ones, for some rounds. Found always divides
+in two, so a gap is asked for before anything is vetoed; a high percentile stands for the maximum,
+since one outlier decides a maximum.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from utils.section import Section
+from witness.witness import Case, Statement, Witness, deviations
+
+ROUNDS = 5
+POISON_SHARE = 0.01  # of all samples, those of the lowest early loss
+CLEAN_SHARE = 0.2
+TOP = 0.95  # percentile of the supposed poison that counts as its height
+CHANNEL_SHARE = 0.03  # of the channels that vote
+
+
+class PoisonChannels(Witness):
+    """Vetoes what excites the poison's channels, where a gap sets it apart."""
+
+    class Settings(Section):
+        """`gap`: robust deviations from which on a score is beyond all clean ones.
+
+        `largest`: share of all samples that it may veto; more is no poison but a mistake.
+        """
+
+        gap: float = Field(default=8.0, gt=0)
+        largest: float = Field(default=0.2, gt=0, lt=1)
+
+    def testify(self, case: Case) -> Statement:
+        """Score all samples; veto those beyond the gap unless they are too many or verified."""
+        limits = self.settings
+        assert isinstance(limits, PoisonChannels.Settings)
+        suspicion = deviations(poison_scores(case.reference.features, case.reference.losses))
+        beyond = (suspicion >= limits.gap) & ~case.verified
+        seeds_beyond = float((suspicion[case.seeds] >= limits.gap).double().mean())
+        share = float(beyond.double().mean())
+        sound = 0 < share <= limits.largest and seeds_beyond <= share / 4
+        vetoed = beyond if sound else torch.zeros_like(beyond)
+        return Statement(suspicion, vetoed, accused_of(vetoed, case.labels))
+
+
+def accused_of(vetoed: Tensor, labels: Tensor) -> dict[int, float]:
+    """Return the classes that hold most of what is vetoed, with their shares of it."""
+    if not bool(vetoed.any()):
+        return {}
+    shares = torch.bincount(labels[vetoed]).double() / int(vetoed.sum())
+    return {label: share for label, share in enumerate(shares.tolist()) if share > 0.2}
+
+
+def poison_scores(features: Tensor, losses: Tensor) -> Tensor:
+    """Return what each sample excites in the poison's channels, (N,) float64.
+
+    Args:
+        features: (N, F) the maximum of each channel over the map.
+        losses: (E, N) of the plain model, the earliest first.
+    """
+    points = features.double()
+    early = losses[: max(1, len(losses) // 3)].double().mean(dim=0)
+    order = early.argsort(stable=True)
+    count = len(order)
+    poison, clean = order[: max(2, int(POISON_SHARE * count))], order[-int(CLEAN_SHARE * count) :]
+    scores = torch.zeros(count, dtype=torch.double)
+    for _ in range(ROUNDS):
+        mean, spread = points[clean].mean(dim=0), points[clean].std(dim=0).clamp_min(1e-9)
+        reach = (points[poison].quantile(TOP, dim=0) - mean) / spread - 3
+        channels = reach.argsort(descending=True)[: max(1, round(CHANNEL_SHARE * len(reach)))]
+        scores = ((points - mean) / spread)[:, channels].mean(dim=1)
+        limit = scores[clean].mean() + 3 * scores[clean].std()
+        clean = torch.nonzero(scores <= limit).flatten()
+        beyond = torch.nonzero(scores > limit).flatten()
+        if len(beyond) < 2 or len(clean) < 2:
+            break
+        poison = beyond
+    return scores

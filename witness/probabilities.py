@@ -1,0 +1,76 @@
+"""Somebody else's model: a file of class probabilities, of CLIP, of cleanlab, of whatever.
+
+Such a model has never seen the trigger, so it says what an image shows. Its probabilities are
+held against the verified samples, which it may know less well than it thinks: a sample is vetoed
+where the outside model finds the given label less likely than it does for nearly all of these.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from utils.errors import InputError
+from utils.files import find_file
+from utils.section import Section
+from witness.witness import Case, Statement, Witness, deviations
+
+FLOOR = 1e-6  # of a probability
+FEWEST_VERIFIED = 20
+
+
+class OutsideProbabilities(Witness):
+    """Vetoes labels that an outside model finds unlikely."""
+
+    class Settings(Section):
+        """Where the probabilities are.
+
+        `file`: an .npy of (N, C) floating-point numbers in the order of the training set and of
+        the classes. `quantile`: share of the verified samples that may be as unlikely as what is
+        vetoed.
+        """
+
+        file: str
+        quantile: float = Field(default=0.01, ge=0, le=0.5)
+
+    def testify(self, case: Case) -> Statement:
+        """Compare each given label's probability with those of the verified samples."""
+        limits = self.settings
+        assert isinstance(limits, OutsideProbabilities.Settings)
+        table = read_table(limits.file, len(case.labels), case.num_classes)
+        surprise = -table.gather(1, case.labels[:, None])[:, 0].clamp_min(FLOOR).log()
+        vetoed = torch.zeros(len(surprise), dtype=torch.bool)
+        if len(case.seeds) >= FEWEST_VERIFIED:
+            limit = surprise[case.seeds].quantile(1 - limits.quantile)
+            other = table.argmax(dim=1) != case.labels
+            vetoed = (surprise > limit) & other & ~case.verified
+        return Statement(deviations(surprise), vetoed)
+
+
+def read_table(name: str, count: int, num_classes: int) -> Tensor:
+    """Return the probabilities (N, C), float64, each row with sum 1.
+
+    Raises:
+        InputError: the file is not there, no such table, or of another size.
+    """
+    path = find_file(name, "witness.heard.probabilities.file")
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: no .npy of numbers ({first_line(error)})") from error
+    if not isinstance(table, np.ndarray) or table.shape != (count, num_classes):
+        shape = getattr(table, "shape", "no array")
+        raise InputError(
+            f"{path}: {shape}, but there are {count} training samples of {num_classes} classes"
+        )
+    if table.dtype.kind != "f" or not np.isfinite(table).all() or float(table.min()) < 0:
+        raise InputError(f"{path}: probabilities are numbers from 0 on; give softmax, not logits")
+    values = torch.from_numpy(table.astype(np.float64))
+    return values / values.sum(dim=1, keepdim=True).clamp_min(FLOOR)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error) or type(error).__name__).splitlines()[0]

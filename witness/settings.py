@@ -1,0 +1,52 @@
+"""`witness` of the YAML: which witnesses are heard, and how their plain model is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic_core import PydanticCustomError
+
+from utils.choice import Choice, nested_error
+from utils.section import Section, unknown_key
+from witness import WITNESSES
+from witness.reference import ReferenceSettings
+
+
+def read_heard(given: Any) -> list[Choice]:
+    """Validate a list of witnesses' names, or a mapping from names to their settings."""
+    if isinstance(given, list) and all(isinstance(name, str) for name in given):
+        given = dict.fromkeys(given)
+    if isinstance(given, list) and all(isinstance(part, Choice) for part in given):
+        return given
+    if given is not None and not isinstance(given, dict):
+        raise PydanticCustomError("mapping", "a list of witnesses' names is expected")
+    choices = []
+    for name, settings in (given or {}).items():
+        if name not in WITNESSES:
+            raise unknown_key(str(name), WITNESSES)
+        try:
+            choices.append(Choice(name, WITNESSES.get(name).Settings.model_validate(settings)))
+        except ValidationError as error:
+            raise nested_error(error, name) from error
+    return choices
+
+
+def dump_heard(choices: list[Choice]) -> dict[str, Any]:
+    """Return the witnesses as they stand in a YAML."""
+    return {choice.name: choice.settings.model_dump(exclude_none=True) for choice in choices}
+
+
+Heard = Annotated[list[Any], BeforeValidator(read_heard), PlainSerializer(dump_heard)]
+
+
+class WitnessSection(Section):
+    """`witness`: independent opinions on single samples.
+
+    `heard`: names, or a mapping from names to settings; nobody is heard by default, as in the
+    paper. A sample that one of them vetoes never keeps its label. `reference`: the plain model
+    that they look at.
+    """
+
+    reference: ReferenceSettings = ReferenceSettings()
+    heard: Heard = Field(default_factory=list)
