@@ -22,6 +22,18 @@ def consecutive(start: int, stop: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
+def training_batches(count: int, size: int, first: int = 0) -> list[slice]:
+    """Return the slices of `count` samples that training takes steps on, from batch `first` on.
+
+    All are of `size` samples but the last, which may be smaller, yet not of one: BatchNorm has
+    nothing to compare in a single sample, so that one joins the batch before it.
+    """
+    parts = consecutive(0, count, size)
+    if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:
+        parts[-2:] = [slice(parts[-2].start, count)]
+    return parts[first:]
+
+
 class Feed:
     """The batches of one order of the samples.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from data.feed import training_batches
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from loss import build_criterion
 from training.supervised import Supervised
@@ -29,8 +30,8 @@ class NoDefense(Defense):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch; the last batch may be smaller."""
-        return -(-len(self.setting.ground.training) // self.batch_size)
+        """Optimiser steps in an epoch."""
+        return len(training_batches(len(self.setting.ground.training), self.batch_size))
 
     @property
     def images_per_step(self) -> int:

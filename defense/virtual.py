@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from data.feed import training_batches
 from defense.defense import Setting
 from loss import build_criterion
 from model import Network
@@ -67,11 +68,14 @@ def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = No
     order_stream = ground.streams.torch("virtual-order", epoch)
     draw_stream = ground.streams.torch("virtual-augment", epoch)
     batch_size = setting.config.loader.batch_size
-    steps_left = meta.train_iteration or meta.epoch * -(-count // batch_size)
+    in_epoch = len(training_batches(count, batch_size))
+    steps_left = meta.train_iteration or meta.epoch * in_epoch
     virtual.train()
     with progress(range(steps_left), "virtual model", unit="step") as bar:
         while steps_left:
-            order = torch.randperm(count, generator=order_stream)[: steps_left * batch_size]
+            order = torch.randperm(count, generator=order_stream)
+            if steps_left < in_epoch:
+                order = order[: steps_left * batch_size]
             draws = ground.chain.draw(count, draw_stream).to(device)
             for _ in supervised.steps(send(order, device), draws, batch_size):
                 steps_left -= 1

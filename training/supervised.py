@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data.feed import Feed, consecutive
+from data.feed import Feed, training_batches
 from data.transform import Draws
 from loss import Criterion
 from training.ground import Ground
@@ -60,11 +60,11 @@ class Supervised:
         Args:
             order: (n,) int64, samples, on the device.
             draws: numbers for n views, on the device.
-            batch_size: of all batches but the last, which may be smaller.
+            batch_size: of all batches but the last; see `training_batches`.
             first: batches to leave out.
         """
         world, training = self.ground.engine.world, self.ground.training
-        parts = consecutive(first * batch_size, len(order), batch_size)
+        parts = training_batches(len(order), batch_size, first)
         own = [within(part, world.share(part.stop - part.start)) for part in parts]
         feed = Feed(training, order, own)
         for part, mine, (images, index) in zip(parts, own, feed, strict=True):
