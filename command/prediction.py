@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from data.dataset import Split
 from data.dataset.decode import Frame, read_image
 from data.dataset.image_folder import throw
 from data.dataset.picture import UnreadableImage, is_picture
-from data.dataset.remarks import one_line
+from data.dataset.remarks import ending, one_line
 from data.transform import Chain, Draws
 from data.transform.build import before_trigger, build_chain
 from model import Network
@@ -54,8 +55,10 @@ class Prediction:
     probability: float
 
 
-def find_images(paths: Sequence[str]) -> list[str]:
+def find_images(paths: Sequence[str], left_out: Counter[str]) -> list[str]:
     """Return the files that are meant: those given, and the images in the folders given, by name.
+
+    Other files in those folders are counted in `left_out`, by their ending.
 
     Raises:
         InputError: a path leads nowhere, or a folder holds no image.
@@ -69,7 +72,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
             files.append(path)
             continue
         try:
-            found = sorted(images_below(path))
+            found = sorted(images_below(path, left_out))
         except OSError as error:
             raise InputError(
                 f"--predict: {error.filename!r} cannot be read ({error.strerror})"
@@ -80,13 +83,18 @@ def find_images(paths: Sequence[str]) -> list[str]:
     return files
 
 
-def images_below(folder: str) -> Iterator[str]:
-    """Yield the image files below `folder`; hidden ones and links to folders are left out."""
+def images_below(folder: str, left_out: Counter[str]) -> Iterator[str]:
+    """Yield the image files below `folder`; hidden ones and links to folders are left out.
+
+    Other files are counted in `left_out`, by their ending.
+    """
     for place, directories, names in os.walk(folder, onerror=throw):
         directories[:] = [name for name in directories if not name.startswith(".")]
-        yield from (
-            path for path in (os.path.join(place, name) for name in names) if is_picture(Path(path))
-        )
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if is_picture(path):
+                yield os.path.join(place, path.name)
+            else:
+                left_out[ending(path)] += 1
 
 
 def decode(files: Sequence[str], frame: Frame) -> Iterator[list[NDArray[np.uint8] | str]]:

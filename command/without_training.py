@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from config.load import load_config
 from data.build import assemble, dataset_name, load_data, poison_data
 from data.clean import read_kept, write_clean
 from data.dataset import DATASETS
+from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
 from data.own import sample_path
 from run.names import find_folder
 from run.product import DESCRIPTION, load_model
 from run.resume import find_start
 from run.setup import settle_auto
-from utils.console import say
+from utils.console import say, say_aside
 from utils.device import find_device
 from utils.errors import InputError
 from utils.paths import user_path
@@ -74,7 +76,8 @@ def predict_images(arguments: argparse.Namespace) -> None:
     loaded = load_config(Path(arguments.config), arguments.overrides)
     device, _ = find_device(arguments.gpu)
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
-    files = find_images(arguments.predict)
+    left_out: Counter[str] = Counter()
+    files = find_images(arguments.predict, left_out)
     if not (folder / DESCRIPTION).exists():
         raise InputError(
             f"--predict: there is no {folder / DESCRIPTION}; python ASD.py --config "
@@ -83,6 +86,8 @@ def predict_images(arguments: argparse.Namespace) -> None:
     predictions, unreadable = predict_files(files, *load_model(folder), device)
     print_whole(as_json(predictions) if arguments.json else as_table(predictions))
     refuse_unreadable(unreadable, len(files))
+    for line in describe_left_out(left_out):
+        say_aside(f"--predict: {line}")
 
 
 # By the argument that asks for it.

@@ -49,8 +49,12 @@ def say(line: str) -> None:
 
 def say_error(message: str) -> None:
     """Print the one line on stderr that a failure is told in."""
-    line = clipped(printable(f"error: {message}"))
-    tqdm.write(fitting(line, sys.stderr.encoding), file=sys.stderr)
+    say_aside(f"error: {message}")
+
+
+def say_aside(line: str) -> None:
+    """Print a line on stderr, where stdout is for a program to read."""
+    tqdm.write(fitting(clipped(printable(line)), sys.stderr.encoding), file=sys.stderr)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from data.dataset.remarks import (
     describe_left_out,
     describe_same,
     describe_test,
+    ending,
     judge_unreadable,
 )
 from data.dataset.source import ImageData, Request, Source
@@ -28,7 +29,6 @@ from utils.files import find_file
 from utils.paths import user_path
 
 TRAIN, TEST = "train", "test"
-MOST_SHOWN = 20  # characters of an ending
 
 
 class ImageFolder(Source):
@@ -262,7 +262,7 @@ class Survey:
                 if is_picture(path):
                     yield path.relative_to(self.root).as_posix()
                 else:
-                    self.left_out[path.suffix.lower()[:MOST_SHOWN]] += 1
+                    self.left_out[ending(path)] += 1
 
     def _note_links(self, folder: Path, names: list[str]) -> None:
         for name in sorted(names):

@@ -11,6 +11,7 @@ from data.dataset.source import Split
 from utils.errors import InputError
 
 LISTED = 20  # unreadable files that are said; the index names all
+MOST_SHOWN = 20  # characters of an ending
 ENDINGS_SAID = 6  # of the files that are left out, the most frequent first
 
 
@@ -48,15 +49,20 @@ def one_line(reason: str) -> str:
     return " ".join(reason.split())[:120]
 
 
+def ending(path: Path) -> str:
+    """Return what a file that is left out is counted by."""
+    return path.suffix.lower()[:MOST_SHOWN]
+
+
 def describe_left_out(endings: Counter[str]) -> list[str]:
     """Return a line about the files that are no images, counted by their ending."""
     if not endings:
         return []
     named = [
-        f"{count} {ending if ending.isprintable() else repr(ending)}"
-        if ending
+        f"{count} {kind if kind.isprintable() else repr(kind)}"
+        if kind
         else f"{count} without ending"
-        for ending, count in sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+        for kind, count in sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     ]
     shown = ", ".join(named[:ENDINGS_SAID]) + (", ..." if len(named) > ENDINGS_SAID else "")
     total = endings.total()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from model import NETWORKS, Network, build_network
 from run.measure import predictions
 from run.product import DESCRIPTION, WEIGHTS, Description, FrameSection, load_model, save_model
 from tests.conftest import DIGITS, colourful_images
-from tests.data.test_image_folder import BROKEN, MAKERS
+from tests.data.every_kind import BROKEN, MAKERS
 from utils.engine import Engine
 
 CLASSES = ["cat", "dog", "Kühe"]
@@ -87,7 +88,6 @@ def images(tmp_path: Path) -> Path:
     for number in range(NOISY):
         noise = colourful_images(1, 20 + number, number)[0, 3 * number :]
         Image.fromarray(noise.numpy()).save(root / "below" / f"noise {number}.png")
-    (root / "list.csv").write_text("file,label\n")
     for hidden in (".hidden.png", ".folder/a.png"):
         (root / hidden).parent.mkdir(exist_ok=True)
         Image.new("RGB", (9, 9)).save(root / hidden, format="PNG")
@@ -139,7 +139,7 @@ def test_folders_are_searched_and_files_named_as_given(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(images.parent)
-    found = find_images(["some images/", "some images/.hidden.png"])
+    found = find_images(["some images/", "some images/.hidden.png"], Counter())
     assert len(found) == COUNT + 1
     assert found[-1] == "some images/.hidden.png"  # named, so meant
     assert found[:-1] == sorted(found[:-1])
@@ -154,7 +154,7 @@ def test_json_is_all_that_is_printed(
     code, out, err = outcome(capfd, *arguments, "--json", "--predict", str(images))
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert [item["file"] for item in found] == find_images([str(images)])
+    assert [item["file"] for item in found] == find_images([str(images)], Counter())
     for item in found:
         assert list(item) == ["file", "label", "probability"]
         assert item["label"] in CLASSES
@@ -164,7 +164,7 @@ def test_json_is_all_that_is_printed(
 def test_the_table_has_a_row_for_each_file(
     images: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    files = find_images([str(images)])[:3]
+    files = find_images([str(images)], Counter())[:3]
     code, out, _ = outcome(capfd, *arguments, "--predict", *files)
     assert code == 0
     header, _, *rows = out.splitlines()
@@ -208,7 +208,7 @@ def test_unreadable_files_are_named_and_the_others_labelled(
 def test_batches_change_nothing(
     images: Path, model: tuple[Network, Description], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = find_images([str(images)])
+    files = find_images([str(images)], Counter())
     whole, _ = predict_files(files, *model, CPU)
     monkeypatch.setattr(predict, "BATCH", 8)
     assert len(files) % 8
@@ -218,6 +218,20 @@ def test_batches_change_nothing(
     ]
     for one, other in zip(parts, whole, strict=True):
         assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_what_is_left_out_of_a_folder_is_counted_on_stderr(
+    tmp_path: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpeg_large", format="JPEG")
+    for name in ("b.heic", "c.HEIC", "d.txt"):
+        (tmp_path / name).write_text("x")
+    code, out, err = outcome(capfd, *arguments, "--json", "--predict", str(tmp_path))
+    assert code == 0 and len(json.loads(out)) == 1
+    assert err.startswith("--predict: 3 files are left out") and "(2 .heic, 1 .txt)" in err
+    (tmp_path / "broken.png").write_text("x")
+    code, _, err = outcome(capfd, *arguments, "--json", "--predict", str(tmp_path))
+    assert code == 2 and "broken.png" in err and err.count("\n") == 1
 
 
 def test_wrong_paths_are_one_clear_line(
@@ -271,7 +285,7 @@ def test_random_steps_of_a_test_chain_are_drawn_as_in_evaluation(
     test: Any = {**TRANSFORM["test"], "primary": {"random_crop": {"size": CROP}}}
     config = Config.model_validate({"transform": {**TRANSFORM, "test": test}})
     description = description.model_copy(update={"transform": config.transform})
-    files = find_images([str(images)])
+    files = find_images([str(images)], Counter())
     found, _ = predict_files(files, network, description, CPU)
     plain, _ = predict_files(files, *model, CPU)
     assert found != plain
