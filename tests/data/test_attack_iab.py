@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.attack import LabelRule, Scene, iab, learning
+from data.attack import LabelRule, Scene, iab_training, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
-from data.attack.iab import Iab, alike
+from data.attack.iab import Iab
+from data.attack.iab_training import alike
 from data.poison import Role, poison
 from tests.conftest import colourful_images, interrupted, learnable_data
 from utils.errors import InputError
@@ -124,7 +125,7 @@ def test_a_cross_sample_never_has_its_own_trigger(monkeypatch: pytest.MonkeyPatc
 def test_masks_learn_to_cover_the_wanted_share(tmp_path: Path) -> None:
     made = attack(mask_epochs=20, density=0.3, density_weight=100.0)
     data = learnable_data()
-    training = iab.Training(made.settings, made.scene, data, CPU)
+    training = iab_training.Training(made.settings, made.scene, data, CPU)
     batch = next(training.batches(0, "masks"))
     training.train_masks(tmp_path / "masks.pt")
     masks = thresholded(training.trigger.masks(batch.images))
@@ -154,7 +155,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
 ) -> None:
     made, folder = prepared
     kill = interrupted(learning.descend, at_call=killed_after + 1)
-    monkeypatch.setattr(iab, "descend", kill)
+    monkeypatch.setattr(iab_training, "descend", kill)
     with pytest.raises(KeyboardInterrupt):
         attack().prepare(learnable_data(), CPU, tmp_path)
     monkeypatch.undo()
@@ -172,7 +173,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
 def test_a_finished_training_is_not_done_again(
     prepared: tuple[Iab, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iab, "descend", None)
+    monkeypatch.setattr(iab_training, "descend", None)
     again = attack()
     again.prepare(learnable_data(), CPU, prepared[1])
     images = colourful_images(3, 8)

@@ -12,7 +12,7 @@ import pytest
 import ASD
 from run.names import run_folder_name
 from tests.conftest import TINY
-from tests.data.test_own_data import make_folder
+from tests.data.own_data_cases import make_folder
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.paths import refuse_unusable, user_path
