@@ -170,12 +170,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[100])
-    parser.add_argument("--kinds", nargs="+", help="beginnings of their names; all if left out")
+    parser.add_argument("--kinds", nargs="+", help="beginnings of their names, in order; or all")
     arguments = parser.parse_args(argv)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        k for k in ALL if arguments.kinds is None or k.name.startswith(tuple(arguments.kinds))
-    ]
+    names = arguments.kinds or [""]
+    wanted = [kind for name in names for kind in ALL if kind.name.startswith(name)]
     for seed in arguments.seeds:
         for kind in wanted:
             place = "".join(c if c.isalnum() else "_" for c in kind.name)

@@ -19,8 +19,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-FEWEST = 16  # suspects; fewer say nothing about how densely a class stands among them
-WIDTH = 3.0  # standard errors between a share and the bound that it is surely above
+FEWEST = 8  # suspects; fewer say nothing about how densely a class stands among them
+WIDTH = 2.5  # standard errors between a share and the bound that it is surely above
 GROWTH = 1.1  # of the length of the list, from one look at it to the next
 MOST_TARGETS = 3  # that are looked for at once
 PEERS = 3  # classes for each suspected target, that it is held against
@@ -66,6 +66,17 @@ class Suspects:
         """Number of classes, C."""
         return len(self.names)
 
+    def counted(self, aside: Collection[int]) -> tuple[Tensor, Tensor]:
+        """Return which samples count, (N,) bool, and each class's share of them, (C,) float64.
+
+        Args:
+            aside: classes of which no sample counts.
+        """
+        away = torch.tensor(sorted(aside), dtype=torch.int64)
+        counted = self.against.isfinite() & ~torch.isin(self.labels, away)
+        sizes = torch.bincount(self.labels[counted], minlength=self.num_classes).double()
+        return counted, sizes / sizes.sum().clamp_min(1)
+
     def looks(self, counted: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Look at the first suspects, at ever more of them, never ending between equals.
 
@@ -100,10 +111,7 @@ def concentrations(
         leave_one_out: leave out, for each class, its suspects with the most frequent own label.
         aside: classes of which no sample counts.
     """
-    away = torch.tensor(sorted(aside), dtype=torch.int64)
-    counted = suspects.against.isfinite() & ~torch.isin(suspects.labels, away)
-    sizes = torch.bincount(suspects.labels[counted], minlength=suspects.num_classes).double()
-    usual = sizes / sizes.sum().clamp_min(1)
+    counted, usual = suspects.counted(aside)
     nothing = torch.zeros_like(usual)
     firsts, seen, largest = zip((0, nothing, nothing), *suspects.looks(counted), strict=True)
     left_out = torch.stack(largest) * leave_one_out  # (looks, C)
@@ -118,6 +126,36 @@ def concentrations(
         if label not in aside
     ]
     return densest_first(found, suspects)
+
+
+def jointly(suspects: Suspects, aside: Collection[int]) -> float:
+    """Return how densely up to three classes together stand at the top of the suspects, 0..1.
+
+    The share of all of them, where `groups_of` asks for each without the others: so a handful of
+    samples with two or three labels shows, though it may be chance. At each look they are the
+    classes with the most samples beyond their usual number.
+
+    Args:
+        suspects: what the model says.
+        aside: classes of which no sample counts.
+    """
+    counted, usual = suspects.counted(aside)
+    found = 0.0
+    for first, seen, largest in suspects.looks(counted):
+        apart = seen - largest
+        order = (apart - first * usual).sort(descending=True).indices
+        for size in range(1, most_targets(suspects.num_classes - len(aside)) + 1):
+            chosen = order[:size]
+            among = (first - largest[chosen].sum()).clamp_min(1)
+            above = surely_above(apart[chosen].sum() / among, among)
+            expected = total(usual[chosen])
+            found = max(found, (float(above) - expected) / max(1 - expected, 1e-9))
+    return found
+
+
+def total(values: Tensor) -> float:
+    """Return the sum, to the last bit the same in any order of the values."""
+    return float(values.sort().values.sum())
 
 
 def densest_first(found: list[Concentration], suspects: Suspects) -> list[Concentration]:
@@ -160,11 +198,8 @@ def stand_out(
 ) -> tuple[Concentration, ...]:
     """Return the classes that stand out at the top of the suspects, the densest first.
 
-    One, two or three classes are tested together: each must stand out among the samples of all
-    classes but the others of the group. Of the groups in which even the least dense class reaches
-    `from_excess` it is the largest; where none does, the one whose least dense class comes closest.
-    Own labels that are the most frequent for a class are left out, so a confusion of two classes
-    does not count.
+    Of the groups (see `groups_of`) in which even the least dense class reaches `from_excess` it is
+    the largest; where none does, the one whose least dense class comes closest.
 
     Args:
         suspects: what the model says.
@@ -173,6 +208,18 @@ def stand_out(
 
     Returns:
         The classes; none where all are set aside.
+    """
+    groups = groups_of(suspects, aside)
+    reached = [group for group in groups if group[-1].excess >= from_excess]
+    return reached[-1] if reached else max(groups, key=lambda group: group[-1].excess, default=())
+
+
+def groups_of(suspects: Suspects, aside: Collection[int]) -> list[tuple[Concentration, ...]]:
+    """Return the densest class, the two densest and the three densest ones, as far as there are.
+
+    Each is as dense as it stands among the samples of all classes but the others of its group. Own
+    labels that are the most frequent for a class are left out, so a confusion of two classes does
+    not count.
     """
 
     @cache
@@ -184,9 +231,7 @@ def stand_out(
         chosen |= {one.label for one in without(chosen)[:1]}
         members = [one for c in chosen for one in without(chosen - {c}) if one.label == c]
         groups.append(tuple(densest_first(members, suspects)))
-    groups = [group for group in groups if group]
-    reached = [group for group in groups if group[-1].excess >= from_excess]
-    return reached[-1] if reached else max(groups, key=lambda group: group[-1].excess, default=())
+    return [group for group in groups if group]
 
 
 def most_targets(num_classes: int) -> int:

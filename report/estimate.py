@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from report.concentration import total
+
 WIDTH = 2.0  # standard errors to either side of an estimate
 FAR = 3.0  # standard errors above the usual rate, from which a source counts no more
 ROUNDS = 20  # at most, until the rate stands still
@@ -20,14 +22,14 @@ class Estimate:
     Attributes:
         count: the most likely one.
         low, high: where it surely lies, if all that the model contradicts is wrong and evenly so.
+        evenness: 0..1, the part of the contradicted samples that comes from the other classes
+            evenly, as each is large; the rest comes from few.
     """
 
     count: int
     low: int
     high: int
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(self.count + other.count, self.low + other.low, self.high + other.high)
+    evenness: float = 1.0
 
 
 def label_pairs(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
@@ -58,7 +60,8 @@ def estimate_poisoned(pairs: Tensor, target: int, targets: Collection[int] = ())
     doubt = WIDTH * (found + usual) ** 0.5
     count = max(found - usual, 0.0)
     low, high = max(count - doubt, 0.0), min(count + doubt, contradicted)
-    return Estimate(round(count), round(low), round(max(high, count)))
+    evenness = found / max(contradicted, 1.0)
+    return Estimate(round(count), round(low), round(max(high, count)), evenness)
 
 
 def even_part(pairs: Tensor, label: int) -> float:
@@ -78,8 +81,3 @@ def even_part(pairs: Tensor, label: int) -> float:
         cap = likely + FAR * likely.sqrt() + 1
         before, rate = rate, total(torch.minimum(seen, cap)) / max(total(sizes), 1.0)
     return rate * total(sizes)
-
-
-def total(values: Tensor) -> float:
-    """Return the sum, to the last bit the same in any order of the values."""
-    return float(values.sort().values.sum())

@@ -18,14 +18,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from report.concentration import Concentration, Suspects, concentrations, stand_out
+from report.concentration import Concentration, Suspects, concentrations, jointly, stand_out
 from report.estimate import Estimate, estimate_poisoned, label_pairs
 from report.findings import Findings
 from report.verdict import UNSEEN_KINDS, Verdict
 
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
+SMALLEST_SHARE = 0.005  # of the samples, poisoned: that much would have to show before an all-clear
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,18 @@ def judge(
     suspects = Suspects(findings.contradiction, labels, predicted, findings.training.classes)
     broad = stand_out(suspects, lost, limits["poisoned_from"])
     dense = concentrations(suspects, False, lost)
-    agreement = float((predicted == labels).double().mean())
     statistics = {
         "broad_concentration": min((one.excess for one in broad), default=0.0),
+        "joint_concentration": jointly(suspects, lost),
         "concentration": max((one.excess for one in dense), default=0.0),
-        "agreement": agreement,
+        "agreement": float((predicted == labels).double().mean()),
         **limits,
     }
-    charges = [] if agreement < limits["accuse_from"] else charge(suspects, broad, limits)
+    charges = charge(suspects, broad, statistics)
     charges = [*charges, *charge_by_witness(suspects, accusations or {}, limits)]
     if charges:
         return accuse(charges, statistics)
-    doubts = [*unseen(findings, seeds_checked), *unsure(broad, dense, agreement, findings, limits)]
+    doubts = [*unseen(findings, seeds_checked), *unsure(suspects, dense[:1], statistics)]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
     reason = "no class stands out among the suspects, as it would if samples of many classes had it"
@@ -103,25 +102,27 @@ class Charge:
 
 
 def charge(
-    suspects: Suspects, broad: tuple[Concentration, ...], limits: dict[str, float]
+    suspects: Suspects, broad: tuple[Concentration, ...], statistics: Mapping[str, float]
 ) -> list[Charge]:
     """Return the charges against the classes that stand out, the clearest first.
 
-    A class of which no sample is estimated to be poisoned is not charged.
+    None by a weak model, none where the samples come from few classes, and none where no sample is
+    estimated to be poisoned.
     """
-    if not broad or broad[-1].excess < limits["poisoned_from"]:
+    if not broad or broad[-1].excess < statistics["poisoned_from"]:
+        return []
+    if statistics["agreement"] < statistics["accuse_from"]:
         return []
     pairs = label_pairs(suspects.labels, suspects.predicted, suspects.num_classes)
     targets = [one.label for one in broad]
     found = []
     for one in broad:
         estimate = estimate_poisoned(pairs, one.label, targets)
-        if estimate.count > 0:
+        if estimate.count > 0 and estimate.evenness >= statistics["even_from"]:
             others = [suspects.names[label] for label in targets if label != one.label]
             aside = "".join(f", those labelled {name!r}" for name in sorted(others))
             reason = (
-                f"{told(one, suspects.labels, suspects.names[one.label])} (those with its most "
-                f"frequent own label{aside} left aside)"
+                f"{told(one, suspects)} (those with its most frequent own label{aside} left aside)"
             )
             found.append(Charge(suspects.names[one.label], estimate, reason))
     return found
@@ -145,10 +146,10 @@ def charge_by_witness(
 def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
     """Return the verdict `poisoned`; of two charges against a class the larger number counts."""
     names = list(dict.fromkeys(one.name for one in charges))
-    sums = Estimate(0, 0, 0)
-    for name in names:
-        own = [one.estimate for one in charges if one.name == name]
-        sums = sums + max(own, key=lambda estimate: estimate.count)
+    largest = [
+        max((one.estimate for one in charges if one.name == name), key=lambda one: one.count)
+        for name in names
+    ]
     reasons = [one.reason for one in charges]
     reasons.append(
         "that is how poison looks, and how labels look that somebody gave to samples of other "
@@ -157,11 +158,11 @@ def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
     return Verdict(
         name="poisoned",
         suspected_target=names[0],
-        estimated_poisoned=sums.count,
+        estimated_poisoned=sum(one.count for one in largest),
         statistics=statistics,
         reasons=tuple(reasons),
         suspected_targets=tuple(names),
-        estimated_range=(sums.low, sums.high),
+        estimated_range=(sum(one.low for one in largest), sum(one.high for one in largest)),
     )
 
 
@@ -178,48 +179,48 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
 
 
 def unsure(
-    broad: Sequence[Concentration],
-    dense: Sequence[Concentration],
-    agreement: float,
-    findings: Findings,
-    limits: dict[str, float],
+    suspects: Suspects, dense: Sequence[Concentration], statistics: Mapping[str, float]
 ) -> list[str]:
     """Return why what the model contradicts is no evidence, neither way.
 
     Args:
-        broad: the classes that stand out together, their most frequent own labels left out.
-        dense: all classes, the densest first, with all own labels.
-        agreement: share of the samples to which the model gives their label by itself.
-        findings: of the run.
-        limits: the thresholds.
+        suspects: what the model says.
+        dense: the densest class, with all own labels.
+        statistics: the numbers of the verdict, and the thresholds.
     """
-    found, labels = [], findings.training.labels.cpu()
-    names = findings.training.classes
-    if broad and broad[-1].excess > limits["no_sign_broad_to"]:
+    found = []
+    if statistics["joint_concentration"] > statistics["no_sign_joint_to"]:
         found.append(
-            f"{told(broad[-1], labels, names[broad[-1].label])} (its most frequent own label and "
-            f"other suspected classes left aside); that is too little to accuse and too much to "
-            f"acquit"
+            "one to three labels stand out among the samples that the model contradicts most; too "
+            "few samples, or of too few classes, to accuse, and too many to acquit"
         )
-    elif dense and dense[0].excess > limits["no_sign_to"]:
+    if dense and dense[0].excess > statistics["no_sign_to"]:
         found.append(
-            f"{told(dense[0], labels, names[dense[0].label])}; most of them look like one other "
-            f"class, so it may be a confusion of two classes, or a backdoor that starts from one"
+            f"{told(dense[0], suspects)}; most of them look like few other classes, so it may be a "
+            f"confusion, or a backdoor that starts from these"
         )
-    if agreement < limits["agreement_from"]:
+    if statistics["agreement"] < statistics["agreement_from"]:
         found.append(
-            f"the model contradicts {1 - agreement:.0%} of the labels, more than on clean sets "
-            f"({1 - limits['agreement_from']:.0%} at most): it is weak, or many labels are wrong"
+            f"the model contradicts {1 - statistics['agreement']:.0%} of the labels, more than on "
+            f"clean sets ({1 - statistics['agreement_from']:.0%} at most): it is weak, or many "
+            f"labels are wrong"
+        )
+    smallest = SMALLEST_SHARE * len(suspects.labels)
+    if smallest < statistics["no_sign_samples"]:
+        found.append(
+            f"the set is small: {SMALLEST_SHARE:.1%} of it are {smallest:.0f} samples, which "
+            f"nobody can tell from hard ones; from {statistics['no_sign_samples']:.0f} on they "
+            f"would show"
         )
     return found
 
 
-def told(found: Concentration, labels: Tensor, name: str) -> str:
+def told(found: Concentration, suspects: Suspects) -> str:
     """Return what was found, for a reader."""
-    usual = float((labels == found.label).double().mean())
+    usual = float((suspects.labels == found.label).double().mean())
     return (
         f"of the {found.first} samples whose label the model contradicts most, {found.share:.0%} "
-        f"have the label {name!r}, while {usual:.0%} of all samples have it"
+        f"have the label {suspects.names[found.label]!r}, while {usual:.0%} of all samples have it"
     )
 
 

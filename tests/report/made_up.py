@@ -15,13 +15,14 @@ from tests.conftest import colourful_images
 NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 
 
-def made_up(poisoned_from: int, targets: tuple[int, ...] = (3,), classes: int = 10) -> Findings:
-    """A set in which the last samples, from `poisoned_from` on, have a target's label.
+def made_up(
+    poisoned_from: int, targets: tuple[int, ...] = (3,), classes: int = 10, count: int = 1000
+) -> Findings:
+    """A set of `count` samples in which the last, from `poisoned_from` on, have a target's label.
 
-    Of the 1,000 samples these have the highest losses, in turn labelled with one of `targets`, and
-    look like any class.
+    These have the highest losses, are labelled with the `targets` in turn, and look like any class.
     """
-    count, generator = 1000, torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % classes
     labels[poisoned_from:] = torch.tensor(targets).repeat(count)[: count - poisoned_from]
     poisoned = torch.arange(count) >= poisoned_from
@@ -37,8 +38,13 @@ def made_up(poisoned_from: int, targets: tuple[int, ...] = (3,), classes: int = 
     names = tuple(f"class {i}" for i in range(classes))
     files = tuple(f"train/{i:04}.png" for i in range(count))
     training = TrainingSet(colourful_images(count, 4), labels, names, files=files)
-    seeds = torch.arange(0, poisoned_from, 47)  # of all classes
+    seeds = torch.arange(0, min(poisoned_from, 1000), 47)  # of all classes
     return gather(training, opinion, history, seeds, NOBODY, None)
+
+
+def clean() -> Findings:
+    """A set without poison that is large enough for an all-clear."""
+    return made_up(5000, count=5000)
 
 
 def renewed(findings: Findings) -> Findings:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report.concentration import Suspects, concentrations, lengths, stand_out
+from report.concentration import FEWEST, Suspects, concentrations, jointly, lengths, stand_out
 from report.estimate import estimate_poisoned, label_pairs
 from tests.report.made_up import spread
 
@@ -31,7 +31,7 @@ def test_concentration_of_a_known_order() -> None:
     labels = torch.tensor([1] * 20 + [0, 2] * 40)
     asked = suspects(-torch.arange(100).double(), labels, spread(labels, 3))
     found = concentrations(asked, leave_one_out=False)[0]
-    assert found.label == 1 and found.share == 1 and found.first >= 16
+    assert found.label == 1 and found.share == 1 and found.first >= FEWEST
     assert concentrations(asked, leave_one_out=True)[0].label == 1
 
 
@@ -41,7 +41,7 @@ def test_looks_never_part_equals(values: list[int], longest: int) -> None:
     found = lengths(falling, longest)
     assert found == sorted(set(found))
     for first in found:
-        assert 16 <= first <= len(values)
+        assert FEWEST <= first <= len(values)
         assert first == len(values) or falling[first - 1] > falling[first]
 
 
@@ -70,6 +70,17 @@ def test_several_targets_stand_out_together_and_none_alone() -> None:
     assert {one.label for one in found} == {4, 8} and found[-1].excess > 0.5
 
 
+def test_a_handful_with_three_labels_shows_jointly() -> None:
+    labels = torch.cat([torch.arange(1000) % 10, torch.tensor([4, 8, 2]).repeat(6)])
+    own = torch.cat([labels[:1000], spread(labels, 10)[1000:]])
+    own[:1000:50] = (own[:1000:50] + 1) % 10
+    names = list("abcdefghij")
+    asked = Suspects(torch.arange(1018).double(), labels, own, names)
+    assert jointly(asked, ()) > 0.35 > stand_out(asked, (), 0.5)[-1].excess
+    order = torch.randperm(1018, generator=torch.Generator().manual_seed(0)).double()
+    assert jointly(Suspects(order, labels, own, names), ()) < 0.3
+
+
 def test_the_estimate_leaves_out_what_is_usual() -> None:
     labels, predicted = torch.arange(100) % 5, torch.arange(100) % 5
     predicted[:5] = (predicted[:5] + 1) % 5  # one of each class
@@ -78,7 +89,7 @@ def test_the_estimate_leaves_out_what_is_usual() -> None:
     predicted = torch.cat([predicted, torch.tensor([0, 1, 3, 4]).repeat(10), torch.full((60,), 3)])
     found = estimate_poisoned(label_pairs(labels, predicted, 5), 2)
     assert 35 <= found.count <= 70 and found.low <= 40  # ten of each class, and confusions
-    assert found.high <= 101
+    assert found.high <= 101 and found.evenness == pytest.approx(found.count / 101, abs=0.1)
 
 
 @pytest.mark.parametrize(("poisoned", "target"), [(400, 0), (1960, 0), (400, 9), (1960, 5)])

@@ -12,7 +12,7 @@ from report.findings import Findings
 from report.judge import Accusation, judge
 from report.lost import lost_classes
 from report.verdict import UNSEEN_KINDS
-from tests.report.made_up import made_up, rearranged, renewed, spread
+from tests.report.made_up import clean, made_up, rearranged, renewed, spread
 
 
 def test_poison_is_found_with_its_target_and_about_its_number() -> None:
@@ -23,7 +23,7 @@ def test_poison_is_found_with_its_target_and_about_its_number() -> None:
 
 
 def test_a_clean_set_shows_no_sign() -> None:
-    verdict = judge(made_up(poisoned_from=1000), seeds_checked=True)
+    verdict = judge(clean(), seeds_checked=True)
     assert verdict.name == "no_sign"
     assert verdict.suspected_target is None and verdict.estimated_poisoned == 0
 
@@ -35,10 +35,19 @@ def test_unchecked_seeds_never_allow_an_all_clear() -> None:
 
 
 def test_a_weak_model_cannot_tell() -> None:
-    findings = made_up(poisoned_from=1000)
+    findings = clean()
     findings.opinion.predicted[::3] = (findings.opinion.predicted[::3] + 1) % 10
     verdict = judge(findings, seeds_checked=True)
     assert verdict.name == "cannot_tell" and "than on clean sets" in verdict.reasons[-1]
+
+
+def test_a_set_too_small_to_show_poison_is_not_acquitted() -> None:
+    verdict = judge(made_up(1000), seeds_checked=True)
+    assert verdict.name == "cannot_tell"
+    assert verdict.reasons == (
+        "the set is small: 0.5% of it are 5 samples, which nobody can tell from hard ones; from 20 "
+        "on they would show",
+    )
 
 
 def test_a_weak_model_accuses_nobody() -> None:
@@ -50,15 +59,26 @@ def test_a_weak_model_accuses_nobody() -> None:
     others &= torch.arange(1000) % 3 == 0
     findings.opinion.predicted[others] = (findings.opinion.predicted[others] + 1) % 10
     verdict = judge(findings, seeds_checked=True)
-    assert verdict.statistics["broad_concentration"] >= 0.5  # the poison still stands out
-    assert verdict.name == "cannot_tell" and "than on clean sets" in verdict.reasons[-1]
+    limit = verdict.statistics["poisoned_from"]
+    assert verdict.statistics["broad_concentration"] >= limit  # the poison still stands out
+    assert verdict.name == "cannot_tell" and "than on clean sets" in verdict.reasons[-2]
 
 
 def test_a_confusion_of_two_classes_is_not_called_poison() -> None:
     findings = made_up(poisoned_from=950)
     findings.opinion.predicted[950:] = 7
     verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "one other class" in verdict.reasons[0]
+    assert verdict.name == "cannot_tell" and "few other classes" in verdict.reasons[0]
+
+
+def test_a_class_given_to_another_by_a_labeller_is_not_called_poison() -> None:
+    """Nearly all come from one class, and those of the others stand densely at the very top."""
+    findings = made_up(4500, count=5000)
+    findings.opinion.predicted[4500:4950] = 7
+    verdict = judge(findings, seeds_checked=True)
+    limit = verdict.statistics["poisoned_from"]
+    assert verdict.statistics["broad_concentration"] >= limit
+    assert verdict.name == "cannot_tell" and "few other classes" in verdict.reasons[1]
 
 
 def test_a_lost_class_is_no_alarm() -> None:
@@ -76,7 +96,7 @@ def test_a_run_that_has_lost_all_classes_cannot_tell() -> None:
     findings = made_up(1000)
     findings.opinion.predicted[:] = spread(findings.training.labels, 10)
     verdict = judge(renewed(findings), seeds_checked=True)
-    assert verdict.name == "cannot_tell" and len(verdict.reasons) == 11
+    assert verdict.name == "cannot_tell" and len(verdict.reasons) == 12
 
 
 def test_poison_is_still_found_beside_a_lost_class() -> None:
@@ -162,15 +182,15 @@ def test_all_targets_are_named(name: str, targets: tuple[int, ...]) -> None:
 
 def test_poison_with_every_label_is_not_acquitted() -> None:
     verdict = judge(made_up(850, tuple(range(10))), seeds_checked=True)
-    assert verdict.name == "cannot_tell" and "more than on clean sets" in verdict.reasons[-1]
+    assert verdict.name == "cannot_tell" and "more than on clean sets" in verdict.reasons[-2]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.04])
 def test_errors_of_a_confident_model_in_class_order_are_no_poison(share: float) -> None:
-    findings = made_up(1000)
+    findings = clean()
     order = findings.training.labels.argsort(stable=True)
     findings.training.labels[:] = findings.training.labels[order]
-    labels, wrong = findings.training.labels, torch.zeros(1000, dtype=torch.bool)
+    labels, wrong = findings.training.labels, torch.zeros(5000, dtype=torch.bool)
     wrong[5 :: round(1 / share)] = True
     findings.opinion.predicted[:] = torch.where(wrong, spread(labels, 10), labels)
     findings.opinion.given[:] = torch.where(wrong, 0.0, 1.0)
@@ -188,11 +208,11 @@ def test_a_labellers_default_is_not_called_poison_alone() -> None:
 
 
 def test_no_sign_names_what_it_cannot_see() -> None:
-    verdict = judge(made_up(1000), seeds_checked=True)
+    verdict = judge(clean(), seeds_checked=True)
     result, lines = verdict.as_result(), verdict.lines()
     assert {"clean_label", "one_source"} <= set(result["unseen_kinds"]) == set(UNSEEN_KINDS)
     assert all(UNSEEN_KINDS[kind] in lines[-1] for kind in UNSEEN_KINDS)
-    seen = judge(made_up(1000), seeds_checked=True, seen_kinds=("clean_label",))
+    seen = judge(clean(), seeds_checked=True, seen_kinds=("clean_label",))
     assert set(seen.unseen_kinds) == set(UNSEEN_KINDS) - {"clean_label"}
     assert judge(made_up(950), seeds_checked=True).unseen_kinds == ()
 
@@ -206,7 +226,7 @@ def test_nobody_is_accused_of_no_samples(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_another_witness_accuses_what_the_model_believes() -> None:
-    findings = made_up(1000)
+    findings = clean()
     said = Accusation(0.9, 40, "40 samples lie apart from all that somebody has checked")
     verdict = judge(findings, seeds_checked=True, accusations={6: said})
     assert verdict.name == "poisoned" and verdict.suspected_targets == ("class 6",)
