@@ -20,6 +20,7 @@ from command.arguments import parse_arguments
 from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES, Knowledge, Setting
+from report.accusations import accusations_of, kinds_seen
 from report.events import write_events
 from report.examine import examine
 from report.judge import judge
@@ -27,7 +28,13 @@ from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
 from run.checkpoint import check_finite
 from run.describe import describe_model, manifest_of, result_of
-from run.learning import build_fitting_network, build_learner, build_views, lay_ground
+from run.learning import (
+    build_fitting_network,
+    build_learner,
+    build_views,
+    call_witnesses,
+    lay_ground,
+)
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
@@ -62,7 +69,8 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
 
     # ---------------------------------------------- the defence, which never sees the truth
     device = ground.engine.device
-    knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
+    hearing = call_witnesses(setup, material, ground)
+    knowledge = Knowledge(material.seeds.to(device), material.review.to(device), hearing)
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
     defense = method(setting)
 
@@ -133,7 +141,8 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
 def examine_data(session: Session, score: Score, finished: bool, write: bool) -> Verdict:
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
-    verdict = judge(findings, session.material.seeds_checked)
+    accusations, seen = accusations_of(findings), kinds_seen(findings)
+    verdict = judge(findings, session.material.seeds_checked, accusations, seen)
     for line in verdict.lines():
         say(line)
     result = (

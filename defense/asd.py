@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.settings import GlobalSection
+from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import check_layers, train_virtual_model
 from loss import build_criterion
@@ -22,6 +24,7 @@ from training.mixmatch import MixMatch
 from training.record import Record, record
 from utils.errors import InputError, TrainingError
 from utils.streams import Purpose
+from witness.hearing import NOBODY, Testimony
 
 CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT = "class-aware", "class-agnostic", "meta-split"
 
@@ -129,9 +132,10 @@ class AdaptiveSplitting(Defense):
         bounds = [0, schedule.epoch_first, schedule.epoch_second, schedule.epoch_third]
         last = max(min(schedule.epoch_first, epochs) - 1, 0)
         largest = verified + int(joined_per_class(last, schedule, self.sizes).sum())
+        share = schedule.epsilon
         sizes = [
             f"{verified} to {largest}",
-            str(int(schedule.epsilon * total)),
+            "by the data" if share == "auto" else str(int(share * total)),
             str(int(schedule.meta_fraction * total)),
         ]
         names = [CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT]
@@ -146,21 +150,40 @@ class AdaptiveSplitting(Defense):
         training, schedule = self.setting.ground.training, self.schedule
         seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
         loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
-        eligible = self._without_reviewed(loss)
+        eligible = self._without_barred(loss)
         if stage == CLASS_AWARE:
             joined = joined_per_class(epoch, schedule, self.sizes)
             clean = class_aware(eligible, training.labels, self.setting.knowledge.seeds, joined)
-            return self._pinned(Pools(clean, loss, stage=stage))
+            return self._pinned(Pools(clean, loss, stage=stage, figures=self._no_figures))
         if stage == CLASS_AGNOSTIC:
-            floor = schedule.class_floor
-            clean = class_agnostic(eligible, schedule.epsilon, training.labels, floor)
-            return self._pinned(Pools(clean, loss, stage=stage))
+            return self._pinned(self._class_agnostic(eligible, seen))
         self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
         virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch).loss
         clean = meta_split(
             eligible, virtual_loss, schedule.meta_fraction, training.labels, schedule.class_floor
         )
-        return self._pinned(Pools(clean, loss, loss - virtual_loss, stage))
+        return self._pinned(Pools(clean, loss, loss - virtual_loss, stage, self._no_figures))
+
+    def _class_agnostic(self, eligible: Tensor, seen: Record) -> Pools:
+        """Return the pools of stage 2: a given share, or what the data give."""
+        labels, schedule = self.setting.ground.training.labels, self.schedule
+        if schedule.epsilon != "auto":
+            clean = class_agnostic(eligible, schedule.epsilon, labels, schedule.class_floor)
+            return Pools(clean, seen.loss, stage=CLASS_AGNOSTIC)
+        plain = self._testimony.reference_loss
+        share = keep_by_evidence(eligible, plain, seen.agrees, labels, schedule.class_floor)
+        return Pools(share.kept, seen.loss, stage=CLASS_AGNOSTIC, figures=share.figures())
+
+    @property
+    def _no_figures(self) -> dict[str, None]:
+        """The columns of a share that the data give, empty in the stages without one."""
+        return dict.fromkeys(FIGURES) if self.schedule.epsilon == "auto" else {}
+
+    @cached_property
+    def _testimony(self) -> Testimony:
+        """What the witnesses say, on the device; nothing where nobody is heard."""
+        hearing, device = self.setting.knowledge.hearing, self.setting.ground.engine.device
+        return NOBODY if hearing is None else hearing.testimony.to(device)
 
     def _stage_by_evidence(self, epoch: int, seen: Record) -> str:
         """Return the epoch's stage; stage 3 waits for a model that knows the verified samples."""
@@ -173,24 +196,29 @@ class AdaptiveSplitting(Defense):
     def _record(self, network: Network, purpose: Purpose, epoch: int) -> Record:
         ground = self.setting.ground
         generator = ground.streams.torch(purpose, epoch)
-        seen = record(network, ground, self.criterion, generator)
+        augmented = self.setting.config.split.augment
+        seen = record(network, ground, self.criterion, generator, augmented)
         if not bool(seen.loss.isfinite().all()):
             raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
         return seen
 
-    def _without_reviewed(self, loss: Tensor) -> Tensor:
-        """Return the losses with those that a person called poisoned out of every split's reach."""
-        poisoned = self.setting.knowledge.review.poisoned
+    def _without_barred(self, loss: Tensor) -> Tensor:
+        """Return the losses with what people or witnesses object to out of every split's reach."""
+        poisoned, vetoed = self.setting.knowledge.review.poisoned, self._testimony.vetoed
+        if len(vetoed):
+            loss = loss.masked_fill(vetoed, torch.inf)
         return loss.index_fill(0, poisoned, torch.inf) if len(poisoned) else loss
 
     def _pinned(self, pools: Pools) -> Pools:
-        """Return the pools with reviewed samples where a person put them.
+        """Return the pools with vetoed samples out, and reviewed ones where a person put them.
 
         The published code lets stages 2 and 3 drop the seeds; keeping them is an option.
         """
         clean, knowledge = pools.clean.clone(), self.setting.knowledge
         if self.schedule.keep_seeds:
             clean[knowledge.seeds] = True
+        if len(self._testimony.vetoed):
+            clean &= ~self._testimony.vetoed
         clean[knowledge.review.clean] = True
         clean[knowledge.review.poisoned] = False
         return replace(pools, clean=clean)

@@ -13,6 +13,7 @@ from data.review import Review
 from defense.settings import DefenseSettings
 from training.ground import Ground
 from training.learner import Learner
+from witness.hearing import Hearing
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Knowledge:
     Attributes:
         seeds: (n,) int64, indices of the verified clean samples.
         review: what a person has said of some samples.
+        hearing: witnesses beside people, asked when they are first needed; None: nobody is heard.
     """
 
     seeds: Tensor
     review: Review
+    hearing: Hearing | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Pools:
     loss: Tensor | None = None
     reduction: Tensor | None = None
     stage: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def score(self) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import ConfigDict, Field, model_validator
 
 from data.settings import SeedsSection
@@ -10,6 +12,8 @@ from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
 from utils.section import Section, contradiction
 from witness.settings import WitnessSection
+
+HALF = 0.5  # the paper's share
 
 
 class SplitSection(Section):
@@ -26,13 +30,13 @@ class GlobalSection(SeedsSection):
     """`global`: the schedule of the split.
 
     Stage 1 ends before `epoch_first`, stage 2 before `epoch_second`, stage 3 before `epoch_third`.
-    `n` samples more a class join the
-    verified ones every `t` epochs. `epsilon` of
-    all samples make the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the
-    paper has two symbols). `keep_seeds` holds the seeds in the clean pool after stage 1 too.
-    `growth` takes the place of `n` and `t`: the share of each class that joins every epoch of stage
-    1, so that no jump comes after it. `meta_agreement` lets stage 3 wait until the model gives that
-    share of the verified samples their label; until then stage 2 goes on.
+    `n` samples more a class join the verified ones every `t` epochs. `epsilon` of all samples make
+    the clean pool in stage 2, and in stage 3 unless `epsilon_meta` is given (the paper has two
+    symbols). `epsilon: auto` keeps in stage 2 every label that neither the model nor a plain one of
+    all samples objects to; see `defense/share.py`. `keep_seeds` holds the seeds in the clean pool
+    after stage 1 too. `growth` takes the place of `n` and `t`: the share of each class that joins
+    every epoch of stage 1, so that no jump comes after it. `meta_agreement` lets stage 3 wait until
+    the model gives that share of the verified samples their label; until then stage 2 goes on.
     `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
     that none is lost: 0 is the paper's split, with 1 every class has equally many.
     """
@@ -40,7 +44,7 @@ class GlobalSection(SeedsSection):
     epoch_first: int = Field(default=60, ge=0)
     epoch_second: int = Field(default=90, ge=0)
     epoch_third: int = Field(default=120, ge=1)
-    epsilon: float = Field(default=0.5, gt=0, lt=1)
+    epsilon: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = 0.5
     epsilon_meta: float | None = Field(default=None, gt=0, lt=1)
     t: int = Field(default=5, ge=1)
     n: int = Field(default=10, ge=0)
@@ -52,7 +56,9 @@ class GlobalSection(SeedsSection):
     @property
     def meta_fraction(self) -> float:
         """The share of the samples that stage 3 keeps."""
-        return self.epsilon if self.epsilon_meta is None else self.epsilon_meta
+        if self.epsilon_meta is not None:
+            return self.epsilon_meta
+        return HALF if self.epsilon == "auto" else self.epsilon
 
     @model_validator(mode="after")
     def _ordered(self) -> GlobalSection:
@@ -92,6 +98,20 @@ class DefenseSettings(Section):
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
     meta: MetaSection = MetaSection()
     witness: WitnessSection = WitnessSection()
+
+    @property
+    def needs_hearing(self) -> bool:
+        """Whether the defence asks others than the model that it trains."""
+        return self.defense == "asd" and (
+            bool(self.witness.heard) or self.global_.epsilon == "auto"
+        )
+
+    @model_validator(mode="after")
+    def _shares_are_of_one_loss(self) -> DefenseSettings:
+        if self.global_.epsilon == "auto" and self.split.criterion.name != "cross_entropy":
+            why = "the plain model's losses are cross entropies; set split.criterion.cross_entropy"
+            raise contradiction("global.epsilon: auto", "split.criterion", why)
+        return self
 
     @model_validator(mode="after")
     def _stages_reach_the_end(self) -> DefenseSettings:

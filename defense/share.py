@@ -17,6 +17,7 @@ from torch import Tensor
 
 LOWEST_GAP, HIGHEST_GAP = 2.0, 4.0  # nats; clean samples differ by less, poison by more
 BINS = 200
+FIGURES = ("kept_share", "reduction_gap", "agreed_share", "objected_share", "kept_for_floor")
 WIDEST = 12.0  # nats; beyond, all reductions are alike
 
 
@@ -41,13 +42,9 @@ class Share:
 
     def figures(self) -> dict[str, float]:
         """Return the log's columns."""
-        return {
-            "kept_share": float(self.kept.double().mean()),
-            "reduction_gap": self.gap,
-            "agreed_share": self.agreed,
-            "objected_share": self.objected,
-            "kept_for_floor": self.filled,
-        }
+        share = float(self.kept.double().mean())
+        found = (share, self.gap, self.agreed, self.objected, self.filled)
+        return dict(zip(FIGURES, found, strict=True))
 
 
 def keep_by_evidence(

@@ -15,6 +15,9 @@ from report.lost import lost_classes
 from report.purified import may_be_kept
 from report.score import contradiction, evidence, suspicion
 from run.session import Session
+from witness.hearing import NOBODY, Testimony
+
+SURE = 0.9  # how densely an accused class is taken to stand among the suspects, 0..1
 
 
 def examine(session: Session) -> Findings:
@@ -28,7 +31,10 @@ def examine(session: Session) -> Findings:
     opinion = ask(session.model, training, chain, engine, batch, all_classes=wanted)
     truth = session.truth.poisoned if session.config.truth_known else None
     history, seeds = session.progress.history, session.material.seeds
-    return gather(training, opinion, history, seeds, session.material.review, truth)
+    hearing = session.defense.setting.knowledge.hearing
+    testimony = NOBODY if hearing is None else hearing.testimony
+    review = session.material.review
+    return gather(training, opinion, history, seeds, review, truth, testimony)
 
 
 def gather(
@@ -38,6 +44,7 @@ def gather(
     seeds: Tensor,
     review: Review,
     poisoned: Tensor | None,
+    testimony: Testimony = NOBODY,
 ) -> Findings:
     """Return what follows from what the model and the splits say of N samples.
 
@@ -48,20 +55,24 @@ def gather(
         seeds: (n,) int64, the verified samples.
         review: what a person has said.
         poisoned: (N,) bool, the truth, passed on unread; None where nobody knows it.
+        testimony: of witnesses beside the model.
     """
     labels, predicted, classes = training.labels.cpu(), opinion.predicted, training.num_classes
     contradicted = contradiction(opinion, history)
     lost = lost_classes(labels[seeds], predicted[seeds], classes)
     suspects = Suspects(contradicted, labels, predicted, training.classes)
     found = stand_out(suspects, lost, read_thresholds()["poisoned_from"])
-    against = evidence(opinion, history, labels, classes)
+    against = evidence(opinion, history, labels, classes, testimony)
+    standing_out = {one.label: one.excess for one in found}
+    standing_out |= dict.fromkeys(testimony.accused, SURE)
     return Findings(
         training=training,
         opinion=opinion,
         history=history,
         seeds=seeds,
         contradiction=contradicted,
-        score=suspicion(against, labels, {one.label: one.excess for one in found}, review),
-        kept=may_be_kept(opinion, labels, seeds, review),
+        score=suspicion(against, labels, standing_out, review),
+        kept=may_be_kept(opinion, labels, seeds, review, testimony),
         poisoned=poisoned,
+        testimony=testimony,
     )

@@ -22,6 +22,7 @@ from report.seeds import doubtful
 from utils.console import progress
 from utils.engine import Engine
 from utils.streams import Streams
+from witness.hearing import NOBODY, Testimony
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Findings:
         score: (N,) float32 in 0..1, high is suspicious.
         kept: (N,) bool, the samples that may be kept.
         poisoned: (N,) bool, the truth; None where nobody knows it.
+        testimony: of witnesses beside the model.
     """
 
     training: TrainingSet
@@ -64,6 +66,7 @@ class Findings:
     score: Tensor
     kept: Tensor
     poisoned: Tensor | None
+    testimony: Testimony = NOBODY
 
     def __len__(self) -> int:
         return len(self.training)

@@ -10,16 +10,21 @@ from torch import Tensor
 from data.review import Review
 from report.findings import Findings, Opinion
 from utils.files import write_text
+from witness.hearing import NOBODY, Testimony
 
 
-def may_be_kept(opinion: Opinion, labels: Tensor, seeds: Tensor, review: Review) -> Tensor:
+def may_be_kept(
+    opinion: Opinion, labels: Tensor, seeds: Tensor, review: Review, testimony: Testimony = NOBODY
+) -> Tensor:
     """Return which samples may be kept, (N,) bool.
 
     Those whose given label is the one that the model gives by itself: it learnt that label from
-    others, without a trigger. A verified sample is kept, and one that a person called poisoned is
-    not, whatever the model says.
+    others, without a trigger. What a witness vetoes is not kept. A verified sample is, and one
+    that a person called poisoned is not, whatever model and witnesses say.
     """
     kept = opinion.predicted == labels
+    if len(testimony.vetoed):
+        kept &= ~testimony.vetoed
     kept[torch.cat([seeds, review.clean])] = True
     kept[review.poisoned] = False
     return kept

@@ -21,9 +21,11 @@ from torch import Tensor
 from data.review import Review
 from defense.history import History
 from report.findings import Opinion
+from witness.hearing import NOBODY, Testimony
 
 NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # of a given label; its loss is 87
+VETO = 100.0  # deviations, more than all other evidence together
 
 
 def robust_deviations(values: Tensor) -> Tensor:
@@ -69,7 +71,13 @@ def rarity(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
     return -(pairs / pairs.sum(dim=1, keepdim=True))[labels, predicted].log()
 
 
-def evidence(opinion: Opinion, history: History, labels: Tensor, num_classes: int) -> Tensor:
+def evidence(
+    opinion: Opinion,
+    history: History,
+    labels: Tensor,
+    num_classes: int,
+    testimony: Testimony = NOBODY,
+) -> Tensor:
     """Return all that speaks against each sample for itself, (N,) float64 in 0..1, as ranks.
 
     Args:
@@ -77,11 +85,14 @@ def evidence(opinion: Opinion, history: History, labels: Tensor, num_classes: in
         history: what the splits said.
         labels: (N,) int64, given labels.
         num_classes: number of classes.
+        testimony: of witnesses beside the model; what one vetoes comes before all others.
     """
     total = contradiction(opinion, history)
     total = total + robust_deviations(rarity(labels, opinion.predicted, num_classes))
     if history.reductions:
         total = total + robust_deviations(torch.stack(history.reductions).mean(dim=0))
+    for said in testimony.statements.values():
+        total = total + said.vetoed * VETO
     return ranks(total)
 
 

@@ -20,9 +20,11 @@ def suspects(findings: Findings, first: int | None = None) -> list[dict[str, Any
     are no files; `index`, the number; `label`, as given; `predicted`, the model's own label, and
     its `probability`; `score` in 0..1; `given_probability`, that the model gives to the given
     label; `loss_<stage>` at the stage's last split; `reduction`, mean of the last meta-splits;
-    `polluted_epochs`, spent in the polluted pool; `kept`, 1 in `purified.txt`; `poisoned`, 1 or 0,
-    in a benchmark run only; and four that cleanlab calls so: `given_label`, `predicted_label`,
-    `is_label_issue`, True for what is not kept, and `label_quality`, low where a label is doubtful.
+    `polluted_epochs`, spent in the polluted pool; `witness_<name>`, each witness's suspicion in
+    robust deviations, and `vetoed_by`, the names of those that veto the label; `kept`, 1 in
+    `purified.txt`; `poisoned`, 1 or 0, in a benchmark run only; and four that cleanlab calls so:
+    `given_label`, `predicted_label`, `is_label_issue`, True for what is not kept, and
+    `label_quality`, low where a label is doubtful.
     """
     return [row_of(findings, rank, i) for rank, i in enumerate(findings.order[:first].tolist(), 1)]
 
@@ -46,6 +48,11 @@ def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
         row["reduction"] = shortened(findings.reduction[index])
     if history.polluted is not None:
         row["polluted_epochs"] = int(history.polluted[index])
+    statements = findings.testimony.statements
+    for name, said in statements.items():
+        row[f"witness_{name}"] = shortened(said.suspicion[index])
+    if statements:
+        row["vetoed_by"] = " ".join(name for name, s in statements.items() if s.vetoed[index])
     row["kept"] = int(findings.kept[index])
     if findings.poisoned is not None:
         row["poisoned"] = int(findings.poisoned[index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -22,6 +23,7 @@ from training.learner import Learner
 from training.rate import Rate
 from training.torch_parts import build_optimizer, build_scheduler
 from utils.engine import choose_engine
+from witness.hearing import Hearing
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,20 @@ def lay_ground(setup: Setup, material: Material, views: Views, network: Network)
         streams=setup.streams,
         engine=engine,
         evaluation_batch=config.speed.evaluation_batch,
+        plain=views.test,
     )
+
+
+def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing | None:
+    """Return whom the defence may ask beside the model that it trains; None where it asks nobody.
+
+    Nothing is trained yet: they are heard when the first split asks.
+    """
+    config = setup.config
+    if not config.needs_hearing:
+        return None
+    cache = Path(config.storage_dir).expanduser() / "cache"
+    return Hearing(config.witness, ground, material.seeds, cache)
 
 
 def build_learner(config: Config, network: Network, follows: bool) -> Learner:

@@ -20,6 +20,7 @@ class Ground:
         streams: random numbers by (seed, epoch, purpose).
         engine: device, precision, processes.
         evaluation_batch: samples in one forward of a pass without gradient.
+        plain: how an image is seen in evaluation; where it is not given, as in training.
     """
 
     training: TrainingSet
@@ -27,3 +28,8 @@ class Ground:
     streams: Streams
     engine: Engine
     evaluation_batch: int
+    plain: Chain | None = None
+
+    def seen(self, augmented: bool) -> Chain:
+        """Return the augmentation of training, or the plain views."""
+        return self.chain if augmented or self.plain is None else self.plain

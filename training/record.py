@@ -39,14 +39,15 @@ def record(
     ground: Ground,
     criterion: Criterion,
     generator: torch.Generator,
+    augmented: bool = True,
 ) -> Record:
     """Return the loss of every sample for its given label, and whether the network agrees.
 
-    The network is in eval mode; the images are seen through one view of the chain, which in the
-    published code is the augmentation of training.
+    The network is in eval mode; the images are seen through one view, `augmented` as in
+    training, which is the published code's way, or plain.
     """
     network.eval()
-    training, chain, engine = ground.training, ground.chain, ground.engine
+    training, chain, engine = ground.training, ground.seen(augmented), ground.engine
     count = len(training)
     draws = chain.draw(count, generator)
     losses = torch.empty(count, device=engine.device)

@@ -7,14 +7,13 @@ goes on hears the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from data.transform import Chain
 from training.ground import Ground
 from utils.console import say
 from witness import WITNESSES
@@ -25,17 +24,22 @@ from witness.witness import Case, Statement
 
 @dataclass(frozen=True)
 class Testimony:
-    """What the witnesses say together; tensors on the CPU.
+    """What the witnesses say together.
 
     Attributes:
-        statements: by the witness's name, in the order in which they were heard.
-        vetoed: (N,) bool, those that one of them vetoes.
-        reference_loss: (N,) float32, of the plain model; None where nobody needed one.
+        statements: by the witness's name, in the order in which they were heard; on the CPU.
+        vetoed: (N,) bool, those that one of them vetoes; (0,) where nobody is heard.
+        reference_loss: (N,) float32, of the plain model; (0,) where nobody is heard.
     """
 
     statements: Mapping[str, Statement] = field(default_factory=dict)
     vetoed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    reference_loss: Tensor | None = None
+    reference_loss: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def to(self, device: torch.device) -> Testimony:
+        """Return the same with what a split reads on `device`."""
+        vetoed, loss = self.vetoed.to(device), self.reference_loss.to(device)
+        return replace(self, vetoed=vetoed, reference_loss=loss)
 
     @property
     def accused(self) -> dict[int, list[str]]:
@@ -47,6 +51,9 @@ class Testimony:
         return found
 
 
+NOBODY = Testimony()
+
+
 class Hearing:
     """Hears the witnesses when they are first asked for.
 
@@ -54,20 +61,19 @@ class Hearing:
         settings: who is heard.
         ground: the samples and how to compute.
         seeds: (n,) int64, the verified samples.
-        plain: the views of a test.
         cache: folder in which references are kept.
     """
 
     def __init__(
-        self, settings: WitnessSection, ground: Ground, seeds: Tensor, plain: Chain, cache: Path
+        self, settings: WitnessSection, ground: Ground, seeds: Tensor, cache: Path
     ) -> None:
         self.settings, self.ground = settings, ground
-        self.seeds, self.plain, self.cache = seeds.cpu(), plain, cache
+        self.seeds, self.cache = seeds.cpu(), cache
 
     @cached_property
     def reference(self) -> Reference:
         """The plain model, and what it says of all samples."""
-        return find_reference(self.settings.reference, self.ground, self.plain, self.cache)
+        return find_reference(self.settings.reference, self.ground, self.cache)
 
     @cached_property
     def testimony(self) -> Testimony:

@@ -89,17 +89,15 @@ class Losses:
         self.epochs = list(state_dict["epochs"])
 
 
-def find_reference(
-    settings: ReferenceSettings, ground: Ground, plain: Chain, cache: Path
-) -> Reference:
+def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> Reference:
     """Return the reference of the data, trained now or before.
 
     Of several processes the first trains, alone; the others read what it has kept.
 
     Args:
         settings: of its training.
-        ground: samples, augmentation, streams, device.
-        plain: the views of a test, on which the finished model is asked.
+        ground: samples, streams, device, the augmentation of its training, and the plain views on
+            which the finished model is asked.
         cache: folder in which references are kept.
     """
     network = build(settings, ground)
@@ -113,6 +111,7 @@ def find_reference(
         if not path.exists():
             say("reference: a plain model of all samples is trained, for the witnesses")
         train_resumably(path, parts, trainer.epochs, trainer.train)
+    plain = ground.seen(augmented=False)
     logits, features = ask(network, ground, plain, engine)
     labels = ground.training.labels.cpu()
     loss = functional.cross_entropy(logits, labels, reduction="none")

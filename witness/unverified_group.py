@@ -54,6 +54,8 @@ class Groups:
 class UnverifiedGroup(Witness):
     """Accuses classes, and vetoes their far groups."""
 
+    sees = ("clean_label", "one_source", "learnt")
+
     class Settings(Section):
         """What it takes to accuse.
 
@@ -68,7 +70,8 @@ class UnverifiedGroup(Witness):
 
     def testify(self, case: Case) -> Statement:
         """Divide every class; veto the far groups of those that are accused."""
-        count = len(case.labels)
+        count, limits = len(case.labels), self.settings
+        assert isinstance(limits, UnverifiedGroup.Settings)
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
         early = early_losses(case.reference.losses)
@@ -81,7 +84,7 @@ class UnverifiedGroup(Witness):
                 continue
             suspicion[members] = groups.far.float() * groups.strength
             if self.accuses(groups):
-                accused[label] = groups.strength
+                accused[label] = min(1.0, groups.strength / (2 * limits.strength))
                 far = groups.far > 0.5
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,7 +58,8 @@ class Statement:
 
     Attributes:
         suspicion: (N,) float32, in robust deviations above the median; high is suspicious.
-        accused: classes whose samples it holds to be poisoned in part, and how strongly.
+        accused: classes whose samples it holds to be poisoned in part, and how surely, 0..1;
+            from 0.5 on it stakes its name on it.
         vetoed: (N,) bool, the samples that must not keep their label.
         cost: passes over the training set, beyond what the reference has at hand.
     """
@@ -69,7 +71,14 @@ class Statement:
 
 
 class Witness(ABC):
-    """Looks at a case."""
+    """Looks at a case.
+
+    Attributes:
+        sees: kinds of poison that it sees although the model in training may not; the names are
+            those of `report.verdict.UNSEEN_KINDS`.
+    """
+
+    sees: ClassVar[tuple[str, ...]] = ()
 
     class Settings(Section):
         """What the YAML may set below the witness's name."""

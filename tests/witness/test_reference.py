@@ -31,7 +31,7 @@ def bright(seed: int = 0) -> Ground:
 
 
 def find(ground: Ground, cache: Path, settings: ReferenceSettings = SHORT) -> Reference:
-    return find_reference(settings, ground, ground.chain, cache)
+    return find_reference(settings, ground, cache)
 
 
 def assert_same(ours: Reference, theirs: Reference) -> None:
@@ -106,7 +106,7 @@ def test_a_hearing_puts_together_what_all_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ground, seeds = bright(), torch.arange(12)
-    hearing = Hearing(section(["reference_loss", "pipd"]), ground, seeds, ground.chain, tmp_path)
+    hearing = Hearing(section(["reference_loss", "pipd"]), ground, seeds, tmp_path)
     assert not list(tmp_path.iterdir())  # nobody has asked yet
     testimony = hearing.testimony
     assert list(testimony.statements) == ["reference_loss", "pipd"]

@@ -1,0 +1,29 @@
+"""What the witnesses hold against classes, in the words of the verdict."""
+
+from __future__ import annotations
+
+from report.findings import Findings
+from report.judge import Accusation
+from witness import WITNESSES
+
+
+def accusations_of(findings: Findings) -> dict[int, Accusation]:
+    """Return what witnesses say against classes, by class; the surest of several counts."""
+    labels, found = findings.training.labels.cpu(), dict[int, Accusation]()
+    for name, said in findings.testimony.statements.items():
+        for label, strength in said.accused.items():
+            samples = int((said.vetoed & (labels == label)).sum())
+            earlier = found.get(label)
+            if samples and (earlier is None or strength > earlier.strength):
+                reason = (
+                    f"the witness {name} objects to {samples} samples labelled "
+                    f"{findings.training.classes[label]!r}"
+                )
+                found[label] = Accusation(min(strength, 1.0), samples, reason)
+    return found
+
+
+def kinds_seen(findings: Findings) -> tuple[str, ...]:
+    """Return the kinds of poison that the witnesses would have seen."""
+    names = findings.testimony.statements
+    return tuple(dict.fromkeys(kind for name in names for kind in WITNESSES.get(name).sees))

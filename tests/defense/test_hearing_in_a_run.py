@@ -1,0 +1,160 @@
+"""Witnesses and the share that the data give, in whole runs: vetoes hold, and runs go on alike."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ASD
+from config.load import load_config
+from report.accusations import accusations_of, kinds_seen
+from report.examine import gather
+from run.checkpoint import LATEST, load_checkpoint
+from run.session import Session
+from tests.conftest import DIGITS, TINY
+from training.mixmatch import MixMatch
+from utils.errors import InputError
+from utils.interrupt import Interrupt
+from witness.reference import Trainer
+from witness.unverified_group import UnverifiedGroup
+from witness.witness import Case, Statement
+
+HEARD = (
+    "global.epsilon=auto",
+    "global.class_floor=0.2",
+    "witness.heard=[unverified_group]",
+    "witness.reference.network={fastnet: {width: 4}}",
+    "witness.reference.epochs=2",
+    "witness.reference.steps=4",
+    "semi.loader.balance=pools",
+    "semi.ema=0.9",
+)
+
+
+def arguments(storage: Path, *more: str) -> list[str]:
+    return ["--config", str(DIGITS), "--gpu", "cpu", *TINY, *HEARD, f"storage_dir={storage}", *more]
+
+
+def log(storage: Path) -> list[dict[str, str]]:
+    with (storage / "digits" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+
+def veto_some(_: UnverifiedGroup, case: Case) -> Statement:
+    """Object to every fifth sample that is not verified, of class 3 above all."""
+    vetoed = (torch.arange(len(case.labels)) % 5 == 0) & ~case.verified
+    return Statement(vetoed.float(), vetoed, {3: 0.8}, 0.0)
+
+
+@pytest.fixture
+def with_vetoes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnverifiedGroup, "testify", veto_some)
+
+
+@pytest.fixture
+def session(tmp_path: Path, with_vetoes: None) -> Session:
+    with Interrupt() as interrupt:
+        return ASD.prepare(ASD.parse_arguments(arguments(tmp_path)), interrupt)
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 4, 7])
+def test_a_vetoed_sample_keeps_its_label_in_no_stage(session: Session, epoch: int) -> None:
+    hearing = session.defense.setting.knowledge.hearing
+    assert hearing is not None
+    pools = session.defense.split(epoch)
+    vetoed = hearing.testimony.vetoed
+    assert int(vetoed.sum()) > 20
+    assert not (pools.clean & vetoed).any()
+    assert pools.clean.any()
+
+
+def test_nobody_is_asked_before_the_first_split(session: Session, tmp_path: Path) -> None:
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("reference*"))
+    session.defense.split(0)
+    assert list((tmp_path / "cache").glob("reference*"))
+
+
+def test_what_witnesses_say_reaches_the_ranking_and_the_verdict(session: Session) -> None:
+    hearing = session.defense.setting.knowledge.hearing
+    assert hearing is not None
+    from report.findings import ask
+
+    opinion = ask(session.model, session.training, session.test_chain, session.engine, 100)
+    review, seeds = session.material.review, session.material.seeds
+    history = session.progress.history
+    history.note("class-aware", session.defense.split(0))
+    findings = gather(session.training, opinion, history, seeds, review, None, hearing.testimony)
+    vetoed = hearing.testimony.vetoed
+    own = session.training.labels == 3
+    assert findings.score[vetoed & own].min() > findings.score[~vetoed].max()
+    assert not findings.kept[vetoed].any()
+    said = accusations_of(findings)
+    assert list(said) == [3]
+    assert said[3].samples == int((vetoed & own).sum())
+    assert "clean_label" in kinds_seen(findings)
+
+
+def test_columns_of_the_log_and_of_the_suspects(tmp_path: Path, with_vetoes: None) -> None:
+    assert ASD.main([*arguments(tmp_path), "report=true"]) == 0
+    rows = log(tmp_path)
+    assert [bool(row["kept_share"]) for row in rows] == [False] * 3 + [True] * 3 + [False] * 3
+    with (tmp_path / "digits" / "report" / "suspects.csv").open() as file:
+        suspects = list(csv.DictReader(file))
+    assert {row["vetoed_by"] for row in suspects} == {"", "unverified_group"}
+    assert all(row["witness_unverified_group"] for row in suspects)
+    assert all(row["kept"] == "0" for row in suspects if row["vetoed_by"])
+
+
+@pytest.mark.parametrize("after", [2, 11, 14, 25])
+def test_a_stopped_run_hears_the_same_and_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    assert ASD.main(arguments(tmp_path / "whole")) == 0
+    steps = [0]
+    real = MixMatch.step
+
+    def step(*given: Any) -> torch.Tensor:
+        steps[0] += 1
+        if steps[0] == after:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MixMatch, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            ASD.main(arguments(tmp_path / "parts"))
+    assert ASD.main(arguments(tmp_path / "parts")) == 0
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "digits" / "checkpoint" / LATEST)
+        for name in ("parts", "whole")
+    )
+    for key in ("model_state_dict", "average_state_dict"):
+        first, second = flat(ours[key]), flat(theirs[key])
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+def flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    inner = state.get("network", state)
+    return {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)}
+
+
+def test_the_paper_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a reference was trained")
+
+    monkeypatch.setattr(Trainer, "train", never)
+    given = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={tmp_path}"]
+    assert ASD.main([*given, "num_epochs=1"]) == 0
+
+
+def test_a_share_by_the_data_needs_cross_entropy() -> None:
+    with pytest.raises(InputError, match=r"global\.epsilon: auto") as caught:
+        load_config(DIGITS, ["global.epsilon=auto", "split.criterion={sce: null}"])
+    assert "\n" not in str(caught.value)
