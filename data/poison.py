@@ -160,15 +160,19 @@ def check_target(target: int, num_classes: int) -> None:
 
 
 def assign_roles(
-    labels: Tensor, attack: Attack, ratio: float, selection: Selection, streams: Streams
+    train: Split, attack: Attack, ratio: float, selection: Selection, streams: Streams
 ) -> Tensor:
     """Return the `Role` of every training sample, (N,) uint8.
 
     Raises:
         InputError: the attack asks for more samples than there are.
     """
-    rule = attack.scene.rule
-    if attack.clean_label:
+    rule, labels = attack.scene.rule, train.labels
+    own_choice = attack.choose(train, ratio)
+    if own_choice is not None:
+        poisoned = own_choice
+        refuse_none(poisoned, ratio, "poison_ratio", f"{len(labels)} samples")
+    elif attack.clean_label:
         fraction = attack.settings.class_fraction
         poisoned = choose_in_class(labels, fraction, rule, streams)
         refuse_none(poisoned, fraction, "class_fraction", "the target class")
@@ -210,11 +214,11 @@ def poison(
     rule = attack.scene.rule
     check_target(rule.target_label, data.num_classes)
     images, labels = data.train.own_copy(), data.train.labels.clone()
-    roles = assign_roles(labels, attack, ratio, selection, streams)
+    roles = assign_roles(data.train, attack, ratio, selection, streams)
     poisoned = torch.nonzero(roles == Role.POISONED).flatten()
     images[poisoned] = attack.apply(images[poisoned], poisoned, "train")
     if not attack.clean_label:
-        labels[poisoned] = rule.relabel(labels[poisoned])
+        labels[poisoned] = attack.relabel(labels[poisoned], poisoned)
     cross = torch.nonzero(roles == Role.CROSS).flatten()
     if len(cross):
         images[cross] = attack.apply_cross(images[cross], cross)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from data.dataset import ImageData
+from data.dataset import ImageData, Split
 from utils.section import Section
 from utils.streams import Streams
 
@@ -100,6 +100,22 @@ class Attack(ABC):
             folder: the attack's own, to keep what it learnt and to resume from; it may not exist.
         """
         return
+
+    def choose(self, train: Split, ratio: float) -> Tensor | None:
+        """Return the indices (n,), sorted, of the samples to poison; None: they are drawn.
+
+        Args:
+            train: the clean training images with their labels.
+            ratio: share of the whole set that is poisoned.
+        """
+        return None
+
+    def relabel(self, labels: Tensor, indices: Tensor) -> Tensor:
+        """Return the labels (n,) int64 of poisoned training samples; their true ones are `labels`.
+
+        Test images get those of the rule.
+        """
+        return self.scene.rule.relabel(labels)
 
     @abstractmethod
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:

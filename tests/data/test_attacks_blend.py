@@ -17,7 +17,7 @@ from data.attack.blend import draw_picture
 from data.attack.pixels import to_bytes
 from data.poison import Role, assign_roles
 from tests.conftest import tiny_config
-from tests.data.attack_cases import CLASSES, SIZES, attack, constant, pictures
+from tests.data.attack_cases import CLASSES, SIZES, attack, constant, pictures, unseen
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -131,7 +131,13 @@ def test_sig_is_nothing_at_0_and_may_be_stronger_at_test() -> None:
 @given(st.floats(0.01, 1.0))
 def test_sig_poisons_a_share_of_the_target_class(fraction: float) -> None:
     made, labels = attack("sig", class_fraction=fraction), torch.arange(500) % CLASSES
-    roles = assign_roles(labels, made, 0.7, "exact", Streams(0))
+    roles = assign_roles(
+        unseen(labels),
+        made,
+        0.7,
+        "exact",
+        Streams(0),
+    )
     poisoned = roles == Role.POISONED
     assert int(poisoned.sum()) == round(fraction * 100)
     assert (labels[poisoned] == 1).all()

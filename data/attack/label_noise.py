@@ -1,0 +1,38 @@
+"""Label noise: no attack at all, but what one may be taken for. No image is changed.
+
+The harmless twin of poison that changes labels. A defence that calls it poison raises a false
+alarm; its «ASR» is how often a plain test image is taken for the target.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from data.attack.attack import Attack, SplitName
+from data.attack.draws import ImageDraws
+from utils.section import Section
+
+
+class LabelNoise(Attack):
+    """`T(x) = x`; some labels are wrong."""
+
+    worth_caching = False
+
+    class Settings(Section):
+        """`to`: `any` draws each wrong label evenly from the other classes; `target`: always it."""
+
+        to: Literal["any", "target"] = "any"
+
+    def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
+        """Return `images` (N, H, W, 3) uint8 as they are."""
+        return images.clone()
+
+    def relabel(self, labels: Tensor, indices: Tensor) -> Tensor:
+        """Return wrong labels (n,) int64, by each image's own draw."""
+        if self.settings.to == "target":
+            return super().relabel(labels, indices)
+        classes = self.scene.rule.num_classes
+        draws = ImageDraws(self.scene.streams, "label-noise", indices)
+        return (labels + draws.integer(1, classes - 1)) % classes

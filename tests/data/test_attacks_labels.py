@@ -1,0 +1,74 @@
+"""Attacks that choose labels or patches: adaptive patch, natural feature, label noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.attack.adaptive_patch import AdaptivePatch
+from data.attack.natural_feature import NaturalFeature
+from data.poison import poison
+from tests.data.attack_cases import attack, pictures, small_data
+from utils.streams import Streams
+
+
+def test_adaptive_patch_puts_one_weak_patch_inside_its_own_mask() -> None:
+    made = attack("adaptive_patch", 32, 32)
+    assert isinstance(made, AdaptivePatch)
+    images, indices = pictures(400, 32, 32), torch.arange(400)
+    changed = made.apply(images, indices, "train")
+    which = made.chosen(indices)
+    assert set(which.tolist()) == {0, 1, 2, 3}
+    outside = made.masks[which] == 0
+    assert torch.equal(changed.where(outside, torch.zeros_like(changed)), images * outside)
+    again = made.apply(images[100:], indices[100:], "train")
+    assert torch.equal(again, changed[100:])
+    assert torch.equal(made.apply_cross(images, indices), changed)
+
+
+def test_adaptive_patch_is_weak_in_training_and_strong_at_test() -> None:
+    made = attack("adaptive_patch", 32, 32)
+    images, indices = pictures(64, 32, 32), torch.arange(64)
+    weak, strong = (
+        (made.apply(images, indices, split).float() - images.float()).square().mean()
+        for split in ("train", "test")
+    )
+    assert strong > weak
+    corner = made.apply(images, indices, "test")[:, :3, :3]
+    assert set(corner.unique().tolist()) == {0, 255}
+
+
+def test_natural_feature_changes_labels_alone_and_is_reached_at_test() -> None:
+    data = small_data(400, 32, 32)
+    made = attack("natural_feature", 32, 32)
+    assert isinstance(made, NaturalFeature)
+    training, truth = poison(data, made, 0.1, "exact", Streams(0))
+    assert torch.equal(training.images, data.train.images)
+    wrong = training.labels != data.train.labels
+    assert torch.equal(wrong, truth.poisoned)
+    assert abs(int(wrong.sum()) - 40) <= len(data.classes)
+    assert (training.labels[wrong] == made.scene.rule.target_label).all()
+    shares = made.shares(data.train.images)
+    for label in data.train.labels[wrong].unique():
+        members = data.train.labels == label
+        assert shares[members & wrong].min() >= shares[members & ~wrong].max()
+    assert truth.triggered_test is not None
+    reached = made.shares(truth.triggered_test.images)
+    clipped = (truth.triggered_test.images == 0) | (truth.triggered_test.images == 255)
+    unclipped = ~clipped.flatten(1).any(dim=1)
+    assert (reached[unclipped] >= made.threshold - 1).all()
+
+
+@pytest.mark.parametrize("to", ["any", "target"])
+def test_label_noise_changes_nothing_but_labels(to: str, tmp_path: Path) -> None:
+    data = small_data(300)
+    made = attack("label_noise", to=to)
+    training, truth = poison(data, made, 0.2, "exact", Streams(0))
+    assert torch.equal(training.images, data.train.images)
+    wrong = training.labels != data.train.labels
+    assert torch.equal(wrong, truth.poisoned)
+    assert int(wrong.sum()) == 60
+    given = training.labels[wrong].unique()
+    assert len(given) > 2 if to == "any" else given.tolist() == [made.scene.rule.target_label]
