@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -26,7 +27,7 @@ from report.examine import examine
 from report.judge import judge
 from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
-from run.checkpoint import check_finite
+from run.checkpoint import check_finite, set_damaged_aside
 from run.describe import describe_model, manifest_of, result_of
 from run.learning import (
     build_fitting_network,
@@ -35,6 +36,7 @@ from run.learning import (
     call_witnesses,
     lay_ground,
 )
+from run.lock import sole_writer
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
@@ -83,7 +85,10 @@ def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
 def begin(session: Session) -> None:
     """Make the run's folder, with an earlier run of that name moved aside."""
     session.engine.world.wait()  # all have read what is there
-    if session.setup.start.state is not None or not session.engine.world.is_first:
+    if not session.engine.world.is_first:
+        return
+    if session.setup.start.path is not None:
+        set_damaged_aside(session.setup.start.path)
         return
     if session.folder.holds_a_run():
         session.earlier = session.folder.move_aside()
@@ -103,9 +108,10 @@ def train(session: Session, interrupt: Interrupt) -> None:
         # ------------------------------------------- divide all samples into clean and polluted
         if state.clean is None:
             pools = defense.split(epoch)
-            state.row = session.describe_split(epoch, pools)
-            state.totals = torch.zeros(len(defense.loss_names), device=session.engine.device)
-            state.clean = pools.clean
+            with interrupt.deferred():  # noted once, or not at all
+                state.row = session.describe_split(epoch, pools)
+                state.totals = torch.zeros(len(defense.loss_names), device=session.engine.device)
+                state.clean = pools.clean
 
         # --------------------------------------------------------------------- train on both
         began = time.perf_counter()
@@ -194,7 +200,10 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         return 0
     if arguments.report and start.state is None:
         raise InputError(f"--report: there is no checkpoint in {session.folder.checkpoints}")
-    if not start.only_evaluate and not arguments.report:
+    if start.only_evaluate or arguments.report:
+        return tell(session, arguments)
+    first = session.engine.world.is_first
+    with sole_writer(session.folder.path, start) if first else nullcontext():
         begin(session)
         try:
             train(session, interrupt)
@@ -203,6 +212,12 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
             session.save()
             say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
             raise
+        return tell(session, arguments)
+
+
+def tell(session: Session, arguments: argparse.Namespace) -> int:
+    """Measure the model as it is, say what it thinks of the data; return the exit code."""
+    start = session.setup.start
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = start.path is None or start.path.parent == session.folder.checkpoints
     score = session.last_score or session.evaluate()  # the last epoch has just been tested

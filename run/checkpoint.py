@@ -13,11 +13,12 @@ from torch import Tensor
 from defense.history import History
 from run.state import WEIGHTS, check_state
 from utils.console import say
-from utils.errors import TrainingError
+from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
 from utils.torch_file import DamagedCheckpoint, read_tensors
 
 LATEST, PREVIOUS, BEST = "latest_model.pt", "latest_model.previous.pt", "best_model.pt"
+DAMAGED = "latest_model.damaged.pt"  # what was the latest, for who wants to look into it
 
 
 @dataclass
@@ -116,6 +117,19 @@ def read_latest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         state = _load_instead(previous, damage)
         say(f"{damage}; using the one before it, {previous.name} (epoch {state['epoch']})")
         return previous, state
+
+
+def set_damaged_aside(used: Path) -> None:
+    """Where the one before the latest is `used`, rename the latest, which is damaged.
+
+    Else the next one to be saved would make it the one before, in place of the good one.
+    """
+    damaged = used.with_name(LATEST)
+    if used.name == PREVIOUS and os.path.lexists(damaged):
+        try:
+            os.replace(damaged, used.with_name(DAMAGED))
+        except OSError as error:  # a folder, and there is one of that name already
+            raise InputError(f"{damaged}: damaged, and in the way ({error}); remove it") from error
 
 
 def _load_instead(previous: Path, damage: DamagedCheckpoint) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,32 @@ class Resumption:
         path, state: the checkpoint; None for a start from scratch.
         only_evaluate: it is finished, older than the latest, or not of this project.
         why: a line to say.
+        latest: where the run's latest checkpoint is or will be.
+        seen: that file as it was when this was found out.
     """
 
     path: Path | None
     state: dict[str, Any] | None
     only_evaluate: bool
     why: str
+    latest: Path | None = None
+    seen: tuple[int, int, int] | None = None
 
     @property
     def own_state(self) -> dict[str, Any] | None:
         """The checkpoint, unless it is one of the published code, which holds weights only."""
         return self.state if self.state is not None and "format" in self.state else None
+
+    def refuse_if_changed(self) -> None:
+        """Raise `InputError` if another process has written a checkpoint since.
+
+        A start from scratch by `--resume False` has not looked at any.
+        """
+        if self.latest is not None and signature(self.latest) != self.seen:
+            raise InputError(
+                f"{self.latest}: written by another process just now; give the command again to go "
+                f"on from there"
+            )
 
     def seed(self, configured: int | None) -> int:
         """Return the run's seed: the checkpoint's, else the configured one, else a fresh one."""
@@ -103,6 +118,21 @@ def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) ->
     """
     if resume is not None and resume.lower() == "false":
         return Resumption(None, None, False, "from scratch")
+    path = folder.checkpoints / LATEST
+    before = {"latest": path, "seen": signature(path)}
+    return replace(_find_start(folder, resume, num_epochs), **before)  # type: ignore[arg-type]
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written anew; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:
     if not resume or resume.lower() == "true" or resume == LATEST:
         found = read_latest(folder.checkpoints)
         if found is None:

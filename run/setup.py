@@ -12,6 +12,7 @@ from config.load import Loaded, load_config
 from config.schema import Config
 from data.survey import survey
 from run.folder import RunFolder
+from run.lock import refuse_if_held
 from run.names import find_folder
 from run.resume import Resumption, find_start
 from utils.console import be_silent, say
@@ -55,6 +56,9 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
     epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
     start = find_start(folder, arguments.resume, epochs)
+    only_looks = arguments.check or arguments.bench or arguments.report
+    if world.is_first and not only_looks and not start.only_evaluate:
+        refuse_if_held(folder.path)
     loaded = settle_auto(arguments, loaded, device, start)
     config = loaded.config
     for line in [*loaded.notices, notice, start.why]:
