@@ -26,11 +26,13 @@ from loss.cross_entropy import CrossEntropy
 from model import NETWORKS, build_network
 from model.synchronised import synchronise
 from tests.conftest import DIGITS, TINY, colourful_images
+from training.ground import Ground
 from training.mixmatch import Batch, Mix, MixMatch
 from training.record import record_losses
 from utils.engine import Engine
 from utils.files import PROJECT
 from utils.interrupt import Interrupt, Interrupted
+from utils.streams import Streams
 from utils.world import World, join, lost_contact
 
 CPU = torch.device("cpu")
@@ -110,8 +112,8 @@ def recorded(world: World) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     criterion = CrossEntropy(CrossEntropy.Settings())
     network = small_network().float()
-    engine = Engine(CPU, world=world)
-    return record_losses(network, training, chain, criterion, generator, engine, 8)
+    ground = Ground(training, chain, Streams(0), Engine(CPU, world=world), evaluation_batch=8)
+    return record_losses(network, ground, criterion, generator)
 
 
 def test_all_processes_hold_the_same_losses(tmp_path: Path) -> None:
