@@ -1,10 +1,12 @@
 """Layers of which `torch.compile` makes faster code on a CPU; the mathematics is the usual one.
 
-Outside of compiled code they are PyTorch's own. They replace the two parts of a compiled step of
-the paper's network that lag far behind a matrix product of the same size (two cores with
-AVX512_BF16, PyTorch 2.14): convolutions of many channels over small maps, which take up to twice
-that time (see `model/products.py`), and the statistics of BatchNorm, of which PyTorch updates a
-running mean value by value: sums over one image after the other take a third of the time.
+Outside of compiled code they are PyTorch's own, save for wide convolutions in bf16 on a processor
+with AMX, where products are so much faster that they pay there, too. They replace the two parts of
+a compiled step of the paper's network that lag far behind a matrix product of the same size (two
+cores with AVX512_BF16, PyTorch 2.14): convolutions of many channels over small maps, which take up
+to twice that time, and with AMX up to nine times (`model/convolution.py`), and the statistics of
+BatchNorm, of which PyTorch updates a running mean value by value: sums over one image after the
+other take a third of the time.
 """
 
 from __future__ import annotations
@@ -14,8 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.convolution import Convolution
 from model.following import FollowingBatchNorm2d
-from model.products import Convolution, count_outputs
+from model.zones import count_outputs
+from utils.precision import has_amx
+
+BF16 = torch.bfloat16
+WIDE = 192  # channels
 
 
 def mean_by_image(values: Tensor) -> Tensor:
@@ -64,7 +71,8 @@ class CompiledConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, D, H', W')."""
-        if not (torch.compiler.is_compiling() and self.is_plain() and self.pays(x)):
+        asked = torch.compiler.is_compiling() or self.is_wide(x)
+        if not (asked and self.is_plain() and self.pays(x)):
             return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled(x.device.type):
@@ -86,6 +94,15 @@ class CompiledConv2d(nn.Conv2d):
             and self.groups == 1
             and self.bias is None
         )
+
+    def is_wide(self, x: Tensor) -> bool:
+        """Return whether products pay outside of compiled code, too: with AMX, and many channels.
+
+        Narrower layers gain little, and published figures stay what they are, bit for bit.
+        """
+        device = x.device.type
+        in_bf16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == BF16
+        return self.in_channels >= WIDE and device == "cpu" and in_bf16 and has_amx()
 
     def pays(self, x: Tensor) -> bool:
         """Return whether products give the weight gradient faster than PyTorch does (measured).

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from model.compiled import prepare
 from utils.engine import Engine
+from utils.precision import has_amx
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def place_network(network: Module, engine: Engine) -> Module:
     """Move `network` to the engine's device, in the layout of its feature maps; return it."""
-    if engine.compiled and engine.device.type == "cpu":
+    if engine.device.type == "cpu" and (engine.compiled or (engine.bf16 and has_amx())):
         prepare(network)
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format
     if not engine.channels_last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
 
@@ -16,8 +17,18 @@ def native_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= NATIVE_BF16
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return has_amx() or cpu_has("_is_avx512_bf16_supported")
+
+
+def has_amx() -> bool:
+    """Return whether the CPU multiplies tiles of matrices (Intel, from 2023 on)."""
+    return cpu_has("_is_amx_tile_supported")
+
+
+@cache
+def cpu_has(probe: str) -> bool:
+    """Return the answer of one of PyTorch's probes; no where this PyTorch does not have it."""
+    return bool(getattr(torch.cpu, probe, lambda: False)())
 
 
 def make_repeatable(deterministic: bool, benchmark: bool, reference: bool = False) -> None:

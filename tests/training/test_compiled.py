@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.compiled import CompiledBatchNorm2d, CompiledConv2d, Normalisation, prepare
+from model.convolution import Convolution
 from model.place import place_network
-from model.products import Convolution, zone_of, zones
 from model.resnet_cifar import BasicBlock
+from model.zones import zone_of, zones
 from utils.engine import Engine
 
 CPU = torch.device("cpu")
