@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from config.auto import TYPICAL, covers, open_keys, settle
-from config.schema import NO_EFFECT, Config
+from config.no_effect import without_effect
+from config.schema import Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
 from training.torch_parts import rehearse_schedule
@@ -142,6 +143,22 @@ def leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
             yield from leaves(value, (*path, str(key)))
 
 
+def places(sources: Sequence[tuple[str, dict[str, Any]]], merged: dict[str, Any]) -> dict[str, int]:
+    """Return for each key of `merged` that is no section the number of the last source with it."""
+    kept = {key for key in leaves(merged) if not isinstance(value_at(merged, key), dict)}
+    found: dict[str, int] = {}
+    for number, (_, data) in enumerate(sources):
+        found.update({".".join(key): number for key in leaves(data) if key in kept})
+    return found
+
+
+def value_at(data: Any, path: tuple[str, ...]) -> Any:
+    """Return the value at a path of keys that is there."""
+    for part in path:
+        data = data[part]
+    return data
+
+
 def load_config(
     path: Path,
     overrides: Sequence[str] = (),
@@ -175,8 +192,7 @@ def load_config(
     is_open = facts is None and not covers(earlier, left)
     epochs = 1 if is_open and "num_epochs" in left else config.num_epochs
     rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
-    given = {".".join(key) for key in leaves(merged)}
-    notices = [f"{key} has no effect: {why}" for key, why in NO_EFFECT.items() if key in given]
+    notices = list(without_effect(config, places(sources, merged)))
     if is_open:
         return Loaded(config, run_name(path), notices, tuple(left))
     return Loaded(config, run_name(path), notices + lines)

@@ -89,14 +89,3 @@ class Config(DataSettings, DefenseSettings):
         if self.backdoor is not None:
             dumped["backdoor"] = self.backdoor.as_yaml()
         return dumped
-
-
-# Keys of the published YAML that change nothing here, and why; each one given is said in a line.
-NO_EFFECT = {
-    "prefetch": "the images are on the device already",
-    "saved_dir": "poisoned indices are kept in the run's folder, below storage_dir",
-    "loader.num_workers": "batches are made on the device, without workers",
-    "loader.pin_memory": "batches are made on the device",
-    "semi.loader.num_workers": "batches are made on the device, without workers",
-    "semi.loader.pin_memory": "batches are made on the device",
-}

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.load import load_config, merge, run_name
-from config.schema import NO_EFFECT, Config
+from config.no_effect import NO_EFFECT
+from config.schema import Config
 from data.build import dataset_name, load_data
 from run.resume import flat
 from tests.conftest import DIGITS, tiny_config

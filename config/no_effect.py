@@ -1,0 +1,116 @@
+"""Keys that change nothing, given all the same: each is said in a line, since somebody meant it.
+
+A key of a general YAML loses its effect where one that extends it chooses otherwise: `sig.yaml`
+extends `badnets.yaml`, whose `poison_ratio` it does not read. Nobody meant that. So a key is named
+only where it stands in the same file as what takes its effect, or comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from config.schema import Config
+from data.attack import ATTACKS
+from data.settings import SeedsSection
+from defense.settings import GlobalSection
+
+BY_DEFAULT = 1  # place of what nobody gave: after the first file, which holds keys for all
+OF_SPLIT = tuple(
+    f"global.{name}" for name in GlobalSection.model_fields if name not in SeedsSection.model_fields
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keys without effect in some configurations.
+
+    Attributes:
+        keys: dotted; a section stands for all keys in it.
+        where: returns the key that takes their effect; None where they have one.
+        why: for the line.
+    """
+
+    keys: tuple[str, ...]
+    where: Callable[[Config], str | None]
+    why: str
+
+
+def clean_label(config: Config) -> str | None:
+    """Return the key of an attack that poisons a share of one class."""
+    if config.backdoor is None or not ATTACKS.get(config.backdoor.attack.name).clean_label:
+        return None
+    return f"backdoor.{config.backdoor.attack.name}"
+
+
+def all_to_all(config: Config) -> str | None:
+    """Return the key that gives every class a target of its own."""
+    is_so = config.backdoor is not None and config.backdoor.label_rule == "all_to_all"
+    return "backdoor.label_rule" if is_so else None
+
+
+def with_defense(name: str) -> Callable[[Config], str | None]:
+    """Return the condition that a defence is chosen."""
+    return lambda config: "defense" if config.defense == name else None
+
+
+def given(key: str, of: Callable[[Config], object]) -> Callable[[Config], str | None]:
+    """Return the condition that a key has a value."""
+    return lambda config: key if of(config) not in (None, False) else None
+
+
+# Keys of the published YAML that change nothing here, whatever else is chosen.
+NO_EFFECT = {
+    "prefetch": "the images are on the device already",
+    "saved_dir": "poisoned indices are kept in the run's folder, below storage_dir",
+    "loader.num_workers": "batches are made on the device, without workers",
+    "loader.pin_memory": "batches are made on the device",
+    "semi.loader.num_workers": "batches are made on the device, without workers",
+    "semi.loader.pin_memory": "batches are made on the device",
+}
+RULES = (
+    Rule(
+        ("backdoor.poison_ratio", "backdoor.selection"),
+        clean_label,
+        "a clean-label attack poisons its class_fraction of the target class",
+    ),
+    Rule(("backdoor.target_label",), all_to_all, "all_to_all gives every class its own target"),
+    Rule(("meta.epoch",), given("meta.train_iteration", lambda c: c.meta.train_iteration),
+         "meta.train_iteration says how long the virtual model is trained"),
+    Rule(("global.t", "global.n"), given("global.growth", lambda c: c.global_.growth),
+         "global.growth says how the clean pool grows"),
+    Rule(("speed.precision", "speed.compile", "speed.channels_last"),
+         given("speed.reference", lambda c: c.speed.reference),
+         "speed.reference is eager and fp32"),
+    Rule(("split", "semi", "meta", *OF_SPLIT), with_defense("none"),
+         "training without defence splits nothing"),
+    Rule(("criterion",), with_defense("asd"), "asd has split.criterion, semi and meta.criterion"),
+)  # fmt: skip
+
+
+def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each key that was given and changes nothing.
+
+    Args:
+        config: validated.
+        places: of each given dotted key that is no section, the number of the last source that
+            holds it: 0 for the most general file, the command line last.
+    """
+    for key, why in NO_EFFECT.items():
+        if key in places:
+            yield f"{key} has no effect: {why}"
+    for rule in RULES:
+        cause = rule.where(config)
+        if cause is None:
+            continue
+        decided = place_of(cause, places)
+        for key, place in places.items():
+            named = any(key == part or key.startswith(f"{part}.") for part in rule.keys)
+            if named and place >= decided and key not in NO_EFFECT:
+                yield f"{key} has no effect: {rule.why}"
+
+
+def place_of(key: str, places: Mapping[str, int]) -> int:
+    """Return the place of a key or, of a section, the first place of what stands in it."""
+    inside = [place for name, place in places.items() if name.startswith(f"{key}.")]
+    return places.get(key, min(inside, default=BY_DEFAULT))

@@ -1,0 +1,63 @@
+"""Keys that change nothing are said where somebody meant them, and only there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config.load import load_config
+from tests.conftest import DIGITS
+from utils.files import PROJECT
+
+SIG = "backdoor={badnets: null, sig: {delta: 30}}"
+
+
+def said(*overrides: str, path: Path = DIGITS) -> list[str]:
+    return [line.partition(" has no effect: ")[0] for line in load_config(path, overrides).notices]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (["backdoor.sig.delta=30", "backdoor.poison_ratio=0.3"], ["backdoor.poison_ratio"]),
+        (["backdoor.sig=null", "backdoor.selection=official"], ["backdoor.selection"]),
+        (["backdoor.poison_ratio=0.3"], []),
+        (["backdoor.label_rule=all_to_all", "backdoor.target_label=1"], ["backdoor.target_label"]),
+        (["meta.train_iteration=3", "meta.epoch=2"], ["meta.epoch"]),
+        (["meta.epoch=2"], []),
+        (["global.growth=0.1", "global.n=3"], ["global.n"]),
+        (["speed.reference=true", "speed.precision=bf16"], ["speed.precision"]),
+        (["speed.reference=false", "speed.precision=bf16"], []),
+        (["defense=none", "semi.mixmatch.alpha=1", "global.n=3", "global.seed_num=3"],
+         ["semi.mixmatch.alpha", "global.n"]),
+        (["global.n=3", "defense=asd"], []),
+        (["criterion.cross_entropy.reduction=mean"], ["criterion.cross_entropy.reduction"]),
+        (["criterion.cross_entropy.reduction=mean", "defense=none"], []),
+        (["semi.loader.num_workers=3", "defense=none"], ["semi.loader.num_workers"]),
+        (["prefetch=true"], ["prefetch"]),
+    ],
+)  # fmt: skip
+def test_a_key_without_effect_is_said(overrides: list[str], keys: list[str]) -> None:
+    assert said(*overrides) == keys
+
+
+def test_the_smallest_case_a_ratio_beside_an_attack_that_does_not_read_it(tmp_path: Path) -> None:
+    attack = "backdoor: {sig: {delta: 30}, poison_ratio: 0.3, target_label: 3}\n"
+    alone = write(tmp_path, "alone.yaml", f"dataset: digits\n{attack}")
+    assert said(path=alone) == ["backdoor.poison_ratio"]
+
+
+def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
+    child = write(tmp_path, "child.yaml", f"extends: {DIGITS}\nbackdoor: {{sig: null}}\n")
+    assert said(path=child) == []
+    grandchild = write(tmp_path, "two.yaml", "extends: child.yaml\nbackdoor: {poison_ratio: 0.3}\n")
+    assert said(path=grandchild) == ["backdoor.poison_ratio"]
+    assert said("defense=none") == []  # the file is for both
+    assert said(path=PROJECT / "config" / "cifar10" / "sig.yaml") == []
