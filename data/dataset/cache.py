@@ -55,16 +55,28 @@ def decode_once(listing: Listing, frame: Frame, cache: Path) -> tuple[Split, Dec
     key = repr((os.fspath(listing.root.resolve()), listing.name, frame))
     folder = cache / hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     fingerprint = listing.fingerprint(frame)
+    # Without the lock: many processes can compare at once, also where nobody may write.
+    found = read_cache(listing, frame, folder, fingerprint)
+    if found is not None:
+        return found
     with locked(folder, KEY):
-        decoded = read_index(folder / INDEX, listing, fingerprint)
-        split = None if decoded is None else map_split(folder, decoded, frame)
-    # Compared without the lock: many processes of one run can do so at once.
-    if decoded is not None and split is not None and holds(split):
-        return split, decoded
-    with locked(folder, KEY):
-        decoded = write_cache(listing, frame, folder, fingerprint)
-        split = map_split(folder, decoded, frame)
-    assert split is not None
+        found = read_cache(listing, frame, folder, fingerprint)  # made in the meantime
+        if found is None:
+            decoded = write_cache(listing, frame, folder, fingerprint)
+            split = map_split(folder, decoded, frame)
+            assert split is not None, "it was written just now"
+            found = split, decoded
+    return found
+
+
+def read_cache(
+    listing: Listing, frame: Frame, folder: Path, fingerprint: str
+) -> tuple[Split, Decoded] | None:
+    """Return what is cached of a listing; None unless its pixels are those that were written."""
+    decoded = read_index(folder / INDEX, listing, fingerprint)
+    split = None if decoded is None else map_split(folder, decoded, frame)
+    if decoded is None or split is None or pixel_digest(split.images) != decoded.digest:
+        return None
     return split, decoded
 
 
@@ -85,14 +97,6 @@ def map_split(folder: Path, decoded: Decoded, frame: Frame) -> Split | None:
     return Split(images, labels, tuple(decoded.files), decoded.digest, path)
 
 
-def holds(split: Split) -> bool:
-    """Return whether the pixels are those that were written; else that is said."""
-    if pixel_digest(split.images) == split.digest:
-        return True
-    say(f"{split.mapped_from} was changed or is damaged; its images are decoded anew")
-    return False
-
-
 def pixel_digest(images: Tensor) -> str:
     """Return the SHA-256 of images (N, H, W, 3) uint8, read part by part."""
     digest = hashlib.sha256()
@@ -105,6 +109,8 @@ def pixel_digest(images: Tensor) -> str:
 
 def write_cache(listing: Listing, frame: Frame, folder: Path, fingerprint: str) -> Decoded:
     """Decode all files into the cache and return what became of them."""
+    if read_index(folder / INDEX, listing, fingerprint) is not None:
+        say(f"{folder / PIXELS} was changed or is damaged; its images are decoded anew")
     try:
         (folder / INDEX).unlink(missing_ok=True)
     except OSError as error:
