@@ -171,7 +171,11 @@ class AdaptiveSplitting(Defense):
             clean = class_agnostic(eligible, schedule.epsilon, labels, schedule.class_floor)
             return Pools(clean, seen.loss, stage=CLASS_AGNOSTIC)
         plain = self._testimony.reference_loss
-        share = keep_by_evidence(eligible, plain, seen.agrees, labels, schedule.class_floor)
+        accused = torch.zeros(len(self.sizes), dtype=torch.bool, device=labels.device)
+        accused[list(self._testimony.accused)] = True
+        share = keep_by_evidence(
+            eligible, plain, seen.agrees, labels, accused, schedule.class_floor
+        )
         return Pools(share.kept, seen.loss, stage=CLASS_AGNOSTIC, figures=share.figures())
 
     @property

@@ -2,10 +2,11 @@
 
 The paper keeps half of all labels, the easy half; the other half teaches more. Here a sample keeps
 its label where two models that know different things do not object. The model in training, which
-has not learnt the trigger, gives the label by itself (agreement). And a plain model of all samples,
-which has, does not find it far easier: the loss of the first less that of the second (the
-reduction) is high for what is only known by its trigger, the same signal as the meta-split's. A gap
-in the reductions decides; agreement alone lets poison in one by one until the trigger is learnt.
+has not learnt the trigger, finds the label plausible; in a class that a witness accuses it must
+give the label by itself (agreement). And a plain model of all samples, which has learnt it, does
+not find the sample far easier: the loss of the first less that of the second (the reduction) is
+high for what is only known by its trigger, the same signal as the meta-split's. A gap in the
+reductions decides; agreement alone lets poison in one by one until the trigger is learnt.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+IMPLAUSIBLE = 3.0  # nats: the model gives the label less than a twentieth
 LOWEST_GAP, HIGHEST_GAP = 2.0, 4.0  # nats; clean samples differ by less, poison by more
 BINS = 200
 FIGURES = ("kept_share", "reduction_gap", "agreed_share", "objected_share", "kept_for_floor")
@@ -48,7 +50,12 @@ class Share:
 
 
 def keep_by_evidence(
-    loss: Tensor, reference_loss: Tensor, agrees: Tensor, labels: Tensor, class_floor: float
+    loss: Tensor,
+    reference_loss: Tensor,
+    agrees: Tensor,
+    labels: Tensor,
+    accused: Tensor,
+    class_floor: float,
 ) -> Share:
     """Return which samples keep their label.
 
@@ -57,6 +64,7 @@ def keep_by_evidence(
         reference_loss: (N,) the same of the plain model.
         agrees: (N,) bool, whether the model gives the label by itself.
         labels: (N,) int64, given labels.
+        accused: (C,) bool, classes that a witness holds to be poisoned in part: they must agree.
         class_floor: 0..1, share of an even half of all samples that each class keeps at least, its
             lowest reductions.
     """
@@ -64,7 +72,8 @@ def keep_by_evidence(
     reduction = (loss - reference_loss).masked_fill(barred, torch.inf)
     gap = find_gap(reduction[~barred])
     objected = reduction >= gap
-    kept = agrees & ~objected & ~barred
+    plausible = agrees | ((loss < IMPLAUSIBLE) & ~accused[labels])
+    kept = plausible & ~objected & ~barred
     before = int(kept.sum())
     floor = int(class_floor * len(labels) / 2 / (int(labels.max()) + 1))
     if floor:

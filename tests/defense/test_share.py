@@ -11,6 +11,8 @@ from torch import Tensor
 from defense.share import HIGHEST_GAP, LOWEST_GAP, find_gap, keep_by_evidence
 
 CLASSES, EACH = 5, 200
+NOBODY = torch.zeros(CLASSES, dtype=torch.bool)
+ALL = torch.ones(CLASSES, dtype=torch.bool)
 
 
 def losses(poisoned: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -33,25 +35,37 @@ def losses(poisoned: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor
 @pytest.mark.parametrize("poisoned", [10, 50, 200])
 def test_most_clean_labels_are_kept_and_no_poison(poisoned: int) -> None:
     loss, reference, agrees, labels, truth = losses(poisoned)
-    share = keep_by_evidence(loss, reference, agrees, labels, 0.0)
+    share = keep_by_evidence(loss, reference, agrees, labels, NOBODY, 0.0)
     assert not (share.kept & truth).any()
     assert float(share.kept[~truth].double().mean()) > 0.8
     assert share.figures()["objected_share"] >= poisoned / len(labels)
     assert share.filled == 0
 
 
-def test_clean_data_keep_what_the_model_agrees_with() -> None:
+def test_in_an_accused_class_the_model_must_agree() -> None:
     loss, reference, agrees, labels, _ = losses(0)
-    share = keep_by_evidence(loss, reference, agrees, labels, 0.0)
+    accused = NOBODY.clone()
+    accused[2] = True
+    share = keep_by_evidence(loss, reference, agrees, labels, accused, 0.0)
     assert share.agreed == pytest.approx(float(agrees.double().mean()))
-    assert int((share.kept != agrees).sum()) < 0.02 * len(labels)
+    assert not (share.kept & (labels == 2) & ~agrees).any()
+    others = labels != 2
+    assert int((~share.kept & others).sum()) < 0.02 * len(labels)
+
+
+def test_an_implausible_label_is_dropped_though_no_model_knows_it() -> None:
+    """A mislabelled sample, or poison that the plain model has not learnt."""
+    loss, reference, agrees, labels, _ = losses(0)
+    loss[:10], reference[:10], agrees[:10] = 6.0, 6.0, False
+    share = keep_by_evidence(loss, reference, agrees, labels, NOBODY, 0.0)
+    assert not share.kept[:10].any()
 
 
 def test_no_class_is_lost_and_the_barred_stay_out() -> None:
     loss, reference, agrees, labels, _ = losses(100)
     agrees[labels == 3] = False
     loss[labels == 4] = torch.inf
-    share = keep_by_evidence(loss, reference, agrees, labels, 0.5)
+    share = keep_by_evidence(loss, reference, agrees, labels, ALL, 0.5)
     floor = int(0.5 * len(labels) / 2 / CLASSES)
     assert int(share.kept[labels == 3].sum()) == floor == share.filled
     assert not share.kept[labels == 4].any()
