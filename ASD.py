@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 
@@ -22,8 +23,8 @@ from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES, Knowledge, Setting
 from report.accusations import accusations_of, kinds_seen
-from report.events import write_events
 from report.examine import examine
+from report.findings import Findings
 from report.judge import judge
 from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
@@ -47,9 +48,10 @@ from utils.console import EpochTable, progress, quiet_libraries, say, say_error,
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
-from utils.launch import already_launched, bereaved, launch
+from utils.launch import already_launched, bereaved, follow_launcher, launch
 from utils.memory import shortage
-from utils.world import is_first_process, leave, lost_contact
+from utils.place import is_first_process
+from utils.world import leave, lost_contact
 
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
@@ -158,14 +160,25 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
     )
     if session.engine.world.is_first:
         if write:
-            for line in write_report(session, findings, verdict, result):
-                say(line)
-            write_events(session.folder.events, session.progress.rows)
+            leave_report(session, findings, verdict, result, finished)
         if finished:
             description = describe_model(session, score, verdict.as_result())
             save_model(session.folder.path, session.model, description)
             session.folder.write_json("result.json", result)  # last: where it is, all else is
     return verdict
+
+
+def leave_report(
+    session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any], finished: bool
+) -> None:
+    """Write the report; of a run that has just ended, what cannot be written is but said."""
+    try:
+        for line in write_report(session, findings, verdict, result):
+            say(line)
+    except InputError as error:
+        if not finished or session.folder.result.exists():
+            raise
+        say(str(error))
 
 
 def conclude(session: Session, score: Score) -> None:
@@ -188,6 +201,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     if asked_for_several(arguments.gpu) and not already_launched():
         check_devices(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
+    follow_launcher()
     session = prepare(arguments, interrupt)
     start = session.setup.start
     if arguments.check:

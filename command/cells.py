@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from command.jobs import FINISHED, Job
 from command.published import Figure, distance, published_for
+from run.results import read_result
 
 MEASURED = ("acc", "asr", "seconds")
 NOT_YET = "not run"
@@ -83,7 +83,7 @@ def gather_cells(jobs: Sequence[Job], states: Sequence[str]) -> list[Cell]:
         if state is not None:
             cell.states.append(state)
         if state == FINISHED:
-            cell.results.append(json.loads(job.folder.result.read_text("utf-8")))
+            cell.results.append(read_result(job.folder.result))
     return list(cells.values())
 
 

@@ -15,6 +15,7 @@ from config.schema import Config
 from defense import DEFENSES
 from run.folder import RunFolder
 from run.names import find_folder
+from run.results import has_result
 from run.resume import flat, may_change
 from utils.console import say
 from utils.errors import InputError
@@ -122,7 +123,7 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
 
 def is_finished(job: Job) -> bool:
     """Return whether the run is finished, with the same configuration as now."""
-    if job.config is None or not job.folder.result.is_file():
+    if job.config is None or not has_result(job.folder):
         return False
     try:
         settings = read_yaml(job.folder.path / "config.yaml", "config.yaml")
@@ -158,6 +159,6 @@ def run_job(job: Job, arguments: argparse.Namespace) -> str:
         process.terminate()
         process.wait()
         raise
-    if code == 0 and job.folder.result.is_file():
+    if code == 0 and has_result(job.folder):
         return FINISHED
     return f"failed (exit code {code})"

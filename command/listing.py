@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from command.jobs import FINISHED, Job
 from run.folder import RunFolder
+from run.results import read_result
 from utils.console import percent, say, table
 from utils.files import write_text
 from utils.tables import table_text
@@ -59,7 +59,7 @@ def result_row(job: Job, state: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"run": job.name, "state": state}
     if state == FINISHED:
-        result = json.loads(job.folder.result.read_text("utf-8"))
+        result = read_result(job.folder.result)
         row |= {key: result.get(key) for key in OF_RESULT}
         row["poisoned_in_clean_pool"] = poisoned_at_the_end(job.folder)
     return row

@@ -153,7 +153,10 @@ class Predictor:
         index = torch.arange(len(images), device=self.device)
         draws = self.draws[own].to(self.device)
         logits: Tensor = self.network(self.chain.view(images.to(self.device), index, draws))
-        return logits.float().softmax(dim=1).cpu()
+        found = logits.float().softmax(dim=1).cpu()
+        if not bool(found.isfinite().all()):
+            raise InputError("--predict: the model's answers are not finite, so they say nothing")
+        return found
 
     def predict(
         self, files: Sequence[str], images: Sequence[NDArray[np.uint8]]
@@ -207,7 +210,7 @@ def as_table(predictions: Sequence[Prediction]) -> str:
 
 def as_json(predictions: Sequence[Prediction]) -> str:
     """Return predictions for programs; ASCII, so that any name of a file survives."""
-    return json.dumps([asdict(item) for item in predictions], indent=2)
+    return json.dumps([asdict(item) for item in predictions], indent=2, allow_nan=False)
 
 
 def print_whole(text: str) -> None:

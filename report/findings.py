@@ -21,6 +21,7 @@ from report.lost import lost_classes
 from report.seeds import doubtful
 from utils.console import progress
 from utils.engine import Engine
+from utils.errors import InputError
 from utils.streams import Streams
 from witness.hearing import NOBODY, Testimony
 
@@ -162,6 +163,8 @@ def ask(
         given = probabilities.gather(1, training.labels[part, None])[:, 0]
         found[:, part] = torch.stack([best.indices.float(), best.values, given])
         whole[part] = probabilities[:, :width].to(place)
+    if engine.world.any(not bool(found.isfinite().all())):
+        raise InputError("the model's answers are not finite, so it says nothing of the data")
     predicted, probability, given = (engine.world.gather(row[own], count).cpu() for row in found)
     everything = engine.world.gather(whole[own], count).cpu() if all_classes else None
     return Opinion(predicted.long(), probability, given, everything)

@@ -9,7 +9,9 @@ from typing import Any
 from report.findings import Findings
 from report.suspects import FILE_NAME, read_ranks
 from report.verdict import VERDICT_FILE, Verdict
+from utils.files import read_regular
 
+MOST_BYTES = 2**24  # of an earlier verdict
 WORST = 64  # as many as the contact sheet shows
 
 
@@ -42,8 +44,8 @@ def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:
 def read_verdict(folder: Path) -> dict[str, Any] | None:
     """Return the verdict of an earlier report; None where there is no readable one."""
     try:
-        found = json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_regular(folder / VERDICT_FILE, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     fields = {"name", "suspected_target", "estimated_poisoned"}
     return found if isinstance(found, dict) and fields <= found.keys() else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from run.results import read_result
+from utils.errors import InputError
 
 VERDICT_FILE = "verdict.json"
 Name = Literal["poisoned", "no_sign", "cannot_tell"]
@@ -86,14 +88,16 @@ class Verdict:
 
 
 def read_verdict(result: Path) -> Verdict | None:
-    """Return the verdict in a finished run's `result.json`; None where there is none."""
+    """Return the verdict in a finished run's `result.json`; None where there is none, or damage."""
     try:
-        found = json.loads(result.read_text(encoding="utf-8"))
-        return Verdict(
-            found["verdict"], found["suspected_target"], int(found["estimated_poisoned"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_result(result)
+    except InputError:
         return None
+    if found.get("verdict") not in EXIT_CODES:
+        return None
+    return Verdict(
+        found["verdict"], found.get("suspected_target"), found.get("estimated_poisoned") or 0
+    )
 
 
 def exit_code(verdict: Verdict | None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from data.formats import FORMATS, Listing, write_formats
 from report.content import PageContent
+from report.events import write_events
 from report.findings import Findings
 from report.moved import what_moved
 from report.page import write_page
@@ -18,6 +19,7 @@ from report.verdict import VERDICT_FILE, Verdict
 from run.describe import manifest_of
 from run.folder import RunFolder
 from run.session import Session
+from utils.errors import InputError, TrainingError
 from utils.files import write_text
 
 SHOWN = 3  # doubtful samples named in a line; the page lists all
@@ -27,7 +29,21 @@ PAGE_FILE = "report.html"
 def write_report(
     session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any]
 ) -> list[str]:
-    """Write `report/` in the run's folder; return lines to say. One process calls this."""
+    """Write `report/` in the run's folder; return lines to say. One process calls this.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        return _write(session, findings, verdict, result)
+    except (OSError, TrainingError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"report: {session.folder.report} cannot be written ({why})") from error
+
+
+def _write(
+    session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any]
+) -> list[str]:
     folder = session.folder.report
     before = folder if session.earlier is None else RunFolder(session.earlier).report
     lines = [*tell_lost(findings), *doubts(findings), *what_moved(before, findings, verdict)]
@@ -49,6 +65,7 @@ def write_report(
             review=session.material.review,
         ),
     )
+    write_events(session.folder.events, session.progress.rows)
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
     formats = [FORMATS.get(name)() for name in dict.fromkeys(session.config.report_formats)]
     lines += write_formats(formats, as_listing(findings, verdict), folder)

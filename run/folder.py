@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from utils.errors import InputError
-from utils.files import write_text
+from utils.files import read_regular, write_text
+
+MOST_MANIFEST = 2**30  # bytes; it names every poisoned sample
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,18 @@ class RunFolder:
         """
         path = self.path / "manifest.json"
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json.loads(read_regular(path, MOST_MANIFEST))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-        except ValueError as error:
-            raise InputError(f"{path}: no JSON ({error}); {remedy}") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: no JSON ({str(error)[:100]}); {remedy}") from error
         try:
-            return {"seed": int(manifest["seed"]), "fingerprints": dict(manifest["fingerprints"])}
+            seed, fingerprints = manifest["seed"], dict(manifest["fingerprints"])
+            if type(seed) is not int or not 0 <= seed < 2**63:
+                raise ValueError("no seed")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: no manifest of this project; {remedy}") from error
+        return {"seed": seed, "fingerprints": fingerprints}
 
     def refuse_other_data(
         self, manifest: Mapping[str, Any], fingerprints: Mapping[str, str]

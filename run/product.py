@@ -170,11 +170,17 @@ def load_model(folder: Path) -> tuple[Network, Description]:
     path = folder / WEIGHTS
     body = read_weights(path, description)
     try:
+        weights = safetensors.torch.load(body)
+        with torch.device("meta"):  # a few bytes of JSON may ask for a network of gigabytes
+            build(description).load_state_dict({name: w.to("meta") for name, w in weights.items()})
         network = build(description)
-        network.load_state_dict(safetensors.torch.load(body))
-    except (SafetensorError, RuntimeError) as error:
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: does not fit {DESCRIPTION} ({reason})") from error
+    for name, value in weights.items():
+        if not bool(value.isfinite().all()):
+            raise InputError(f"{path}: the weights {name!r} are not finite, so they say nothing")
     return network.eval(), description
 
 
@@ -192,6 +198,11 @@ def read_weights(path: Path, description: Description) -> bytes:
     return body
 
 
+def refuse_constant(name: str) -> float:
+    """Refuse NaN and infinity, which are not JSON, although Python reads them."""
+    raise ValueError(f"{name} is no number")
+
+
 def read_description(path: Path) -> Description:
     """Return the content of `model.json`.
 
@@ -199,7 +210,8 @@ def read_description(path: Path) -> Description:
         InputError: it is missing or not one of this project.
     """
     try:
-        content = json.loads(read_regular(path, MOST_DESCRIPTION).decode("utf-8"))
+        text = read_regular(path, MOST_DESCRIPTION).decode("utf-8")
+        content = json.loads(text, parse_constant=refuse_constant)
         return Description.model_validate(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error

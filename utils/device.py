@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import Tensor
 
 from utils.errors import InputError
+from utils.place import read_place
 
 
 def device_name(device: torch.device) -> str:
@@ -51,19 +50,18 @@ def find_device(requested: str | None) -> tuple[torch.device, str | None]:
 
 
 def _requested_device(requested: str | None) -> tuple[torch.device, str | None]:
-    found = count_gpus()
-    place = int(os.environ.get("LOCAL_RANK", "0"))
+    found, place = count_gpus(), read_place()
     if requested is None or not requested.strip():
-        if found and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > found:
+        if found and place.local_size > found:
             raise InputError(
-                f"{os.environ['LOCAL_WORLD_SIZE']} processes on this machine, but it has only GPUs "
+                f"{place.local_size} processes on this machine, but it has only GPUs "
                 f"0 to {found - 1}; start one a GPU, or give --gpu cpu"
             )
         if found:
-            return torch.device("cuda", place % found), None
+            return torch.device("cuda", place.local_rank % found), None
         return torch.device("cpu"), "no GPU found: running on the CPU"
     names = check_devices(requested)
-    name = names[place % len(names)]
+    name = names[place.local_rank % len(names)]
     return torch.device("cpu") if name == "cpu" else torch.device("cuda", int(name)), None
 
 

@@ -19,8 +19,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from utils.errors import InputError
+from utils.place import Place, read_place
+
 Part = TypeVar("Part")
 
+MEETING = "ASD_MEETING"  # in the environment: the file through which processes of a machine meet
 SMALLEST_PART = 2  # samples; BatchNorm has no variance of a single one
 PATIENCE = timedelta(days=30)  # while the first process decodes images or trains an attack
 # PyTorch has a class for the errors of NCCL and of the meeting, and none for those of gloo, which
@@ -165,25 +169,41 @@ def join(device: torch.device) -> World:
 
     Args:
         device: of this process; a GPU is the current one.
+
+    Raises:
+        InputError: the environment says no place where they meet.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    place = read_place()
+    if place.size == 1:
         return ALONE
     if not distributed.is_initialized():
-        on_gpu = device.type == "cuda"
-        # Told the device, NCCL connects now and not at the first message, where it may hang.
-        distributed.init_process_group(
-            "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None
-        )
+        try:
+            _meet(device, place)
+        except (ValueError, distributed.DistError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"the {place.size} processes of WORLD_SIZE do not meet ({why}); start them with "
+                f"--gpu 0,1 or torchrun"
+            ) from error
     # NCCL gives up after ten minutes, gloo after thirty, and a GPU could do nothing meanwhile.
     patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(patient, distributed.ProcessGroup)
-    return World(distributed.get_rank(), size, patient)
+    return World(place.rank, place.size, patient)
 
 
-def is_first_process() -> bool:
-    """Return whether this is the first process, or the only one; also before they are connected."""
-    return os.environ.get("RANK", "0") == "0"
+def _meet(device: torch.device, place: Place) -> None:
+    """Connect the processes: in the file that `utils.launch` names, else where `torchrun` says."""
+    on_gpu = device.type == "cuda"
+    meeting = os.environ.get(MEETING)
+    store = None if meeting is None else distributed.FileStore(meeting, place.size)  # type: ignore[attr-defined]
+    # Told the device, NCCL connects now and not at the first message, where it may hang.
+    distributed.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=-1 if store is None else place.rank,
+        world_size=-1 if store is None else place.size,
+        device_id=device if on_gpu else None,
+    )
 
 
 def leave() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ASD
-from run.lock import refuse_if_held
+from run.lock import refuse_if_held, sole_writer
+from run.resume import Resumption
 from tests.conftest import DIGITS, TINY
 from tests.run.processes import SHORT, wait_until
 from utils import launch
@@ -33,9 +34,7 @@ def children(process: int) -> list[int]:
 
 def listening(process: int) -> set[str]:
     """Return the IPv4 and IPv6 addresses, as the kernel writes them, at which a process listens."""
-    links = [
-        os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()
-    ]
+    links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
     own = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket")}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -74,7 +73,8 @@ def test_workers_listen_on_loopback_alone_and_end_with_a_killed_launcher(tmp_pat
     while not all(is_gone(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    refuse_if_held(tmp_path / "digits")
+    with sole_writer(tmp_path / "digits", Resumption(None, None, False, "")):
+        pass
 
 
 def test_a_terminated_launcher_has_its_processes_save(tmp_path: Path) -> None:
