@@ -28,6 +28,7 @@ DONE = {0, 3, 4}  # exit codes of a process that has done its work; see `--fail-
 OWN_EXIT_CODES = {1, 2, 130, 143}  # of a process that has said why
 LOST_CONTACT = 75  # of a process that ends because another one has
 LAUNCHER = "ASD_LAUNCHER"  # in the environment of processes that `launch` has started: its number
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # likewise, of those that PyTorch's launcher has started
 LOOK_EVERY = 0.2  # seconds between two looks at the processes, or at the launcher
 GRACE = 2.0  # seconds; the process that failed first is to be seen first
 PARTING = 6.0  # seconds that others have to end by themselves, and to save when nobody is left
@@ -141,7 +142,8 @@ def follow_launcher() -> None:
     there after a while ends at once. Where the system gives no new parent to a process that has
     lost its own (Windows), nothing is watched.
     """
-    if already_launched() and os.name == "posix":
+    launched = LAUNCHER in os.environ or TORCHRUN in os.environ
+    if launched and os.name == "posix":
         launcher = os.environ.get(LAUNCHER, "")
         parent = int(launcher) if launcher.isdecimal() else os.getppid()
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
