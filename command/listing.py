@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from command.jobs import FINISHED, Job
 from run.folder import RunFolder
 from run.results import read_result
 from utils.console import percent, say, table
-from utils.files import write_text
+from utils.files import read_regular, write_text
 from utils.tables import table_text
 
+MOST_LOG = 2**28  # bytes
 # Columns of the table: key of a row, title on the screen.
 COLUMNS = {
     "run": "run",
@@ -47,10 +49,10 @@ OVER_SEEDS = {
 def poisoned_at_the_end(folder: RunFolder) -> int | None:
     """Return the poisoned samples in the clean pool of the last epoch; None where not known."""
     try:
-        with (folder.path / "log.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        text = read_regular(folder.path / "log.csv", MOST_LOG).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         return int(rows[-1]["poisoned_in_clean_pool"])
-    except (OSError, ValueError, IndexError, KeyError, csv.Error):
+    except (OSError, ValueError, TypeError, IndexError, KeyError, csv.Error):
         return None
 
 

@@ -61,9 +61,10 @@ def read_result(path: Path) -> dict[str, Any]:
 def has_result(folder: RunFolder) -> bool:
     """Return whether a run is finished and its result can be read."""
     try:
-        return bool(read_result(folder.result))
+        read_result(folder.result)
     except InputError:
         return False
+    return True
 
 
 def comparable_results(folder: RunFolder, fingerprints: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from command.listing import poisoned_at_the_end
 from report.moved import read_verdict as read_earlier
 from report.verdict import VERDICT_FILE, exit_code, read_verdict
 from run.folder import RunFolder
@@ -86,6 +87,21 @@ def test_other_data_and_unfinished_figures_are_not_compared(
     own = RunFolder(finished(tmp_path / "own", json.dumps(GOOD).encode()))
     assert [result["run"] for result in comparable_results(own, OURS)] == ["untested"]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"epoch\n1\n", b"epoch,poisoned_in_clean_pool\n1\n", b"\xff", b"a\n" + b"x" * 200_000,
+     b"poisoned_in_clean_pool\nmany\n", b'"poisoned_in_clean_pool\n'],
+)  # fmt: skip
+def test_a_log_that_is_none_has_no_figure(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "log.csv").write_bytes(body)
+    assert poisoned_at_the_end(RunFolder(tmp_path)) is None
+    (tmp_path / "log.csv").write_text("epoch,poisoned_in_clean_pool\n0,5\n1,3\n")
+    assert poisoned_at_the_end(RunFolder(tmp_path)) == 3
+    (tmp_path / "log.csv").unlink()
+    os.mkfifo(tmp_path / "log.csv")
+    assert poisoned_at_the_end(RunFolder(tmp_path)) is None
 
 
 @pytest.mark.parametrize("name", [5, None, "guilty", ["poisoned"], {}])
