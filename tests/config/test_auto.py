@@ -20,7 +20,7 @@ from utils.errors import InputError
 from utils.files import PROJECT
 
 OWN = PROJECT / "config" / "own_data.yaml"
-SMALL = PROJECT / "config" / "cifar10_small.yaml"
+SMALL = PROJECT / "tests" / "config" / "cifar10_small.yaml"
 BASELINE = PROJECT / "config" / "baseline_asd.yaml"
 CPU = torch.device("cpu")
 

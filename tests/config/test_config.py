@@ -21,7 +21,7 @@ from utils.files import PROJECT
 
 READY = sorted((PROJECT / "config").glob("**/*.yaml"))
 BASELINE = PROJECT / "config" / "baseline_asd.yaml"
-SMALL = PROJECT / "config" / "cifar10_small.yaml"
+SMALL = PROJECT / "tests" / "config" / "cifar10_small.yaml"
 PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
