@@ -3,10 +3,10 @@
 `global.seed_num: auto` and those of `speed` are no part of this; they are settled where they are
 read. All other keys that may be `auto` are in `RULES`, in the order in which they are settled: a
 later one sees what was chosen, or given, before it. On a CPU the rules hit two schedules that are
-known to work with the split by cross entropy: `tests/config/digits.yaml` (1,437 images of 16x16, 90 s on
-two cores) and `tests/config/cifar10_small.yaml` (10,000 of 32x32, 16 minutes); on a GPU they lead from
-the first to the paper's (50,000 of 32x32). Between two of them a number grows as a power of the
-number of samples; below the first and beyond the last it stays. Rules look at the kind of device
+known to work with the split by cross entropy: `tests/config/digits.yaml` (1,437 images of 16x16,
+90 s on two cores) and `tests/config/cifar10_small.yaml` (10,000 of 32x32, 16 minutes); on a GPU
+they lead from the first to the paper's (50,000 of 32x32). Between two of them a number grows as a
+power of the number of samples; below the first and beyond the last it stays. Rules look at the kind of device
 and not at its speed, so that all machines of a kind make the same run of the same data.
 
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
