@@ -6,8 +6,8 @@ later one sees what was chosen, or given, before it. On a CPU the rules hit two 
 known to work with the split by cross entropy: `tests/config/digits.yaml` (1,437 images of 16x16,
 90 s on two cores) and `tests/config/cifar10_small.yaml` (10,000 of 32x32, 16 minutes); on a GPU
 they lead from the first to the paper's (50,000 of 32x32). Between two of them a number grows as a
-power of the number of samples; below the first and beyond the last it stays. Rules look at the kind of device
-and not at its speed, so that all machines of a kind make the same run of the same data.
+power of the number of samples; below the first and beyond the last it stays. Rules look at the kind
+of device and not at its speed, so that all machines of a kind make the same run of the same data.
 
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
   a CPU at most 64, and less where the set would have more than 10 million pixels, but not below 32.
