@@ -92,11 +92,10 @@ def find_gap(reduction: Tensor) -> float:
 
     The bounds hold where there is no second group, or where it is nearly everything.
     """
-    values = reduction.clamp(-WIDEST, WIDEST).double()
+    values = reduction.cpu().clamp(-WIDEST, WIDEST).double()  # a GPU's histogram is not repeatable
     counts = torch.histc(values, BINS, -WIDEST, WIDEST)
     width = 2 * WIDEST / BINS
-    centres = torch.arange(BINS, dtype=torch.double, device=values.device) * width
-    centres += width / 2 - WIDEST
+    centres = torch.arange(BINS, dtype=torch.double) * width + width / 2 - WIDEST
     below = counts.cumsum(0) / counts.sum()
     sum_below = (counts * centres).cumsum(0) / counts.sum()
     mean = sum_below[-1]
