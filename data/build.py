@@ -170,7 +170,7 @@ def assemble(
     if config.truth_known:
         training, truth = poison_data(config, data, streams, device)
         seeds = verified_seeds(config.global_, training, truth.untouched, streams)
-        lines = describe_poison(config, training, truth)
+        lines = describe_poison(training, truth)
         return Material(data, training, truth, seeds, seeds_checked=True, lines=lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
@@ -179,27 +179,14 @@ def assemble(
     )
 
 
-def describe_poison(config: DataSettings, training: TrainingSet, truth: Truth) -> tuple[str, ...]:
-    """Return lines about keys that the attack does not read, and where nothing is poisoned.
-
-    ASR is then what a clean model gives by chance.
-    """
-    lines = []
-    backdoor = config.backdoor
-    if backdoor is not None and ATTACKS.get(backdoor.attack.name).clean_label:
-        name = backdoor.attack.name
-        lines = [
-            f"backdoor.{key} has no effect: {name} poisons backdoor.{name}.class_fraction of the "
-            f"target class, {100 * float(truth.poisoned.float().mean()):.2f} % of all"
-            for key in ("poison_ratio", "selection")
-            if key in backdoor.model_fields_set
-        ]
-    if not truth.poisoned.any():
-        lines.append(
-            f"backdoor: none of the {len(training)} training samples is poisoned; ASR says how "
-            f"often a trigger that was never learnt leads to the target"
-        )
-    return tuple(lines)
+def describe_poison(training: TrainingSet, truth: Truth) -> tuple[str, ...]:
+    """Return a line where nothing is poisoned: ASR is then what a clean model gives by chance."""
+    if truth.poisoned.any():
+        return ()
+    return (
+        f"backdoor: none of the {len(training)} training samples is poisoned; ASR says how often a "
+        f"trigger that was never learnt leads to the target",
+    )
 
 
 def to_device(

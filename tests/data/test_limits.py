@@ -12,10 +12,8 @@ import torch
 
 import data.attack.refool
 import data.transform.build
-from data.build import assemble, describe_poison, load_data, poison_data
+from data.build import assemble, load_data, poison_data
 from data.dataset import ImageData, Split, gtsrb
-from data.poison import TrainingSet, Truth
-from data.settings import DataSettings
 from tests.conftest import colourful_images, tiny_config
 from utils.errors import InputError
 from utils.streams import Streams
@@ -70,20 +68,6 @@ def test_a_ratio_of_zero_is_meant_and_said(tmp_path: Path) -> None:
         config = tiny_config(f"storage_dir={tmp_path}", f"backdoor.poison_ratio={ratio}").config
         found = assemble(config, load_data(config)[0], Streams(0))
         assert len([line for line in found.lines if "is poisoned; ASR says" in line]) == lines
-
-
-@pytest.mark.parametrize("attack", ["sig", "clb", "badnets"])
-@pytest.mark.parametrize("key", ["poison_ratio", "selection", "target_label"])
-def test_a_key_that_a_clean_label_attack_does_not_read_is_said(attack: str, key: str) -> None:
-    """As other keys without effect are (A8)."""
-    value = {"poison_ratio": 0.3, "selection": "official", "target_label": 1}[key]
-    settings = DataSettings.model_validate({"backdoor": {attack: {}, key: value}})
-    labels = torch.arange(100) % 10
-    training = TrainingSet(colourful_images(100, 16), labels, tuple("abcdefghij"))
-    truth = Truth((labels == 1).byte(), labels, small_data().test, None)
-    lines = describe_poison(settings, training, truth)
-    assert len(lines) == (attack != "badnets" and key != "target_label")
-    assert all(line.startswith(f"backdoor.{key} has no effect: {attack}") for line in lines)
 
 
 # -------------------------------------------------------- numbers that would take gigabytes (C13)
