@@ -14,6 +14,7 @@ import pytest
 import ASD
 import run_all
 from command.arguments import parse_arguments
+from command.jobs import plan_jobs
 from command.reference import FILE, reference
 from config.load import load_config
 from data.attack import ATTACKS
@@ -120,11 +121,8 @@ def test_commands_of_the_pages_can_be_given(line: str) -> None:
 
 @pytest.mark.parametrize("line", commands("run_all.py"))
 def test_lists_of_runs_of_the_pages_can_be_given(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list is read and its runs are made out; an empty data folder ends each of them."""
     monkeypatch.chdir(PROJECT)
     words = shlex.split(line)
-    rest = words[words.index("run_all.py") + 1 :]
-    more = [f"dataset_dir={tmp_path}", f"storage_dir={tmp_path}", "dataset=image_folder"]
-    assert run_all.main([*rest, *([] if "--" in rest else ["--"]), *more]) == 1
+    assert plan_jobs(run_all.parse(words[words.index("run_all.py") + 1 :]))
