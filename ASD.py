@@ -23,6 +23,7 @@ from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES, Knowledge, Setting
 from report.accusations import accusations_of, kinds_seen
+from report.card import write_card
 from report.examine import examine
 from report.findings import Findings
 from report.judge import judge
@@ -164,6 +165,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
         if finished:
             description = describe_model(session, score, verdict.as_result())
             save_model(session.folder.path, session.model, description)
+            write_card(session.folder.path, result, description, verdict)
             session.folder.write_json("result.json", result)  # last: where it is, all else is
     return verdict
 

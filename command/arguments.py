@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from data.clean import LAYOUTS
 from utils.errors import InputError
 
 # Flags that mean nothing to what is asked for; a flag that nobody reads is an error, as a key is.
@@ -15,6 +16,7 @@ UNREAD = {
     "report": (),
     "export": ("fail_on_suspicion", "name", "resume"),
     "export_clean": ("fail_on_suspicion", "resume"),
+    "export_onnx": ("fail_on_suspicion", "resume"),
     "predict": ("fail_on_suspicion", "resume"),
 }
 
@@ -140,6 +142,13 @@ def add_tasks(parser: Parser) -> None:
         help="copy the training images that the run's report keeps (purified.txt) to class folders "
         "in the empty or new folder DIR, and stop",
     )
+    parser.add_argument(
+        "--layout",
+        action=Once,
+        choices=LAYOUTS,
+        default=None,
+        help="with --export-clean: class folders alone (default), or Hugging Face's imagefolder",
+    )
     tasks.add_argument(
         "--predict",
         action=Once,
@@ -148,6 +157,14 @@ def add_tasks(parser: Parser) -> None:
         metavar="PATH",
         help="label images, or all in a folder, with the run's model, and stop; overrides of keys "
         "come before it",
+    )
+    tasks.add_argument(
+        "--export-onnx",
+        action=Once,
+        default=None,
+        metavar="FILE",
+        help="write the run's model as ONNX to the new file FILE, checked with onnxruntime, and "
+        "stop",
     )
 
 
@@ -171,6 +188,8 @@ def refuse_unread(parser: Parser, arguments: argparse.Namespace) -> None:
                 parser.error(f"{spelt(flag)} means nothing to {spelt(task)}; leave one out")
     if arguments.json and arguments.predict is None:
         parser.error("--json says how --predict prints, and that is not given")
+    if arguments.layout and arguments.export_clean is None:
+        parser.error("--layout says how --export-clean writes, and that is not given")
 
 
 def spelt(name: str) -> str:

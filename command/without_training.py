@@ -7,6 +7,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+from command.onnx_file import check_target, write_onnx
 from command.prediction import (
     as_json,
     as_table,
@@ -17,7 +18,7 @@ from command.prediction import (
 )
 from config.load import load_config
 from data.build import assemble, dataset_name, load_data, poison_data
-from data.clean import read_kept, write_clean
+from data.clean import FOLDERS, read_kept, write_clean
 from data.dataset import DATASETS
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
@@ -67,22 +68,17 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     make_empty_folder(folder, "--export-clean")
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)
-    for line in [*lines, write_clean(material.training, kept, folder, locate)]:
+    layout = arguments.layout or FOLDERS
+    for line in [*lines, write_clean(material.training, kept, folder, locate, layout)]:
         say(line)
 
 
 def predict_images(arguments: argparse.Namespace) -> None:
     """Print labels for the images of `--predict`; neither training data nor checkpoint is read."""
-    loaded = load_config(Path(arguments.config), arguments.overrides)
     device, _ = find_device(arguments.gpu)
-    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
     left_out: Counter[str] = Counter()
     files = find_images(arguments.predict, left_out)
-    if not (folder / DESCRIPTION).exists():
-        raise InputError(
-            f"--predict: there is no {folder / DESCRIPTION}; python ASD.py --config "
-            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
-        )
+    folder = find_model(arguments, "--predict")
     predictions, unreadable = predict_files(files, *load_model(folder), device)
     print_whole(as_json(predictions) if arguments.json else as_table(predictions))
     refuse_unreadable(unreadable, len(files))
@@ -90,9 +86,34 @@ def predict_images(arguments: argparse.Namespace) -> None:
         say_aside(f"--predict: {line}")
 
 
+def export_onnx(arguments: argparse.Namespace) -> None:
+    """Write the run's model to the file `--export-onnx`; no training data are read."""
+    file = user_path(arguments.export_onnx, "--export-onnx")
+    check_target(file)
+    for line in write_onnx(*load_model(find_model(arguments, "--export-onnx")), file):
+        say(line)
+
+
+def find_model(arguments: argparse.Namespace, argument: str) -> Path:
+    """Return the folder of the run whose model `argument` is about.
+
+    Raises:
+        InputError: there is no model.
+    """
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
+    if not (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"{argument}: there is no {folder / DESCRIPTION}; python ASD.py --config "
+            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
+        )
+    return folder
+
+
 # By the argument that asks for it.
 WITHOUT_TRAINING = {
     "export": export_data,
     "export_clean": export_clean_data,
+    "export_onnx": export_onnx,
     "predict": predict_images,
 }

@@ -13,12 +13,15 @@ from pathlib import Path, PurePosixPath
 
 from data.dataset.image_folder import TRAIN
 from data.export import THREADS, file_names, folder_names, write_images
+from data.imagefolder import ending_of_content, places, write_card
 from data.own import SEEDS
 from data.poison import TrainingSet
 from utils.console import progress
 from utils.errors import InputError, TrainingError
 
 Locate = Callable[[str], Path]
+FOLDERS, IMAGEFOLDER = "folders", "imagefolder"
+LAYOUTS = (FOLDERS, IMAGEFOLDER)
 UNFINISHED = ".unfinished"  # folder that is being filled
 
 
@@ -54,7 +57,11 @@ def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
 
 
 def write_clean(
-    training: TrainingSet, kept: Sequence[int], folder: Path, locate: Locate | None
+    training: TrainingSet,
+    kept: Sequence[int],
+    folder: Path,
+    locate: Locate | None,
+    layout: str = FOLDERS,
 ) -> str:
     """Fill `folder`, which is empty, with `<class>/...`, or leave it so; return a line to say.
 
@@ -63,17 +70,24 @@ def write_clean(
         kept: the samples to write.
         folder: to be filled.
         locate: tells where a training file is, to copy the very files; None: PNG files are made.
+        layout: one of `LAYOUTS`.
 
     Raises:
         TrainingError: a file cannot be read or written; nothing is left in `folder`.
     """
     below = folder / UNFINISHED
+    paths = clean_paths(training, kept, locate is None)
+    classes = len({path.parts[0] for path in paths})
     try:
         below.mkdir()
+        if layout == IMAGEFOLDER:
+            paths = places(paths, lambda number: ending_of_kept(training, kept[number], locate))
+            write_card(below, len(kept), len(training), classes)
         if locate is None:
-            paths = write_pngs(training, kept, below)
+            images = [training.images[index] for index in kept]  # views, for the memory's sake
+            write_images(images, [below / path for path in paths])
         else:
-            paths = copy_files(training, kept, below, locate)
+            copy_files([locate(training.name(index)) for index in kept], paths, below)
         for place in sorted(below.iterdir()):
             place.rename(folder / place.name)
         below.rmdir()
@@ -81,42 +95,40 @@ def write_clean(
         raise TrainingError(f"--export-clean: {error}; nothing is left in {folder}") from error
     finally:
         shutil.rmtree(below, ignore_errors=True)
-    classes = len({path.parts[0] for path in paths})
     how = "written as PNG files" if locate is None else "copied"
     return f"{len(kept)} of {len(training)} images, of {classes} classes, {how} to {folder}"
 
 
-def write_pngs(training: TrainingSet, kept: Sequence[int], folder: Path) -> list[Path]:
-    """Write the kept samples as `<class>/<number>.png`; return the paths below `folder`."""
-    names = file_names(training)
-    paths = [Path(names[index]).relative_to(TRAIN) for index in kept]
-    images = [training.images[index] for index in kept]  # views: the whole may exceed the memory
-    write_images(images, [folder / path for path in paths])
-    return paths
-
-
-def copy_files(
-    training: TrainingSet, kept: Sequence[int], folder: Path, locate: Locate
-) -> list[Path]:
-    """Copy the kept files; return the paths below `folder`.
+def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> list[Path]:
+    """Return `<class>/...` for the kept samples.
 
     What is below a class's folder stays as it is, so that two files of one name stay two.
     """
-    assert training.files is not None
-    files = [training.files[index] for index in kept]
+    if as_pngs or training.files is None:
+        names = file_names(training)
+        return [Path(names[index]).relative_to(TRAIN) for index in kept]
     safe = folder_names(training.classes)
-    paths = []
-    for index in kept:
-        label = int(training.labels[index])
-        paths.append(place_in_class(training.files[index], training.classes[label], safe[label]))
+    labels = training.labels.tolist()
+    return [
+        place_in_class(training.files[i], training.classes[labels[i]], safe[labels[i]])
+        for i in kept
+    ]
+
+
+def ending_of_kept(training: TrainingSet, index: int, locate: Locate | None) -> str:
+    """Return the ending for what the file of a sample holds."""
+    return ".png" if locate is None else ending_of_content(locate(training.name(index)))
+
+
+def copy_files(files: Sequence[Path], paths: Sequence[Path], folder: Path) -> None:
+    """Copy `files` to `paths` below `folder`, several at a time."""
     for place in {path.parent for path in paths}:
         (folder / place).mkdir(parents=True, exist_ok=True)
-    pairs = [(locate(file), folder / path) for file, path in zip(files, paths, strict=True)]
+    pairs = [(file, folder / path) for file, path in zip(files, paths, strict=True)]
     with ThreadPoolExecutor(THREADS) as pool:
         copied = pool.map(copy_one, pairs)
         for _ in progress(copied, "copy", unit="image", total=len(pairs)):
             pass
-    return paths
 
 
 def copy_one(pair: tuple[Path, Path]) -> None:

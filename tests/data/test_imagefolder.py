@@ -1,0 +1,90 @@
+"""`--export-clean --layout imagefolder`: what Hugging Face's own loader reads of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import ASD
+from data.clean import IMAGEFOLDER, write_clean
+from data.imagefolder import places
+from data.poison import TrainingSet
+from tests.conftest import colourful_images
+from tests.data.test_export_clean import Run, contents
+from utils.errors import InputError
+
+# Names by which the loader would find splits, labels and images that are none.
+FILES = ("test/1.png", "test/deep/test/1.png", "val set/1.jpg", "val set/no ending", "a__b/x.y")
+CLASSES = ("test", "val set", "a__b", "train")
+LABELS = torch.tensor([0, 0, 1, 1, 2])
+
+
+def write_files(folder: Path) -> TrainingSet:
+    images = colourful_images(len(FILES), 8)
+    for image, file in zip(images, FILES, strict=True):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.numpy()).save(folder / file, format="PNG")
+    return TrainingSet(images, LABELS, CLASSES, files=FILES)
+
+
+def load(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(str(folder), cache_dir=str(cache))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_the_loader_finds_every_image_and_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    training = write_files(source)
+    target.mkdir()
+    kept = [0, 1, 2, 3, 4]
+    locate = (lambda name: source / name) if copied else None
+    write_clean(training, kept, target, locate, IMAGEFOLDER)
+    found = load(target, tmp_path / "cache", monkeypatch)
+    assert list(found) == ["train"]
+    names = found["train"].features["label"].names
+    pairs = {(names[row["label"]], row["image"].convert("RGB").tobytes()) for row in found["train"]}
+    wanted = {
+        (CLASSES[int(label)], bytes(image.flatten().tolist()))
+        for label, image in zip(LABELS, training.images, strict=True)
+    }
+    assert pairs == wanted
+
+
+def test_what_lies_deeper_is_lifted_and_nothing_falls_together() -> None:
+    paths = [
+        Path("a/x/1.png"),
+        Path("a/x__1.png"),
+        Path("a/X__1.PNG"),
+        Path("a/noise"),
+        Path("b/1"),
+    ]
+    found = places(paths, lambda number: ".jpg")
+    assert [path.as_posix() for path in found[:2]] == ["train/a/x__1.png", "train/a/x__1_1.png"]
+    assert len({path.as_posix().casefold() for path in found}) == len(paths)
+    assert all(len(path.parts) == 3 for path in found)
+    assert [path.name for path in found[3:]] == ["noise.jpg", "1.jpg"]
+
+
+def test_through_the_command_line(tmp_path: Path) -> None:
+    run = Run(tmp_path, "train")
+    run.keep(run.names[1], run.names[3])
+    arguments = [*run.arguments, "--export-clean", str(run.target), "--layout", "imagefolder"]
+    assert ASD.main(arguments) == 0
+    wanted = ["README.md", "train/Kühe 日本/a.png", "train/cat/below__a.png"]
+    assert contents(run.target) == wanted
+    card = (run.target / "README.md").read_text("utf-8")
+    assert "2 of 5 images" in card and "split: train" in card
+
+
+def test_a_layout_without_an_export_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ASD.main(["--layout", "imagefolder"]) == InputError.exit_code
+    assert "--layout says how --export-clean writes" in capsys.readouterr().err
