@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -193,16 +193,15 @@ def join(device: torch.device) -> World:
 
 def _meet(device: torch.device, place: Place) -> None:
     """Connect the processes: in the file that `utils.launch` names, else where `torchrun` says."""
-    on_gpu = device.type == "cuda"
     meeting = os.environ.get(MEETING)
-    store = None if meeting is None else distributed.FileStore(meeting, place.size)  # type: ignore[attr-defined]
+    more: dict[str, Any] = {}
+    if meeting is not None:
+        store = distributed.FileStore(meeting, place.size)  # type: ignore[attr-defined]
+        more = {"store": store, "rank": place.rank, "world_size": place.size}
+    on_gpu = device.type == "cuda"
     # Told the device, NCCL connects now and not at the first message, where it may hang.
     distributed.init_process_group(
-        "nccl" if on_gpu else "gloo",
-        store=store,
-        rank=-1 if store is None else place.rank,
-        world_size=-1 if store is None else place.size,
-        device_id=device if on_gpu else None,
+        "nccl" if on_gpu else "gloo", device_id=device if on_gpu else None, **more
     )
 
 

@@ -118,7 +118,7 @@ def test_killed_at_random_moments(reference: tuple[Path, float], tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("function", "call"),
-    [("fsync", 6), ("fsync", 7), ("replace", 5), ("replace", 6), ("replace", 7), ("link", 2)],
+    [("fsync", 8), ("fsync", 9), ("replace", 6), ("replace", 7), ("replace", 8), ("link", 2)],
 )
 def test_killed_while_a_checkpoint_is_written(
     reference: tuple[Path, float], tmp_path: Path, function: str, call: int
