@@ -230,7 +230,7 @@ class AdaptiveSplitting(Defense):
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
         draws, learner = (
-            EpochDraws(self.setting.ground, self.semi, clean, epoch),
+            EpochDraws(self.setting.ground, self.semi, clean, epoch, self._left_out),
             self.setting.learner,
         )
         learner.network.train()
@@ -241,6 +241,13 @@ class AdaptiveSplitting(Defense):
             )
             learner.after_step()
             yield losses
+
+    @property
+    def _left_out(self) -> Tensor | None:
+        """What is not even seen without its label: (N,) bool; None: all is."""
+        vetoed = self._testimony.vetoed
+        drop = self.setting.config.witness.vetoed == "left_out" and bool(vetoed.any())
+        return vetoed if drop else None
 
     def _weight(self, epoch: float) -> float:
         criterion = self.semi.criterion.mixmatch

@@ -27,13 +27,25 @@ class EpochDraws:
         semi: batch size, steps, and the Beta distribution of mixup.
         clean: (N,) bool, the clean pool.
         epoch: 0-based.
+        left_out: (N,) bool, samples outside the clean pool that are not drawn at all; None: none.
     """
 
-    def __init__(self, ground: Ground, semi: SemiSection, clean: Tensor, epoch: int) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        semi: SemiSection,
+        clean: Tensor,
+        epoch: int,
+        left_out: Tensor | None = None,
+    ) -> None:
         self.ground, self.steps = ground, semi.mixmatch.train_iteration
-        self.sizes = batch_sizes(semi.loader, int(clean.sum()), len(clean))
+        polluted = ~clean if left_out is None else ~clean & ~left_out
+        if semi.loader.balance == "pools" and not bool(polluted.any()):
+            polluted = clean  # nothing is doubtful: what is seen without its label may be any
+        clean_count, polluted_count = int(clean.sum()), int(polluted.sum())
+        self.sizes = batch_sizes(semi.loader, clean_count, clean_count + polluted_count)
         steps, rows = self.steps, 3 * semi.loader.batch_size
-        self._draw_samples(clean.cpu(), epoch)
+        self._draw_samples(clean.cpu(), polluted.cpu(), epoch)
         beta = ground.streams.numpy("mixup", epoch).beta
         shares = beta(semi.mixmatch.alpha, semi.mixmatch.alpha, size=steps)
         self.shares = send(torch.from_numpy(shares).float(), ground.engine.device)
@@ -41,12 +53,12 @@ class EpochDraws:
         noise = torch.rand(steps, rows, generator=permutation_stream)
         self.permutations = send(noise.argsort(dim=1), ground.engine.device)  # (steps, 3B)
 
-    def _draw_samples(self, clean: Tensor, epoch: int) -> None:
+    def _draw_samples(self, clean: Tensor, polluted: Tensor, epoch: int) -> None:
         ground, device = self.ground, self.ground.engine.device
         counts = [self.steps * size for size in self.sizes]
         pools = {
             "clean": torch.nonzero(clean).flatten(),
-            "polluted": torch.nonzero(~clean).flatten(),
+            "polluted": torch.nonzero(polluted).flatten(),
         }
         for name, members in pools.items():
             if not len(members):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from pydantic_core import PydanticCustomError
@@ -44,9 +44,12 @@ class WitnessSection(Section):
     """`witness`: independent opinions on single samples.
 
     `heard`: names, or a mapping from names to settings; nobody is heard by default, as in the
-    paper. A sample that one of them vetoes never keeps its label. `reference`: the plain model
+    paper. A sample that one of them vetoes never keeps its label; `vetoed` says whether it is left
+    out of training altogether, or is still seen without its label: where all samples with a trigger
+    show the target class, as clean-label poison does, even that teaches the trigger. `reference`: the plain model
     that they look at.
     """
 
     reference: ReferenceSettings = ReferenceSettings()
     heard: Heard = Field(default_factory=list)
+    vetoed: Literal["left_out", "unlabelled"] = "left_out"

@@ -16,6 +16,7 @@ from report.examine import gather
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import Session
 from tests.conftest import DIGITS, TINY
+from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from utils.errors import InputError
 from utils.interrupt import Interrupt
@@ -71,6 +72,27 @@ def test_a_vetoed_sample_keeps_its_label_in_no_stage(session: Session, epoch: in
     assert int(vetoed.sum()) > 20
     assert not (pools.clean & vetoed).any()
     assert pools.clean.any()
+
+
+def test_a_vetoed_sample_is_not_seen_at_all_unless_that_is_asked_for(session: Session) -> None:
+    hearing = session.defense.setting.knowledge.hearing
+    assert hearing is not None
+    vetoed = hearing.testimony.vetoed
+    clean = session.defense.split(4).clean
+    ground, semi = session.ground, session.config.semi
+    drawn = EpochDraws(ground, semi, clean, 4, vetoed)
+    seen = torch.zeros(len(vetoed), dtype=torch.bool)
+    seen[drawn.unlabelled], seen[drawn.labelled] = True, True
+    assert not (seen & vetoed).any()
+    assert seen[~vetoed].any()
+    everything = EpochDraws(ground, semi, clean, 4)
+    assert vetoed[everything.unlabelled].any()
+
+
+def test_where_nothing_is_doubtful_any_sample_is_seen_without_its_label(session: Session) -> None:
+    clean = torch.ones(len(session.training), dtype=torch.bool)
+    drawn = EpochDraws(session.ground, session.config.semi, clean, 0)
+    assert len(drawn.unlabelled)
 
 
 def test_nobody_is_asked_before_the_first_split(session: Session, tmp_path: Path) -> None:
