@@ -46,8 +46,8 @@ class WitnessSection(Section):
     `heard`: names, or a mapping from names to settings; nobody is heard by default, as in the
     paper. A sample that one of them vetoes never keeps its label; `vetoed` says whether it is left
     out of training altogether, or is still seen without its label: where all samples with a trigger
-    show the target class, as clean-label poison does, even that teaches the trigger. `reference`: the plain model
-    that they look at.
+    show the target class, as clean-label poison does, even that teaches the trigger. `reference`:
+    the plain model that they look at.
     """
 
     reference: ReferenceSettings = ReferenceSettings()
