@@ -135,13 +135,14 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
     """Take the steps that are left of the epoch; Ctrl-C waits for the one under way."""
     state, defense = session.progress, session.defense
     assert state.clean is not None and state.totals is not None
-    left = range(state.step, defense.steps_per_epoch)
+    steps = defense.steps_in(state.epoch)
+    left = range(state.step, steps)
     with progress(left, state.row["stage"], unit="step") as bar, interrupt.deferred():
         for losses in defense.steps(state.epoch, state.clean, state.step):
             state.totals += losses
             state.step += 1
             bar.update()
-            if state.step % CHECK_EVERY == 0 or state.step == defense.steps_per_epoch:
+            if state.step % CHECK_EVERY == 0 or state.step == steps:
                 check_finite(state.totals, state.epoch, state.step, session.folder.checkpoints)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
             interrupt.glance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -43,7 +44,8 @@ def estimated_bytes(session: Session) -> dict[str, int]:
     height, width = session.test_chain.output_size
     element = 2 if session.engine.bf16 else 4
     one = feature_bytes(session.network, height, width, element)
-    graph = one * session.defense.images_per_step
+    epochs = range(session.config.num_epochs)
+    graph = one * max(map(session.defense.images_in_step, epochs))
     evaluation = one * session.config.speed.evaluation_batch // 4
     return {"images": images, "weights": weights, "features": max(graph, evaluation)}
 
@@ -61,12 +63,18 @@ def describe_attack(session: Session) -> dict[str, str]:
     }
 
 
+def written(steps: Sequence[int]) -> str:
+    """Return the steps of an epoch, from the fewest to the most."""
+    low, high = min(steps), max(steps)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def print_plan(session: Session) -> None:
     """Print data set, attack, stages, steps, device and memory."""
     config, training = session.config, session.training
     height, width = training.images.shape[1:3]
     memory, material = estimated_bytes(session), session.material
-    steps = session.defense.steps_per_epoch
+    steps = [session.defense.steps_in(epoch) for epoch in range(config.num_epochs)]
     lines = {
         "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
         f"{width}x{height}, {training.num_classes} classes",
@@ -77,7 +85,7 @@ def print_plan(session: Session) -> None:
         "defence": config.defense,
         "network": f"{config.network.name}, "
         f"{sum(p.numel() for p in session.network.parameters()):,} weights",
-        "steps": f"{config.num_epochs} epochs of {steps}: {config.num_epochs * steps:,}",
+        "steps": f"{config.num_epochs} epochs of {written(steps)}: {sum(steps):,}",
         "device": str(session.engine),
         "memory": ", ".join(f"{kind} {size / 2**20:.0f} MiB" for kind, size in memory.items())
         + f"; about {sum(memory.values()) / 2**30:.2f} GiB in all, PyTorch itself aside",

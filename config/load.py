@@ -16,6 +16,7 @@ from config.no_effect import without_effect
 from config.schema import Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
+from defense.settings import STAGED
 from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
 from utils.paths import user_path
@@ -192,10 +193,19 @@ def load_config(
     is_open = facts is None and not covers(earlier, left)
     epochs = 1 if is_open and "num_epochs" in left else config.num_epochs
     rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
-    notices = list(without_effect(config, places(sources, merged)))
+    notices = of_stages(merged, config)
+    notices += without_effect(config, places(sources, merged))
     if is_open:
         return Loaded(config, run_name(path), notices, tuple(left))
     return Loaded(config, run_name(path), notices + lines)
+
+
+def of_stages(merged: Mapping[str, Any], config: Config) -> list[str]:
+    """Return a line where a method's own stages are longer or shorter than `num_epochs` says."""
+    given = merged.get("num_epochs")
+    if config.defense not in STAGED or given in (None, config.num_epochs):
+        return []
+    return [f"num_epochs: {given} has no effect: {config.defense} has {config.num_epochs} epochs"]
 
 
 def run_name(path: Path) -> str:

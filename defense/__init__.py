@@ -6,7 +6,9 @@ from utils.registry import Registry
 DEFENSES: Registry[Defense] = Registry(
     "defense",
     {
+        "abl": "defense.abl:AntiBackdoorLearning",
         "asd": "defense.asd:AdaptiveSplitting",
+        "dbd": "defense.dbd:Decoupling",
         "none": "defense.none:NoDefense",
     },
 )

@@ -110,13 +110,11 @@ class AdaptiveSplitting(Defense):
                 f"there are, and leave no polluted pool; {remedy}"
             )
 
-    @property
-    def steps_per_epoch(self) -> int:
+    def steps_in(self, epoch: int) -> int:
         """MixMatch steps in an epoch."""
         return self.semi.mixmatch.train_iteration
 
-    @property
-    def images_per_step(self) -> int:
+    def images_in_step(self, epoch: int) -> int:
         """Five forwards of a batch: two to guess labels, three to train."""
         return 5 * self.semi.loader.batch_size
 
@@ -234,10 +232,11 @@ class AdaptiveSplitting(Defense):
             self.setting.learner,
         )
         learner.network.train()
+        before, whole = self.steps_before(epoch), self.steps_in_all
         for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
-            learner.before_step(epoch * self.steps_per_epoch + step, self.steps_in_all)
+            learner.before_step(before + step, whole)
             losses = self.mixmatch.step(
-                batch, mix, self._weight(epoch + step / self.steps_per_epoch)
+                batch, mix, self._weight(epoch + step / self.steps_in(epoch))
             )
             learner.after_step()
             yield losses
@@ -256,4 +255,4 @@ class AdaptiveSplitting(Defense):
 
     def unlabelled_weight(self, epoch: int) -> float:
         """Return lambda_u at the last step of `epoch`."""
-        return self._weight(epoch + 1 - 1 / self.steps_per_epoch)
+        return self._weight(epoch + 1 - 1 / self.steps_in(epoch))

@@ -55,7 +55,8 @@ class Pools:
     Attributes:
         clean: (N,) bool; True: the label is kept, False (the polluted pool): it is dropped.
         loss: (N,) float, every sample's for its given label; None without a split.
-        reduction: (N,) float, by how much a virtual model's is lower; None but in a meta-split.
+        reduction: (N,) float, how fast each is learnt, high is suspicious: by how much a virtual
+            model's loss is lower; None where that is not known.
         stage: name of the stage that this is a split of.
         figures: what else is logged of the split, by column.
     """
@@ -99,20 +100,22 @@ class Defense(ABC):
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
-    @property
     @abstractmethod
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
+    def steps_in(self, epoch: int) -> int:
+        """Return the optimiser steps of `epoch`."""
+
+    def steps_before(self, epoch: int) -> int:
+        """Return the optimiser steps of all epochs before `epoch`."""
+        return sum(map(self.steps_in, range(epoch)))
 
     @property
     def steps_in_all(self) -> int:
         """Optimiser steps of the whole run."""
-        return self.steps_per_epoch * self.setting.config.num_epochs
+        return self.steps_before(self.setting.config.num_epochs)
 
-    @property
     @abstractmethod
-    def images_per_step(self) -> int:
-        """Forward passes of single images in a step, to state a speed."""
+    def images_in_step(self, epoch: int) -> int:
+        """Return the forward passes of single images in a step of `epoch`, to state a speed."""
 
     @abstractmethod
     def stage(self, epoch: int) -> str:
@@ -151,3 +154,11 @@ class Defense(ABC):
     def unlabelled_weight(self, epoch: int) -> float | None:
         """Return lambda_u at the end of `epoch`; None where there is no such loss."""
         return None
+
+    def losses_in(self, epoch: int) -> tuple[str, ...]:
+        """Return those of `loss_names` that the stage of `epoch` has."""
+        return self.loss_names
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the learning rate at the start of `epoch`, for the log."""
+        return float(self.setting.learner.optimizer.param_groups[0]["lr"])

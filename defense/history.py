@@ -37,7 +37,7 @@ class History:
 
     def note(self, stage: str, pools: Pools) -> None:
         """Add the split at the start of an epoch of `stage`."""
-        if pools.loss is None:
+        if pools.score is None:
             return
         polluted = (~pools.clean).cpu().to(torch.int16)
         if self.polluted is None:
@@ -45,7 +45,8 @@ class History:
         self.polluted += polluted
         self.polluted.clamp_max_(MOST_EPOCHS - 1)
         self.epochs += 1
-        self.losses[stage] = pools.loss.float().cpu()
+        if pools.loss is not None:
+            self.losses[stage] = pools.loss.float().cpu()
         if pools.reduction is not None:
             self.reductions.append(pools.reduction.float().cpu())
             del self.reductions[:-KEPT_REDUCTIONS]

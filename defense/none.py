@@ -28,13 +28,11 @@ class NoDefense(Defense):
         """Samples in a step."""
         return self.setting.config.loader.batch_size
 
-    @property
-    def steps_per_epoch(self) -> int:
+    def steps_in(self, epoch: int) -> int:
         """Optimiser steps in an epoch."""
         return len(training_batches(len(self.setting.ground.training), self.batch_size))
 
-    @property
-    def images_per_step(self) -> int:
+    def images_in_step(self, epoch: int) -> int:
         """Images in a step."""
         return self.batch_size
 
@@ -59,6 +57,7 @@ class NoDefense(Defense):
         draws = ground.chain.draw(count, ground.streams.torch("augment", epoch)).to(device)
         self.setting.learner.network.train()
         losses = self.supervised.steps(order, draws, self.batch_size, first_step)
-        for step in range(first_step, self.steps_per_epoch):
-            self.setting.learner.before_step(epoch * self.steps_per_epoch + step, self.steps_in_all)
+        before, whole = self.steps_before(epoch), self.steps_in_all
+        for step in range(first_step, self.steps_in(epoch)):
+            self.setting.learner.before_step(before + step, whole)
             yield next(losses)[None]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from data.settings import SeedsSection
+from data.transform.settings import TransformChain, read_chain
 from loss import CriterionChoice
+from loss.isolation import Isolation
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
+from utils.choice import Choice
 from utils.section import Section, contradiction
 from witness.settings import WitnessSection
 
@@ -84,6 +87,117 @@ class MetaSection(Section):
     layers: list[str] | None = Field(default=None, min_length=1)
 
 
+class AblSection(Section):
+    """`abl`: the stages of ABL; their lengths make `num_epochs`.
+
+    Defaults are the paper's. `isolation` holds the mean loss of a batch at `level` by local
+    gradient ascent (lga) or flooding. `fraction` of all samples, those with the lowest loss, are
+    isolated. Fine-tuning's rate is multiplied by `decay` at each of `milestones`, epochs of that
+    stage. `ascent_bound`: the cross entropy up to which a sample is unlearnt; null, as published,
+    goes on without end. Batches are those of `loader`.
+    """
+
+    isolation_epochs: int = Field(default=20, ge=1)
+    fine_tuning_epochs: int = Field(default=60, ge=0)
+    unlearning_epochs: int = Field(default=20, ge=0)
+    isolation: Isolation = "lga"
+    level: float = Field(default=0.5, ge=0)
+    fraction: float = Field(default=0.01, gt=0, lt=1)
+    optimizer: OptimizerChoice = Field(
+        default={"SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True}},
+        validate_default=True,
+    )
+    milestones: list[int] = Field(default=[40])
+    decay: float = Field(default=0.1, gt=0, le=1)
+    unlearning_rate: float = Field(default=5e-4, gt=0)
+    ascent_bound: float | None = Field(default=10.0, gt=0)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all stages."""
+        return self.isolation_epochs + self.fine_tuning_epochs + self.unlearning_epochs
+
+    @model_validator(mode="after")
+    def _has_a_rate(self) -> AblSection:
+        if "lr" not in self.optimizer.arguments:
+            raise ValueError("optimizer: lr is needed, since the stages change it")
+        return self
+
+
+class ContrastiveSection(Section):
+    """`dbd.contrastive`: SimCLR; its learning rate falls to 0 as a cosine over its `epochs`.
+
+    `views`: transformations, as in `transform.train.primary`; SimCLR's when left out.
+    """
+
+    epochs: int = Field(default=1000, ge=0)
+    batch_size: int = Field(default=512, ge=2)
+    optimizer: OptimizerChoice = Field(
+        default={"SGD": {"lr": 0.4, "momentum": 0.9, "weight_decay": 1e-4}}, validate_default=True
+    )
+    temperature: float = Field(default=0.5, gt=0)
+    views: TransformChain | None = None
+
+    def views_for(self, side: int) -> list[Choice]:
+        """Return the transformations of the compared views, which are `side` pixels wide."""
+        if self.views is not None:
+            return self.views
+        jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+        return read_chain(
+            {
+                "random_resize_crop": {
+                    "size": side,
+                    "scale": [0.2, 1.0],
+                    "interpolation": "bicubic",
+                },
+                "random_horizontal_flip": {"p": 0.5},
+                "random_color_jitter": {"p": 0.8, **jitter},
+                "random_grayscale": {"p": 0.2},
+                "gaussian_blur": {"p": 0.5, "sigma": [0.1, 2.0]},
+            }
+        )
+
+    @model_validator(mode="after")
+    def _has_a_rate(self) -> ContrastiveSection:
+        if "lr" not in self.optimizer.arguments:
+            raise ValueError("optimizer: lr is needed, since it falls as a cosine")
+        return self
+
+
+class WarmUpSection(Section):
+    """`dbd.warm_up`: training of the linear layer alone, by the loss that splits."""
+
+    epochs: int = Field(default=10, ge=0)
+    batch_size: int = Field(default=128, ge=2)
+    optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
+
+
+class DbdSection(Section):
+    """`dbd`: the stages of DBD; their lengths make `num_epochs`. Defaults are the paper's.
+
+    The last stage trains as `semi` and `optimizer` say, on the `global.epsilon` of all samples
+    whose `split.criterion` is lowest.
+    """
+
+    contrastive: ContrastiveSection = ContrastiveSection()
+    warm_up: WarmUpSection = WarmUpSection()
+    mixmatch_epochs: int = Field(default=190, ge=0)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all stages."""
+        return self.contrastive.epochs + self.warm_up.epochs + self.mixmatch_epochs
+
+    @model_validator(mode="after")
+    def _has_a_stage(self) -> DbdSection:
+        if self.num_epochs == 0:
+            raise ValueError("one of its stages must have an epoch")
+        return self
+
+
+STAGED: dict[str, type[AblSection] | type[DbdSection]] = {"abl": AblSection, "dbd": DbdSection}
+
+
 class DefenseSettings(Section):
     """What a defence may know of the configuration: nothing that tells about the poison."""
 
@@ -98,6 +212,21 @@ class DefenseSettings(Section):
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
     meta: MetaSection = MetaSection()
     witness: WitnessSection = WitnessSection()
+    abl: AblSection = AblSection()
+    dbd: DbdSection = DbdSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_make_the_length(cls, given: Any) -> Any:
+        """Derive `num_epochs` where the stages of a method have lengths of their own."""
+        section = STAGED.get(str(given.get("defense"))) if isinstance(given, dict) else None
+        if section is None:
+            return given
+        try:
+            stages = section.model_validate(given.get(given["defense"]))
+        except ValidationError:
+            return given  # is told in its place
+        return {**given, "num_epochs": stages.num_epochs}
 
     @property
     def needs_hearing(self) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from model import Network
+from model.features import captured_features
 from repair.repair import Repair, Repaired, refuse_not_finite
 from utils.console import progress
 from utils.errors import InputError
@@ -114,10 +115,9 @@ class FinePruning(Repair):
     def features(self, network: Network, index: Tensor) -> Tensor:
         """Return the classifier's inputs (n, F) fp32 for the clean samples `index` (n,)."""
         network.eval()
-        found = []
-        for views in self.setting.plain_views(index, self.settings.batch_size):
-            with self.setting.engine.autocast():
-                found.append(network.backbone(views).to(network.linear.weight.dtype))
+        with captured_features(network) as found, self.setting.engine.autocast():
+            for views in self.setting.plain_views(index, self.settings.batch_size):
+                network(views)
         return torch.cat(found)
 
     def fine_tune(self, network: Network, pruned: Tensor) -> list[dict[str, Any]]:

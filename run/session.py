@@ -110,7 +110,7 @@ class Session:
             say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
         if not start.only_evaluate:
             optimizer, scheduler = self.learner.optimizer, self.learner.scheduler
-            taken = state["epoch"] * self.defense.steps_per_epoch + state["step"]
+            taken = self.defense.steps_before(state["epoch"]) + state["step"]
             if taken:  # the rate is that of the last step, and is compared
                 self.learner.before_step(taken - 1, self.defense.steps_in_all)
             restore_optimizer(optimizer, scheduler, state, start.path)
@@ -118,7 +118,7 @@ class Session:
         restore_method(self.defense, state, start.path)
         samples, losses = len(self.training), len(self.defense.loss_names)
         self.progress = restore_progress(
-            state, start.path, samples, losses, self.defense.steps_per_epoch
+            state, start.path, samples, losses, self.defense.steps_in(state["epoch"])
         )
         to_device(self.progress, self.engine.device)
 
@@ -164,7 +164,7 @@ class Session:
         """Return the part of the log row that is known once `epoch` is split."""
         row: dict[str, Any] = {"epoch": epoch, "stage": pools.stage or self.defense.stage(epoch)}
         row |= dict.fromkeys(self.defense.loss_names)
-        row["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = self.defense.learning_rate(epoch)
         weight = self.defense.unlabelled_weight(epoch)
         if weight is not None:
             row["lambda_u"] = weight
@@ -197,8 +197,10 @@ class Session:
         """
         assert self.progress.totals is not None
         row = dict(self.progress.row)
-        means = (self.progress.totals / self.defense.steps_per_epoch).tolist()
-        row |= dict(zip(self.defense.loss_names, means, strict=True))
+        defense, epoch = self.defense, self.progress.epoch
+        means = (self.progress.totals / defense.steps_in(epoch)).tolist()
+        measured = dict(zip(defense.loss_names, means, strict=True))
+        row |= {name: measured[name] for name in defense.losses_in(epoch)}
         epochs_done = self.progress.epoch + 1
         is_last = epochs_done == self.config.num_epochs
         tested = is_last or epochs_done % self.config.test_interval == 0
@@ -207,7 +209,7 @@ class Session:
         if self.config.truth_known:
             row["asr"] = score.asr
         row["seconds"] = round(self.stop_clock(), 3)
-        speed = steps_timed * self.defense.images_per_step / max(training_seconds, 1e-9)
+        speed = steps_timed * defense.images_in_step(epoch) / max(training_seconds, 1e-9)
         row["images_per_second"] = round(speed, 1)
         return row
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data.feed import Feed, training_batches
 from data.transform import Draws
-from loss import Criterion
 from training.ground import Ground
 from utils.engine import Engine
 
+Objective = Callable[[Tensor, Tensor], Tensor]  # logits, labels -> a scalar
+
 
 def supervised_loss(
-    parallel: nn.Module, engine: Engine, criterion: Criterion, views: Tensor, labels: Tensor
+    parallel: nn.Module, engine: Engine, criterion: Objective, views: Tensor, labels: Tensor
 ) -> Tensor:
     """Return the loss of a batch, a scalar with gradient; the network is in train mode.
 
@@ -24,7 +25,7 @@ def supervised_loss(
     Args:
         parallel: the network, with gradients averaged over the processes.
         engine: device, precision, processes.
-        criterion: the loss.
+        criterion: from logits and labels to the loss, a scalar.
         views: (b, 3, H, W), this process's share of them.
         labels: (B,) int64, of all processes' samples.
     """
@@ -40,11 +41,11 @@ class Supervised:
         ground: data, augmentation, device.
         network: to train; it is put into train mode by the caller.
         optimizer: of its parameters that are trained.
-        criterion: the loss.
+        criterion: from logits and labels to the loss, a scalar.
     """
 
     def __init__(
-        self, ground: Ground, network: nn.Module, optimizer: Optimizer, criterion: Criterion
+        self, ground: Ground, network: nn.Module, optimizer: Optimizer, criterion: Objective
     ) -> None:
         self.ground, self.optimizer, self.criterion = ground, optimizer, criterion
         self.parallel = ground.engine.world.parallel(network)

@@ -48,13 +48,8 @@ Purpose = Literal[
     "teacher-order",
     "teacher-augment",
     "projection",  # initial weights of the head of contrastive learning
-    "contrastive-order",
     "contrastive-augment-1",
     "contrastive-augment-2",
-    "warm-up-order",
-    "warm-up-augment",
-    "isolation-order",
-    "unlearning-order",
 ]
 
 

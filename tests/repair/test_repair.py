@@ -12,6 +12,7 @@ from torch.nn import functional
 from data.dataset import Split
 from data.transform import Chain, Normalize
 from model import NETWORKS, Network, build_network
+from model.place import place_network
 from model.taps import find_taps
 from repair import REPAIRS, Repair, RepairSetting
 from repair.fine_pruning import how_many, prune_counts, prune_order
@@ -25,7 +26,8 @@ CPU = torch.device("cpu")
 
 def trained_network(name: str = "resnet18_cifar") -> Network:
     network = NETWORKS.get(name)
-    return build_network(network, network.Settings.model_validate({"width": 4}), 4, 1)
+    built = build_network(network, network.Settings.model_validate({"width": 4}), 4, 1)
+    return place_network(built, Engine(CPU))
 
 
 def setting(count: int = 64, seed: int = 5) -> RepairSetting:

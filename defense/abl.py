@@ -1,0 +1,152 @@
+"""ABL, anti-backdoor learning (Li et al., NeurIPS 2021): isolate, fine-tune on the rest, unlearn.
+
+Poison is learnt first. While the mean loss of the batches is held at a level, the samples whose
+loss is lowest are poison; they are few, and known to be wrong, so their labels are unlearnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from data.feed import training_batches
+from defense.defense import Pools, Setting
+from defense.split import lowest
+from defense.staged import StagedDefense
+from loss import build_criterion
+from loss.isolation import ISOLATION, bounded_ascent
+from training.record import record_losses
+from training.supervised import Supervised
+from training.torch_parts import build_optimizer
+from utils.errors import TrainingError
+
+SMALLEST_POOL = 2  # samples to isolate; BatchNorm has nothing to compare in a single one
+ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
+
+
+class AntiBackdoorLearning(StagedDefense):
+    """Trains on all samples, then on all but the isolated ones, then against those."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.settings = setting.config.abl
+        super().__init__(
+            setting,
+            {
+                ISOLATE: self.settings.isolation_epochs,
+                FINE_TUNE: self.settings.fine_tuning_epochs,
+                UNLEARN: self.settings.unlearning_epochs,
+            },
+        )
+        self.criterion = build_criterion(setting.config.criterion)
+        self.isolated: Tensor | None = None  # (N,) bool, from the end of the first stage on
+        ground = setting.ground
+        self.plain = replace(ground, chain=ground.seen(augmented=False))
+        self.count = max(
+            SMALLEST_POOL, round(self.settings.fraction * len(setting.ground.training))
+        )
+
+    def pool_size(self, stage: str) -> str:
+        """Return how many samples are trusted; the isolated ones are unlearnt at the end."""
+        total = len(self.setting.ground.training)
+        return f"all {total}" if stage == ISOLATE else str(total - self.count)
+
+    def enter(self, stage: str) -> Optimizer:
+        """Return a fresh optimiser; what is trained on follows from the pools."""
+        learner, ground = self.setting.learner, self.setting.ground
+        optimizer = build_optimizer(self.settings.optimizer, learner.network.parameters())
+        objective = {ISOLATE: self._isolation_loss, UNLEARN: self._ascent}.get(
+            stage, self.criterion
+        )
+        seen = ground if stage == FINE_TUNE else self.plain  # the others are not augmented
+        self.supervised = Supervised(seen, learner.network, optimizer, objective)
+        self.chain = seen.chain
+        return optimizer
+
+    def _isolation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss = self.criterion(logits, labels)
+        return ISOLATION[self.settings.isolation](loss, self.settings.level)
+
+    def _ascent(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = self.criterion.per_sample(logits, labels)
+        return bounded_ascent(losses, self.settings.ascent_bound)
+
+    def pools(self, epoch: int) -> Pools:
+        """Return all samples; after the first stage all but those that were isolated then."""
+        if self.stage(epoch) == ISOLATE:
+            return Pools(torch.ones_like(self.setting.ground.training.labels, dtype=torch.bool))
+        if self.isolated is not None:
+            return Pools(~self.isolated)
+        loss = self._losses(epoch)
+        self.isolated = lowest(self._reviewed(loss), self.count)
+        # What was learnt early is suspicious, so the score is the negative loss.
+        return Pools(~self.isolated, reduction=-loss)
+
+    def _losses(self, epoch: int) -> Tensor:
+        stream = self.setting.ground.streams.torch("record-augment", epoch)
+        network = self.setting.learner.network
+        loss = record_losses(network, self.plain, self.criterion, stream)
+        if not bool(loss.isfinite().all()):
+            raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
+        return loss
+
+    def _reviewed(self, loss: Tensor) -> Tensor:
+        """Return the losses such that a person's word decides whom it is about."""
+        review = self.setting.knowledge.review
+        loss = loss.index_fill(0, review.clean, torch.inf)
+        return loss.index_fill(0, review.poisoned, -torch.inf)
+
+    def _members(self, epoch: int, clean: Tensor) -> Tensor:
+        """Return the samples that `epoch` trains on, (n,) int64 on the CPU."""
+        chosen = ~clean if self.stage(epoch) == UNLEARN else clean
+        return torch.nonzero(chosen.cpu()).flatten()
+
+    def steps_in(self, epoch: int) -> int:
+        """Return the steps of a pass over what the stage trains on."""
+        total = len(self.setting.ground.training)
+        sizes = {ISOLATE: total, FINE_TUNE: total - self.count, UNLEARN: self.count}
+        return len(training_batches(sizes[self.stage(epoch)], self.images_in_step(epoch)))
+
+    def images_in_step(self, epoch: int) -> int:
+        """Return the images of a batch."""
+        return self.setting.config.loader.batch_size
+
+    def stage_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
+        """Take the stage's steps on its pool; yield the objective after each."""
+        assert self.optimizer is not None
+        self.optimizer.param_groups[0]["lr"] = self._rate(epoch)
+        streams, device = self.setting.ground.streams, self.setting.ground.engine.device
+        members = self._members(epoch, clean)
+        order = members[torch.randperm(len(members), generator=streams.torch("order", epoch))]
+        draws = self.chain.draw(len(order), streams.torch("augment", epoch)).to(device)
+        size = self.images_in_step(epoch)
+        for loss in self.supervised.steps(order.to(device), draws, size, first_step):
+            yield loss[None]
+
+    def _rate(self, epoch: int) -> float:
+        settings, stage = self.settings, self.stage(epoch)
+        if stage == UNLEARN:
+            return settings.unlearning_rate
+        base = float(settings.optimizer.arguments["lr"])
+        passed = sum(self.within(epoch) >= end for end in settings.milestones)
+        return base * settings.decay**passed if stage == FINE_TUNE else base
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the rate of the epoch."""
+        return self._rate(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been isolated beside the stage and its optimiser."""
+        return {**super().state_dict(), "isolated": self.isolated}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take both from a checkpoint."""
+        super().load_state_dict(state)
+        isolated, labels = state["isolated"], self.setting.ground.training.labels
+        if isolated is not None and (isolated.shape, isolated.dtype) != (labels.shape, torch.bool):
+            raise ValueError(f"isolated: {list(isolated.shape)}, not {list(labels.shape)} of bool")
+        self.isolated = None if isolated is None else isolated.to(labels.device)
