@@ -42,6 +42,7 @@ from run.lock import sole_writer
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
+from run.repairing import asks_for_repair, repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import set_up
@@ -186,7 +187,8 @@ def leave_report(
 
 def conclude(session: Session, score: Score) -> None:
     """Print ACC and ASR beside those of other defences on the same data."""
-    rows = [{"run": session.folder.path.name, "defence": session.config.defense}]
+    method = session.config.repair.method or session.config.defense
+    rows = [{"run": session.folder.path.name, "defence": method}]
     rows[0] |= session.readable_score(score.acc, score.asr)
     for other in comparable_results(session.folder, session.material.fingerprints):
         scores = session.readable_score(other["acc"], other.get("asr"))
@@ -205,6 +207,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         check_devices(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
     follow_launcher()
+    if asks_for_repair(arguments) and not arguments.check:
+        return mend(arguments, interrupt)
     session = prepare(arguments, interrupt)
     start = session.setup.start
     if arguments.check:
@@ -230,6 +234,16 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
             say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
             raise
         return tell(session, arguments)
+
+
+def mend(arguments: argparse.Namespace, interrupt: Interrupt) -> int:
+    """Repair the model of a finished run; the new one is a run of its own."""
+    session = repaired_session(arguments, interrupt)
+    assert session.last_score is not None
+    verdict = examine_data(session, session.last_score, True, session.config.report)
+    conclude(session, session.last_score)
+    leave()
+    return exit_code(verdict) if arguments.fail_on_suspicion else 0
 
 
 def tell(session: Session, arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ from command.published import read_published
 from command.table import Table
 from command.table_picture import write_table_picture
 from defense import DEFENSES
+from repair import REPAIRS
 from utils.console import Lines, quiet_libraries, say, say_error
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT
@@ -36,6 +37,7 @@ from utils.interrupt import Interrupt, Interrupted
 
 # The paper's columns and rows; the rows are those that a laptop can run.
 PAPER_DEFENSES = ("none", "fine_pruning", "nad", "abl", "dbd", "asd")
+METHODS = (*DEFENSES, *REPAIRS)
 PAPER_ATTACKS = ("badnets", "blend", "wanet", "iab", "refool", "clb")
 
 
@@ -91,12 +93,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments.overrides = given[end + 1 :]
     if arguments.table is not None:
         arguments.configs = arguments.configs or paper_configs()
-        arguments.defense = arguments.defense or [d for d in PAPER_DEFENSES if d in DEFENSES]
+        arguments.defense = arguments.defense or list(PAPER_DEFENSES)
     if not arguments.configs:
         parser.error("YAML: name at least one configuration")
     for defense in arguments.defense or []:
-        if defense not in DEFENSES:
-            raise InputError(f"--defense: no defence {defense!r}{nearest(defense, DEFENSES)}")
+        if defense not in METHODS:
+            raise InputError(f"--defense: no defence {defense!r}{nearest(defense, METHODS)}")
     return arguments
 
 

@@ -9,14 +9,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from config.load import load_config, run_name
 from config.schema import Config
 from defense import DEFENSES
+from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
 from run.results import has_result
-from run.resume import flat, may_change
+from run.resume import flat, may_change, with_defaults
 from utils.console import say
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -73,6 +75,8 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
     row, column = run_name(path), defense
     if defense is not None and beside(path, defense).is_file():
         path, defense = beside(path, defense), None
+    elif defense is not None and defense in REPAIRS:
+        return plan_repair(path, defense, overrides)
     try:
         loaded = load_config(path, overrides)
         name = loaded.name
@@ -88,6 +92,34 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
     return Job(path, tuple(overrides), name, name, row, column, loaded.config)
 
 
+def plan_repair(path: Path, method: str, overrides: Sequence[str]) -> Job:
+    """Return the run that repairs the model of the run without a defence."""
+    plain = plan_job(path, "none", overrides)
+    if plain.error is not None:
+        return replace(plain, column=method)
+    name = f"{plain.name.removesuffix('_none')}_{method}"
+    more = (*plain.overrides, f"repair.method={method}", f"repair.of={plain.name}")
+    return replace(plain, name=name, group=name, column=method, **with_overrides(plain.path, more))
+
+
+def with_overrides(path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Return the changed fields of a job: overrides, and the configuration or its error."""
+    try:
+        return {"overrides": overrides, "config": load_config(path, overrides).config}
+    except InputError as error:
+        return {"overrides": overrides, "error": str(error)}
+
+
+def with_seed(job: Job, seed: int) -> Job:
+    """Return the job under the name of a seed; a repair is one of the run with that seed."""
+    if job.column not in REPAIRS or job.config is None:
+        return replace(job, name=f"{job.name}_seed{seed}")
+    of = f"repair.of={job.config.repair.of}_seed{seed}"
+    return replace(
+        job, name=f"{job.name}_seed{seed}", **with_overrides(job.path, (*job.overrides, of))
+    )
+
+
 def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) -> list[Job]:
     """Return the runs of a YAML with one defence: one for each of `--seeds`, else a single one."""
     if not arguments.seeds:
@@ -96,7 +128,7 @@ def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) 
     jobs = [plan_job(path, defense, [*arguments.overrides, f"seed.seed={n}"]) for n in seeds]
     if jobs[0].error is not None:
         return jobs[:1]  # is told once
-    return [replace(job, name=f"{job.name}_seed{n}") for job, n in zip(jobs, seeds, strict=True)]
+    return [with_seed(job, n) for job, n in zip(jobs, seeds, strict=True)]
 
 
 def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
@@ -107,11 +139,12 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
     """
     paths = [user_path(config, "command line") for config in arguments.configs]
     if arguments.defense:  # a*.yaml also finds a_none.yaml, which `a.yaml` stands for already
-        variants = {beside(path, defense) for path in paths for defense in DEFENSES}
+        methods = [*DEFENSES, *REPAIRS]
+        variants = {beside(path, defense) for path in paths for defense in methods}
         paths = [path for path in paths if path not in variants]
     jobs: dict[str, Job] = {}
     for path in paths:
-        for defense in arguments.defense or [None]:
+        for defense in with_what_they_need(arguments.defense or [None]):
             for job in plan_seeded(path, defense, arguments):
                 known = jobs.setdefault(job.name, job)
                 if known.path.resolve() != job.path.resolve():
@@ -121,13 +154,22 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
     return list(jobs.values())
 
 
+def with_what_they_need(methods: Sequence[str | None]) -> list[str | None]:
+    """Return the methods, with the undefended run before the first repair of its model."""
+    repairs = [method for method in methods if method is not None and method in REPAIRS]
+    if not repairs:
+        return list(methods)
+    others = [method for method in methods if method not in {"none", *repairs}]
+    return ["none", *repairs, *others]
+
+
 def is_finished(job: Job) -> bool:
     """Return whether the run is finished, with the same configuration as now."""
     if job.config is None or not has_result(job.folder):
         return False
     try:
         settings = read_yaml(job.folder.path / "config.yaml", "config.yaml")
-        before = flat(settings)
+        before = flat(with_defaults(settings))
     except (InputError, AttributeError):
         return False
     now = flat(job.config.as_yaml())

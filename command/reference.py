@@ -22,6 +22,7 @@ from data.transform import TRANSFORMATIONS
 from defense import DEFENSES
 from loss import CRITERIA
 from model import NETWORKS
+from repair import REPAIRS
 from utils.choice import Choice
 from utils.console import say
 from utils.files import PROJECT, write_text
@@ -42,9 +43,11 @@ command line `key.subkey=value` sets any key. An unknown key is an error that na
 PARTS: dict[str, Registry[Any]] = {
     "backdoor": ATTACKS,
     "network": NETWORKS,
+    "repair": REPAIRS,
     "criterion": CRITERIA,
     "transform.train.primary": TRANSFORMATIONS,
 }
+OF_PARTS = {"attack", "parts"}  # fields that hold what a registry names
 NAMES: dict[str, Registry[Any]] = {"dataset": DATASETS, "defense": DEFENSES}
 
 
@@ -74,7 +77,9 @@ def describe(path: str, section: type[Section], heading: str) -> Iterator[str]:
     yield f"{heading} `{path}`\n"
     yield text_of(section) + "\n"
     inner = {name: below(field) for name, field in section.model_fields.items()}
-    plain = {n: f for n, f in section.model_fields.items() if inner[n] is None and n != "attack"}
+    plain = {
+        n: f for n, f in section.model_fields.items() if inner[n] is None and n not in OF_PARTS
+    }
     yield from table(f"{path}.", plain)
     for name, kind in inner.items():
         if kind is not None:

@@ -14,8 +14,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from data.formats import FORMATS
 from data.settings import DataSettings
 from defense import DEFENSES
-from defense.settings import DefenseSettings, GlobalSection
+from defense.settings import STAGED, DefenseSettings, GlobalSection
 from model import NetworkChoice
+from repair.settings import RepairSection
 from training.rate import RateSettings
 from training.torch_parts import OptimizerChoice, SchedulerChoice
 from utils.choice import known_in
@@ -49,6 +50,7 @@ class Config(DataSettings, DefenseSettings):
     learning_rate: RateSettings | None = None
     test_interval: int = Field(default=1, ge=1)
     speed: SpeedSettings = SpeedSettings()
+    repair: RepairSection = Field(default_factory=RepairSection)
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
 
     @model_validator(mode="before")
@@ -84,8 +86,13 @@ class Config(DataSettings, DefenseSettings):
         return DefenseSettings.model_construct(**known)
 
     def as_yaml(self) -> dict[str, Any]:
-        """Return all settings as they would stand in a YAML, defaults written out."""
+        """Return all settings that count as they would stand in a YAML, defaults written out."""
         dumped = self.model_dump(by_alias=True, exclude_none=True)
         if self.backdoor is not None:
             dumped["backdoor"] = self.backdoor.as_yaml()
+        for method in set(STAGED) - {self.defense}:  # of others, nothing in this run depends on it
+            dumped.pop(method)
+        dumped.pop("repair")
+        if self.repair.method is not None:
+            dumped["repair"] = self.repair.as_yaml()
         return dumped

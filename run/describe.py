@@ -22,7 +22,7 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
     config, state = session.config, session.progress
     backdoor = config.backdoor
     return {
-        "defense": config.defense,
+        "defense": config.repair.method or config.defense,
         "dataset": config.dataset,
         **({} if backdoor is None else {"attack": backdoor.attack.name}),
         "epochs": state.epoch,

@@ -132,11 +132,31 @@ def test_runs_that_were_not_reached_leave_gaps(tmp_path: Path) -> None:
     assert len(draw_table(Table(cells, [])).axes[0].texts) == 0
 
 
+def test_repairs_follow_the_run_that_they_repair(tmp_path: Path) -> None:
+    path, other = write(tmp_path, "a"), write(tmp_path, "b")
+    write(tmp_path, "b_none", "defense: none\nnum_epochs: 3\n")
+    given = [path, other, "--defense", "nad", "asd", "--seeds", "1", "2"]
+    jobs = plan_jobs(run_all.parse(given))
+    assert [(job.name, job.row, job.column) for job in jobs if job.row == "b"] == [
+        *(("b_none_seed1", "b", "none"), ("b_none_seed2", "b", "none")),
+        *(("b_nad_seed1", "b", "nad"), ("b_nad_seed2", "b", "nad")),
+        *(("b_seed1", "b", "asd"), ("b_seed2", "b", "asd")),
+    ]
+    for job in jobs:
+        assert job.config is not None
+        if job.column == "nad":
+            assert job.config.defense == "none"
+            assert job.config.repair.method == "nad"
+            assert job.config.repair.of == job.name.replace("_nad", "_none")
+    epochs = {job.name: job.config.num_epochs for job in jobs if job.config is not None}
+    assert epochs["b_nad_seed1"] == epochs["b_none_seed1"] == 3
+
+
 def test_without_a_word_the_papers_attacks_are_the_rows() -> None:
     jobs = plan_jobs(run_all.parse(["--table", "paper"]))
     rows = list(dict.fromkeys(job.row for job in jobs))
     assert rows == [f"small/{a}" for a in ("badnets", "blend", "wanet", "iab", "refool", "clb")]
-    assert {"none", "asd"} <= {job.column for job in jobs}
+    assert {job.column for job in jobs} == {"none", "fine_pruning", "nad", "abl", "dbd", "asd"}
     assert all(job.error is None for job in jobs)
     cells = gather_cells(jobs, [])
     assert all(cell.reduced for cell in cells)

@@ -1,0 +1,142 @@
+"""A repair as a run: the model of a finished one in, a session with a better one out.
+
+A repair is short and a function of its input, so nothing is kept on the way: killed, it is done
+again from its beginning, and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from config.load import load_config
+from data.clean_subset import draw_clean, verified_or_none
+from data.dataset import Split
+from defense import DEFENSES, Knowledge, Setting
+from model import Network
+from repair import REPAIRS, RepairSetting
+from run.describe import manifest_of
+from run.folder import RunFolder
+from run.learning import Views, build_fitting_network, build_learner, build_views, lay_ground
+from run.material import Material, read_material
+from run.names import find_folder
+from run.product import load_model
+from run.session import Session
+from run.setup import Setup, set_up
+from training.ground import Ground
+from utils.console import say
+from utils.errors import InputError
+from utils.interrupt import Interrupt
+
+
+def asks_for_repair(arguments: argparse.Namespace) -> bool:
+    """Return whether the configuration is one of a repair."""
+    loaded = load_config(Path(arguments.config), arguments.overrides)
+    return loaded.config.repair.method is not None
+
+
+def source_folder(setup: Setup) -> RunFolder:
+    """Return the folder of the run whose model is repaired.
+
+    Raises:
+        InputError: neither `repair.of` nor this run's name tells.
+    """
+    repair, storage = setup.config.repair, setup.config.storage_dir
+    if repair.of is not None:
+        return find_folder(storage, None, repair.of)
+    name, ending = setup.folder.path.name, f"_{repair.method}"
+    if not name.endswith(ending):
+        raise InputError(
+            f"repair.of: name the run without a defence whose model is repaired, e.g. {name}_none"
+        )
+    return RunFolder(setup.folder.path.with_name(f"{name.removesuffix(ending)}_none"))
+
+
+def load_into(network: Network, source: RunFolder, material: Material) -> None:
+    """Give `network` the weights of a finished run on the same data.
+
+    Raises:
+        InputError: it is not finished, of other data, or of another network.
+    """
+    remedy = "train it to its end first, with defense=none"
+    if not source.result.is_file():
+        raise InputError(f"repair.of: there is no finished run {source.path}; {remedy}")
+    manifest = source.read_manifest(remedy)
+    of_data = {key: material.fingerprints[key] for key in material.fingerprints if key != "seeds"}
+    source.refuse_other_data(manifest, of_data)
+    weights = load_model(source.path)[0].state_dict()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"repair.of: the model of {source.path} is not the one of the section network"
+        ) from error
+
+
+def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
+    """Return the clean samples that the repair may use, on the device."""
+    config = setup.config
+    if config.truth_known:
+        fraction = config.repair.clean_fraction
+        index = draw_clean(material.truth, fraction, setup.streams)
+    else:
+        index = verified_or_none(material.seeds, material.seeds_checked)
+    images, labels = material.training.images[index], material.training.labels[index]
+    return Split(images.to(ground.engine.device), labels.to(ground.engine.device))
+
+
+def repaired_session(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
+    """Repair a model; return a session that holds the new one, its folder begun."""
+    setup = set_up(arguments, interrupt)
+    material = read_material(setup)
+    views = build_views(setup.config, material.training)
+    network = build_fitting_network(setup, material, views)
+    source = source_folder(setup)
+    load_into(network, source, material)
+    ground = lay_ground(setup, material, views, network)
+    method = setup.config.repair.method
+    assert method is not None
+    clean = clean_samples(setup, material, ground)
+    say(f"{method}: repairs the model of {source.path} with {len(clean)} clean samples")
+    tools = RepairSetting(clean, views.train, views.test, setup.streams, ground.engine)
+    began = time.perf_counter()
+    done = REPAIRS.get(method)(setup.config.repair.settings, tools).repair(network)
+    seconds = time.perf_counter() - began
+    session = as_session(setup, material, ground, views, done.network)
+    logged = done.rows or [{"epoch": 0, "stage": method, "loss": None}]
+    rows = [{**row, "seconds": round(seconds / len(logged), 3)} for row in logged]
+    summary = {"of": source.path.name, "clean_samples": len(clean), "seconds": seconds}
+    leave_files(session, rows, summary | done.summary)
+    return session
+
+
+def as_session(
+    setup: Setup, material: Material, ground: Ground, views: Views, network: Network
+) -> Session:
+    """Return a session at its end, whose model is `network`."""
+    learner = build_learner(setup.config, network, follows=False)
+    device = ground.engine.device
+    knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
+    setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
+    defense = DEFENSES.get("none")(setting)
+    return Session(setup, material, ground, learner, defense, views.test)
+
+
+def leave_files(session: Session, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Make the repair's folder, and write what was done; the model and the result come last."""
+    if session.engine.world.is_first:
+        if session.folder.holds_a_run():
+            say(f"the earlier run was moved to {session.folder.move_aside()}")
+        session.folder.create()
+        session.folder.write_config(session.config.as_yaml())
+        session.folder.write_json("manifest.json", manifest_of(session))
+        session.folder.write_json("repair.json", summary)
+    score = session.evaluate()
+    measured = {"acc": score.acc, **({"asr": score.asr} if session.config.truth_known else {})}
+    blank = dict.fromkeys(measured)
+    session.progress.rows = [{**row, **(measured if row is rows[-1] else blank)} for row in rows]
+    session.progress.epoch = len(rows)
+    if session.engine.world.is_first and rows:
+        session.folder.write_log(session.progress.rows)

@@ -1,0 +1,152 @@
+"""A repair is a run of its own: of which model, with which samples, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ASD
+from command.arguments import parse_arguments
+from config.load import load_config
+from data.clean_subset import draw_clean, verified_or_none
+from data.dataset import Split
+from data.poison import Truth
+from run.product import load_model
+from run.repairing import repaired_session
+from tests.conftest import DIGITS, TINY
+from utils.errors import InputError
+from utils.files import PROJECT
+from utils.interrupt import Interrupt
+from utils.streams import Streams
+
+OF_NAD = ("repair.nad.teacher_epochs=1", "repair.nad.num_epochs=2")
+OF_PRUNING = ("repair.fine_pruning.num_epochs=2", "repair.fine_pruning.step=0.2")
+SHORT = (*OF_NAD, *OF_PRUNING, "repair.clean_fraction=0.2")
+
+
+def given(storage: Path, name: str, *more: str) -> list[str]:
+    words = ["--config", str(DIGITS), "--gpu", "cpu", "--name", name, *TINY, "defense=none"]
+    return [*words, "num_epochs=1", *SHORT, f"storage_dir={storage}", *more]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run without a defence."""
+    folder = tmp_path_factory.mktemp("repairs")
+    assert ASD.main(given(folder, "x_none")) == 0
+    return folder
+
+
+@pytest.mark.parametrize("method", ["fine_pruning", "nad"])
+def test_a_repair_leaves_a_run_and_the_first_one_alone(
+    method: str, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file: file.read_bytes() for file in (storage / "x_none").glob("*.*")}
+    assert ASD.main(given(storage, f"x_{method}", f"repair.method={method}")) == 0
+    out = capsys.readouterr().out
+    assert "with 60 clean samples" in out
+    assert "| x_none" in out  # beside the run that it repairs
+    for file, content in before.items():
+        assert file.read_bytes() == content
+    folder = storage / f"x_{method}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["defense"] == method
+    assert 0 <= result["acc"] <= 1
+    assert 0 <= result["asr"] <= 1
+    assert result["seconds"] > 0
+    done = json.loads((folder / "repair.json").read_text())
+    assert (done["of"], done["clean_samples"]) == ("x_none", 60)
+    old, new = (load_model(storage / name)[0].state_dict() for name in ("x_none", folder.name))
+    assert any(not torch.equal(old[key], new[key]) for key in old)
+    assert (
+        len((folder / "log.csv").read_text().splitlines()) == {"fine_pruning": 3, "nad": 4}[method]
+    )
+
+
+def test_killed_and_done_again_it_has_the_same_bits(storage: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from repair.nad import AttentionDistillation as kind\n"
+        "real = kind.train\n"
+        "def train(self, stage, *more):\n"
+        "    rows = real(self, stage, *more)\n"
+        "    if stage == 'teacher': os.kill(os.getpid(), 9)\n"
+        "    return rows\n"
+        "kind.train = train\n"
+        "import ASD\n"
+        "sys.exit(ASD.main(sys.argv[1:]))\n"
+    )
+    words = given(storage, "killed_nad", "repair.method=nad", "repair.of=x_none")
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (storage / "killed_nad").exists()
+    models: list[Any] = []
+    for name in ("killed_nad", "whole_nad"):
+        assert ASD.main([*given(storage, name, "repair.method=nad", "repair.of=x_none")]) == 0
+        models.append(load_model(storage / name)[0].state_dict())
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "part"),
+    [
+        ("y_nad", (), "no finished run"),
+        ("odd", (), "repair.of"),
+        ("x_nad", ("seed.seed=7",), "are not those of the run"),
+        ("x_nad", ("network.resnet18_cifar.width=8",), "section network"),
+        ("x_nad", ("repair.clean_fraction=1.0",), "clean_fraction"),
+        ("x_nad", ("repair.nad.beta=3",), "unknown key"),
+        ("x_nad", ("repair.method=nat",), "'nad'"),
+        ("x_nad", ("repair.nod={}",), "did you mean 'nad'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    name: str, more: tuple[str, ...], part: str, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = given(storage, name, "repair.method=nad", *more)
+    assert ASD.main(words) == 2
+    message = capsys.readouterr().err
+    assert part in message
+    assert message.count("\n") == 1
+
+
+def test_clean_samples_are_untouched_ones() -> None:
+    roles = torch.tensor([0, 1, 2, 0, 0, 1, 0, 0], dtype=torch.uint8)
+    nothing = Split(torch.empty(0, 1, 1, 3, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+    truth = Truth(roles, torch.zeros(8, dtype=torch.int64), nothing, None)
+    chosen = draw_clean(truth, 0.5, Streams(3))
+    assert len(chosen) == 4
+    assert bool((roles[chosen] == 0).all())
+    assert torch.equal(chosen, draw_clean(truth, 0.5, Streams(3)))
+    with pytest.raises(InputError, match="8 clean samples of 5"):
+        draw_clean(truth, 1.0, Streams(3))
+    with pytest.raises(InputError, match="nobody has checked"):
+        verified_or_none(torch.arange(3), checked=False)
+    assert verified_or_none(torch.arange(3), checked=True).tolist() == [0, 1, 2]
+
+
+def test_settings_of_methods_that_are_not_used_are_not_part_of_the_run() -> None:
+    plain = load_config(DIGITS, ["repair.nad.power=3.0", "abl.fraction=0.3"]).config.as_yaml()
+    assert not {"repair", "abl", "dbd"} & set(plain)
+    chosen = load_config(DIGITS, ["repair.method=nad", "repair.nad.power=3.0"]).config.as_yaml()
+    assert chosen["repair"]["nad"]["power"] == 3.0
+    assert "fine_pruning" not in chosen["repair"]
+
+
+def test_a_session_of_a_repair_is_at_its_end(storage: Path) -> None:
+    words = given(storage, "z_nad", "repair.method=nad", "repair.of=x_none")
+    session = repaired_session(parse_arguments(words), Interrupt())
+    assert session.last_score is not None
+    assert session.progress.epoch == len(session.progress.rows) == 3
+    assert session.progress.rows[-1]["acc"] == session.last_score.acc
+    assert session.progress.rows[0]["acc"] is None
+    assert not os.listdir(session.folder.checkpoints)
