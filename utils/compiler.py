@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
@@ -9,13 +11,15 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from utils.console import say
+from utils.console import say, waiting
+from utils.files import PROJECT
 from utils.memory import keep_freed_memory
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PROBE_CALLS = 3  # a CUDA graph is recorded at the second call and replayed from the third on
 LONGEST_REASON = 120  # characters
+CACHE = PROJECT / "storage" / "cache" / "translated"
 
 
 @cache
@@ -25,6 +29,7 @@ def why_not(device: torch.device) -> str | None:
     A piece of code is translated and run, with its gradient: compilers, Triton, Python's headers
     and a folder to write to are all needed, and each is missing somewhere.
     """
+    keep_translations()
     try:
         probe = compiled(_probe, device)
         for _ in range(PROBE_CALLS):
@@ -36,6 +41,19 @@ def why_not(device: torch.device) -> str | None:
     except Exception as error:  # translating raises nearly everything
         return short_reason(error)
     return None
+
+
+def keep_translations() -> None:
+    """Let PyTorch keep what it translates in the project, not in a folder that reboots clear.
+
+    Never in `storage_dir`, which may be somebody else's: what is kept there is code that runs.
+    """
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(CACHE, os.W_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 
 
 def _probe(values: Tensor) -> Tensor:
@@ -69,7 +87,7 @@ def translated(function: Function, device: torch.device) -> Function:
         if device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may go
         try:
-            result = runs[0](*given)
+            result = first_call(runs[0], given) if untried[0] else runs[0](*given)
         except compiler_errors() as error:
             if not untried[0]:
                 raise
@@ -80,6 +98,16 @@ def translated(function: Function, device: torch.device) -> Function:
         return result
 
     return cast("Function", call)
+
+
+def first_call(function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    """Return what `function` gives; say that this takes a while, and how long it took."""
+    say(f"translating a training step; what is done is kept in {os.path.relpath(CACHE)}")
+    began = time.monotonic()
+    with waiting("translating"):
+        result = function(*given)
+    say(f"translated and taken once in {time.monotonic() - began:.0f} s")
+    return result
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:

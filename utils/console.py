@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,26 @@ def progress(
     return tqdm(
         items, desc=printable(description), unit=unit, total=total, dynamic_ncols=True, **look
     )
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Show the seconds that the block takes, on a terminal only: it tells nothing of its parts."""
+    ended = threading.Event()
+
+    def count(bar: tqdm[None]) -> None:
+        while not ended.wait(1.0):
+            bar.update()
+
+    nothing: tuple[None, ...] = ()
+    with progress(nothing, description, unit="s") as bar:
+        counter = threading.Thread(target=count, args=(bar,), daemon=True)
+        counter.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            counter.join()
 
 
 class EpochTable:

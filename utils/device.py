@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,20 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def processor_name() -> str:
+    """Return the processor's name and what it has for matrices, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            facts = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines())
+    except (OSError, ValueError):
+        return platform.processor() or platform.machine()
+    told = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = told.get("flags", "").split()
+    known = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags]
+    name = told.get("model name") or platform.machine()
+    return f"{name} ({known[0]})" if known else name
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:

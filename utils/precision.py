@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 
 import torch
 
@@ -22,13 +21,15 @@ def native_bf16(device: torch.device) -> bool:
 
 def has_amx() -> bool:
     """Return whether the CPU multiplies tiles of matrices (Intel, from 2023 on)."""
-    return cpu_has("_is_amx_tile_supported")
+    return AMX
 
 
-@cache
 def cpu_has(probe: str) -> bool:
     """Return the answer of one of PyTorch's probes; no where this PyTorch does not have it."""
     return bool(getattr(torch.cpu, probe, lambda: False)())
+
+
+AMX = cpu_has("_is_amx_tile_supported")  # asked once: the compiler reads it as a constant
 
 
 def make_repeatable(deterministic: bool, benchmark: bool, reference: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +23,7 @@ from tests.training.test_speed import few_layers, narrow
 from training.mixmatch import Batch, Mix, MixMatch
 from training.supervised import Supervised
 from utils import compiler
-from utils.compiler import short_reason, translated, why_not
+from utils.compiler import keep_translations, short_reason, translated, why_not
 from utils.device import find_device
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
@@ -136,6 +138,27 @@ def test_a_step_that_cannot_be_translated_runs_as_it_is(
         assert torch.equal(double(torch.ones(2)), torch.full((2,), 2.0))
     assert calls == [1]
     assert capsys.readouterr().out.count("no such kernel") == 1
+
+
+def test_a_translation_says_that_it_takes_a_while_and_stays_in_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    double = translated(lambda values: values * 2, CPU)
+    for _ in range(3):
+        double(torch.ones(2))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["translating", "translated"]
+    for given, expected in ((None, str(tmp_path / "kept")), ("mine", "mine")):
+        monkeypatch.setattr(compiler, "CACHE", tmp_path / "kept")
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        if given:
+            monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given)
+        keep_translations()
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == expected
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(compiler, "CACHE", tmp_path / "file" / "below")
+    keep_translations()  # where nothing can be kept, PyTorch finds a place
 
 
 def test_other_errors_of_a_translated_step_are_its_own() -> None:

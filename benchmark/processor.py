@@ -1,0 +1,155 @@
+"""What a processor gives of what it has: `python -m benchmark.processor [NETWORK:WIDTH ...]`.
+
+Step and record pass of networks, eager, against the rates of large matrix products and of copies,
+as `--bench` does it. But on one core, and in seconds of the processor that this process used, so
+that other programs on the machine hardly count; a run's own seconds are `--bench`'s matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from command.roofline import (
+    Load,
+    bound_by_memory,
+    least_seconds,
+    loads_of,
+    map_copies,
+    step_loads,
+    totals,
+)
+from command.timing import Timing, Work, matrix_product
+from model import NETWORKS, build_network
+from model.place import place_network
+from run.versions import git_commit, versions
+from training.mixmatch import Batch, Mix, MixMatch
+from utils.console import say, table
+from utils.device import processor_name
+from utils.engine import Engine, choose_engine
+from utils.files import PROJECT, write_text
+from utils.speed import SpeedSettings
+from utils.world import ALONE
+
+CPU = torch.device("cpu")
+SIZE, CLASSES, BATCH, IMAGES = (32, 32), 10, 64, 500
+USUAL = ("resnet18_cifar:64", "resnet18_cifar:16", "fastnet:64", "fastnet:32")
+
+
+def used_in_turns(works: dict[str, Work], repeats: int) -> dict[str, Timing]:
+    """Return the processor's seconds of each work, in turns, after a first one."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(1 + repeats):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            if turn:
+                seconds[name].append(time.process_time() - began)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def step_of(network: nn.Module, engine: Engine) -> Callable[[], object]:
+    """Return a MixMatch step on random images."""
+    place_network(network.train(), engine)
+    mixmatch = MixMatch(network, torch.optim.Adam(network.parameters()), engine, 0.5)
+    views = torch.rand(3, BATCH, *SIZE, 3).permute(0, 1, 4, 2, 3)
+    batch = Batch(views[0], torch.arange(BATCH) % CLASSES, (views[1], views[2]))
+    mix = Mix(torch.tensor(0.3), torch.randperm(3 * BATCH))
+    return lambda: mixmatch.step(batch, mix, 1.0)
+
+
+def pass_of(network: nn.Module, engine: Engine) -> Callable[[], object]:
+    """Return the forward of a record pass's batch."""
+    place_network(network.eval(), engine)
+    images = torch.rand(IMAGES, *SIZE, 3).permute(0, 3, 1, 2)
+
+    def work() -> None:
+        with torch.no_grad(), engine.autocast():
+            network(images)
+
+    return work
+
+
+def measure(name: str, width: int, repeats: int) -> list[dict[str, Any]]:
+    """Return what step and pass of one network take, and what they could take at least."""
+    kind = NETWORKS.get(name)
+
+    def network() -> nn.Module:
+        return build_network(kind, kind.Settings.model_validate({"width": width}), CLASSES, 0)
+
+    engine = choose_engine(CPU, SpeedSettings(compile=False), network(), ALONE)
+    element = 2 if engine.bf16 else 4
+    product, flops = matrix_product(CPU, torch.bfloat16 if engine.bf16 else torch.float32)
+    copies, moved = map_copies(CPU)
+    parts: list[tuple[str, Work, list[Load]]] = [
+        ("step", step_of(network(), engine), step_loads(network(), SIZE, BATCH, element)),
+        ("record pass", pass_of(network(), engine), loads_of(network(), SIZE, IMAGES, element)),
+    ]
+    found = []
+    for part, work, loads in parts:
+        used = used_in_turns({"work": work, "product": product, "copies": copies}, repeats)
+        peaks = flops / used["product"].best, moved / used["copies"].best
+        seconds = used["work"].best  # a disturbance only ever adds
+        found.append(
+            {
+                "network": f"{name}:{width}",
+                "part": part,
+                "engine": str(engine),
+                "seconds": seconds,
+                "flops": totals(loads).flops,
+                "bytes": totals(loads).bytes,
+                "product_flops_per_second": peaks[0],
+                "copy_bytes_per_second": peaks[1],
+                "of_the_products": totals(loads).flops / peaks[0] / seconds,
+                "of_the_roofline": least_seconds(loads, *peaks) / seconds,
+                "bound_by_memory": bound_by_memory(loads, *peaks),
+            }
+        )
+    return found
+
+
+def row(found: dict[str, Any]) -> dict[str, str]:
+    """Return a row of the table for people."""
+    return {
+        "network": found["network"],
+        "part": found["part"],
+        "ms": f"{1000 * found['seconds']:.4g}",
+        "GFLOP": f"{found['flops'] / 1e9:.4g}",
+        "MB": f"{found['bytes'] / 1e6:,.0f}",
+        "products": f"{found['product_flops_per_second'] / 1e9:,.0f} GFLOP/s",
+        "copies": f"{found['copy_bytes_per_second'] / 1e9:.3g} GB/s",
+        "of products": f"{100 * found['of_the_products']:.0f} %",
+        "of roofline": f"{100 * found['of_the_roofline']:.0f} %",
+        "bound by memory": f"{100 * found['bound_by_memory']:.0f} %",
+    }
+
+
+def main() -> None:
+    """Measure, print the table, and write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", default=USUAL, metavar="NETWORK:WIDTH")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results = []
+    for text in arguments.networks:
+        name, _, width = text.partition(":")
+        results += measure(name, int(width), arguments.repeats)
+    say(f"one core of {processor_name()}")
+    say(table([row(found) for found in results], headers="keys"))
+    slug = "".join(c if c.isalnum() else "-" for c in processor_name().lower()).strip("-")
+    path = PROJECT / "results" / "bench" / f"processor-{slug}.json"
+    content = {"processor": processor_name(), "commit": git_commit(), "versions": versions()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({**content, "results": results}, indent=2) + "\n")
+    say(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
