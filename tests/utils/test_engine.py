@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import ASD
 from data.poison import TrainingSet
 from data.transform import Chain, Draws, Normalize
 from loss.cross_entropy import CrossEntropy
@@ -27,7 +26,6 @@ from utils.compiler import keep_translations, short_reason, translated, why_not
 from utils.device import find_device
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
-from utils.memory import shortage
 from utils.precision import make_repeatable
 from utils.speed import SpeedSettings
 from utils.world import ALONE
@@ -175,6 +173,16 @@ def test_a_reason_is_one_line_and_short() -> None:
     assert len(short_reason(RuntimeError("x" * 999))) <= 120
 
 
+def test_a_processor_with_amx_translates_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.engine.why_not", lambda _: None)
+    monkeypatch.setattr("utils.engine.native_bf16", lambda _: True)
+    for amx in (True, False):
+        monkeypatch.setattr("utils.engine.has_amx", lambda amx=amx: amx)
+        assert choose_engine(CPU, SpeedSettings(), narrow(64), ALONE).compiled is not amx
+        assert choose_engine(CPU, SpeedSettings(compile=True), narrow(64), ALONE).compiled
+        assert not choose_engine(CPU, SpeedSettings(), narrow(16), ALONE).compiled
+
+
 def with_dropout() -> nn.Module:
     return build_network(Torchvision, Torchvision.Settings(name="mobilenet_v3_small"), 4, 7)
 
@@ -188,46 +196,6 @@ def test_a_network_that_draws_random_numbers_is_not_compiled(
     plain = build_network(Torchvision, Torchvision.Settings(name="resnet18"), 4, 7)
     for network in (plain, narrow(16)):
         assert choose_engine(GPU, SpeedSettings(), network, ALONE).compiled
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (
-            torch.cuda.OutOfMemoryError(
-                "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of"
-            ),
-            ["the GPU", "20.00 MiB"],
-        ),
-        (
-            RuntimeError(
-                "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate "
-                "memory: you tried to allocate 4000000000000 bytes. Error code 12"
-            ),
-            ["this machine", "4000000000000 bytes"],
-        ),
-        (MemoryError("Unable to allocate 1.5 TiB for an array"), ["this machine", "1.5 TiB"]),
-        (MemoryError(), ["this machine"]),
-        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), ["the GPU"]),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), ["the GPU"]),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), ["the GPU"]),
-    ],
-)
-def test_a_shortage_of_memory_is_one_line_with_the_keys(error: Exception, words: list[str]) -> None:
-    line = shortage(error)
-    assert line is not None
-    for word in (*words, "semi.loader.batch_size", "speed.evaluation_batch"):
-        assert word in line
-    assert len(line) <= 280
-    assert "\n" not in line
-
-
-def test_a_real_shortage_is_recognised_and_other_errors_are_not() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**50)
-    assert "bytes" in (shortage(caught.value) or "")
-    for error in (RuntimeError("shapes differ"), ValueError("allocate 3 MiB"), OSError()):
-        assert shortage(error) is None
 
 
 def some_images(count: int) -> TrainingSet:
@@ -282,16 +250,3 @@ def test_the_translated_supervised_step_is_the_usual_one(monkeypatch: pytest.Mon
         losses.append(torch.stack(list(steps)))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
     assert shapes == [8, 8]
-
-
-def test_a_shortage_of_memory_ends_the_run_with_one_line(
-    tiny_arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def step(*_: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0")
-
-    monkeypatch.setattr("training.mixmatch.MixMatch.step", step)
-    assert ASD.main(tiny_arguments) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: not enough memory on the GPU: 2.00 GiB more were asked for")
-    assert error.count("\n") == 1
