@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import utils.threads  # noqa: F401  before PyTorch, which reads what it sets
-
-# isort: split
 import torch
 
 from command.arguments import parse_arguments
