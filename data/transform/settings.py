@@ -14,7 +14,7 @@ from utils.section import Section, unknown_key
 
 def read_chain(given: Any) -> list[Choice]:
     """Validate an ordered mapping of transformations; a null entry is left out."""
-    if isinstance(given, list):
+    if isinstance(given, list) and all(isinstance(step, Choice) for step in given):
         return given
     if given is not None and not isinstance(given, dict):
         raise PydanticCustomError("mapping", "a mapping of transformations is expected")

@@ -1,0 +1,85 @@
+"""The real entry point under wrong input: what must hold, whatever is given."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, settings
+
+import ASD
+from tests.conftest import DIGITS, TINY
+from utils.printable import LONGEST_ERROR
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+HANGS_AFTER = 300  # seconds; a check takes less than one, but the machine may be busy
+CHECK = ("--config", str(DIGITS), "--gpu", "cpu", *TINY)
+
+# The seed of the examples is fixed, as in all tests; a nightly run goes deeper.
+fuzz = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+
+
+class Hang(BaseException):
+    """The program has not come back."""
+
+
+class Outcome(NamedTuple):
+    """Exit code, and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@contextmanager
+def no_hang() -> Iterator[None]:
+    """Raise `Hang` in the block where it does not end."""
+
+    def ring(*_: object) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(HANGS_AFTER)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def outcome(argv: Sequence[str]) -> Outcome:
+    """Run the program in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    sys.stdout.flush()
+    with no_hang(), redirect_stdout(out), redirect_stderr(err):
+        code = ASD.main(list(argv))
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def is_answered(argv: Sequence[str]) -> Outcome:
+    """Run the program, which takes the input or refuses it in one short line; nothing is made."""
+    found = outcome(argv)
+    assert found.code in (0, 2), found
+    assert found.out.replace("\n", "").isprintable(), found
+    if found.code == 0:
+        assert found.err == ""
+        return found
+    assert found.err.startswith("error: ")
+    assert found.err.endswith("\n")
+    line = found.err[:-1]
+    assert line.isprintable(), found
+    assert len(line) <= LONGEST_ERROR, found
+    return found
+
+
+def is_untouched(folder: Path) -> bool:
+    """Return whether a check has left nothing there but what it decodes once."""
+    return not folder.exists() or {path.name for path in folder.iterdir()} <= {"cache"}
