@@ -100,9 +100,10 @@ class CompiledConv2d(nn.Conv2d):
 
         Narrower layers gain little, and published figures stay what they are, bit for bit.
         """
-        device = x.device.type
-        in_bf16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == BF16
-        return self.in_channels >= WIDE and device == "cpu" and in_bf16 and has_amx()
+        if self.in_channels < WIDE or x.device.type != "cpu":  # `meta` knows no autocast
+            return False
+        in_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == BF16
+        return in_bf16 and has_amx()
 
     def pays(self, x: Tensor) -> bool:
         """Return whether products give the weight gradient faster than PyTorch does (measured).

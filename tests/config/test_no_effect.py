@@ -28,6 +28,8 @@ def write(folder: Path, name: str, text: str) -> Path:
     [
         (["backdoor.sig.delta=30", "backdoor.poison_ratio=0.3"], ["backdoor.poison_ratio"]),
         (["backdoor.sig=null", "backdoor.selection=official"], ["backdoor.selection"]),
+        (["backdoor.clb=null", "backdoor.poison_ratio=0.3"], ["backdoor.poison_ratio"]),
+        (["backdoor.sig=null", "backdoor.target_label=1"], []),
         (["backdoor.poison_ratio=0.3"], []),
         (["backdoor.label_rule=all_to_all", "backdoor.target_label=1"], ["backdoor.target_label"]),
         (["meta.train_iteration=3", "meta.epoch=2"], ["meta.epoch"]),
