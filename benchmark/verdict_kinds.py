@@ -82,6 +82,7 @@ POISONED_VARIED = (
     Kind("1 % poison, very confident model", confident=True, poison=0.01, in_class_order=True),
     Kind("5 % poison and 10 % even label noise", noise=0.1, poison=0.05),
 )
+EVERY_KIND = (*CLEAN, *MISLABELLED, *POISONED, *POISONED_VARIED)
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.verdict_kinds import (
-    CLEAN,
-    MISLABELLED,
-    POISONED,
-    POISONED_VARIED,
+    EVERY_KIND,
     Integers,
     Kind,
     Labels,
@@ -38,7 +35,6 @@ from run.versions import git_commit
 from utils.console import say
 from utils.files import PROJECT
 
-ALL = (*POISONED, *CLEAN, *MISLABELLED, *POISONED_VARIED)
 COUNT = 1300  # training samples, before the verified ones
 SEEDS_OF_A_CLASS = 12
 TESTED = 300  # images that measure ACC
@@ -174,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     names = arguments.kinds or [""]
-    wanted = [kind for name in names for kind in ALL if kind.name.startswith(name)]
+    wanted = [kind for name in names for kind in EVERY_KIND if kind.name.startswith(name)]
     for seed in arguments.seeds:
         for kind in wanted:
             place = "".join(c if c.isalnum() else "_" for c in kind.name)

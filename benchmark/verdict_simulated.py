@@ -10,16 +10,26 @@ Findings and verdict come from the project's own functions.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.verdict_kinds import Flags, Integers, Kind, Labels, class_sizes, mislabel
+from benchmark.verdict_kinds import (
+    EVERY_KIND,
+    Flags,
+    Integers,
+    Kind,
+    Labels,
+    class_sizes,
+    mislabel,
+)
 from data.poison import TrainingSet
 from data.review import Review
 from defense.history import History
@@ -78,6 +88,22 @@ def read_recording(path: Path) -> Recording:
     )
 
 
+def replay(path: Path) -> tuple[Kind, dict[str, Any], Findings, Labels]:
+    """Return kind, seed and accuracy, findings and truth of a recorded run."""
+    recording = read_recording(path)
+    with np.load(path) as file:
+        about = json.loads(str(file["about"]))
+        labels, predicted, true = (
+            file[key].astype(np.int64) for key in ("labels", "predicted", "true")
+        )
+        poisoned, checked = file["poisoned"], np.flatnonzero(file["seeds"])
+    kind = next(kind for kind in EVERY_KIND if kind.name == about["kind"])
+    targets = labels[poisoned] if kind.poison else labels[labels != true] if kind.default else []
+    truth = Labels(true, labels, poisoned, tuple(np.unique(targets).astype(int).tolist()))
+    findings = as_findings(kind, truth, predicted, recording.losses, recording.stages, checked)
+    return kind, about, findings, truth
+
+
 def simulate(
     kind: Kind, count: int, seed: int, recordings: Sequence[Recording]
 ) -> tuple[Findings, Labels]:
@@ -102,7 +128,9 @@ def simulate(
     if order is None:
         order = generator.permutation(len(true))
     labels = Labels(true[order], labels.given[order], labels.poisoned[order], labels.targets)
-    return as_findings(kind, labels, predicted[order], signals[order], recordings[0].stages), labels
+    predicted, stages = predicted[order], recordings[0].stages
+    checked = verified(labels, predicted == labels.given)
+    return as_findings(kind, labels, predicted, signals[order], stages, checked), labels
 
 
 def own_labels(kind: Kind, labels: Labels, generator: np.random.Generator) -> Integers:
@@ -153,7 +181,12 @@ def grown_confident(signals: Floats, groups: Integers) -> Floats:
 
 
 def as_findings(
-    kind: Kind, labels: Labels, predicted: Integers, signals: Floats, stages: Sequence[str]
+    kind: Kind,
+    labels: Labels,
+    predicted: Integers,
+    signals: Floats,
+    stages: Sequence[str],
+    checked: Integers,
 ) -> Findings:
     """Return the findings that the project's own functions make of the signals."""
     given = torch.from_numpy(np.exp(-signals[:, 0]))
@@ -165,8 +198,8 @@ def as_findings(
     names = tuple(f"class {label}" for label in range(kind.classes))
     images = torch.zeros(len(predicted), 1, 1, 3, dtype=torch.uint8)
     training = TrainingSet(images, torch.from_numpy(labels.given), names)
-    seeds = torch.from_numpy(verified(labels, agrees.numpy()))
-    return gather(training, Opinion(own, probability, given), history, seeds, NOBODY, None)
+    opinion, seeds = Opinion(own, probability, given), torch.from_numpy(checked)
+    return gather(training, opinion, history, seeds, NOBODY, None)
 
 
 def verified(labels: Labels, agrees: Flags) -> Integers:

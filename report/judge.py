@@ -51,6 +51,7 @@ def judge(
     seeds_checked: bool,
     accusations: Mapping[int, Accusation] | None = None,
     seen_kinds: Collection[str] = (),
+    limits: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Return the verdict on the training set.
 
@@ -61,8 +62,9 @@ def judge(
         seeds_checked: whether a person, or the truth of a benchmark, vouches for the seeds.
         accusations: of other witnesses, by class.
         seen_kinds: those of `UNSEEN_KINDS` that these witnesses would have seen.
+        limits: thresholds; those in force where there are none.
     """
-    limits, labels = read_thresholds(), findings.training.labels.cpu()
+    limits, labels = limits or read_thresholds(), findings.training.labels.cpu()
     predicted, lost = findings.opinion.predicted, findings.lost_classes
     suspects = Suspects(findings.contradiction, labels, predicted, findings.training.classes)
     broad = stand_out(suspects, lost, limits["poisoned_from"])
@@ -129,7 +131,7 @@ def charge(
 
 
 def charge_by_witness(
-    suspects: Suspects, accusations: Mapping[int, Accusation], limits: dict[str, float]
+    suspects: Suspects, accusations: Mapping[int, Accusation], limits: Mapping[str, float]
 ) -> list[Charge]:
     """Return the charges of other witnesses, the strongest first."""
     strong = [

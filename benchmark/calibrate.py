@@ -1,0 +1,160 @@
+"""Calibrate the verdict: `python -m benchmark.calibrate [--write]`.
+
+Thousands of training runs are too dear, so most runs are simulated from a few recorded ones (see
+`benchmark/verdict_simulated.py`); the recorded ones (`benchmark/verdict_real.py`) are judged too,
+and told apart in the results. The seeds of the simulation are split: the first half sets the
+thresholds, and all rates come from the second. `--write` leaves the thresholds in
+`report/thresholds.json`; without it they are held against those that are there. Results:
+`results/verdict/simulated.json` and `results/verdict/recorded.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.verdict_kinds import CLEAN, EVERY_KIND, POISONED, Kind, halves
+from benchmark.verdict_measure import Run, measure, rates, rates_of
+from benchmark.verdict_simulated import Recording, read_recording, replay, simulate
+from report.judge import THRESHOLDS, read_thresholds
+from run.versions import git_commit
+from utils.console import progress, say, table
+from utils.files import PROJECT, write_text
+
+RESULTS = PROJECT / "results" / "verdict"
+RECORDED = RESULTS / "recorded"
+SEEDS_OF_A_SIZE = {2_000: 12, 5_000: 12, 20_000: 12, 50_000: 4}  # by samples
+FALSE_ALARMS = 0.01  # of the clean runs that set the thresholds
+ACQUITTED = 0.9  # of them, as far as one statistic goes
+MISSED = 0.02  # of the poisoned ones of a size, that may be called no sign
+STEP = 0.05  # thresholds are multiples of it
+LEAST_TO_ACCUSE = 0.5  # an accused class is at least half of what is looked at
+FIXED = ("even_from", "accuse_from", "accuse_by_witness_from")  # not set here
+
+
+def simulated(
+    recordings: Sequence[Recording], first: bool, scale: float, limits: Mapping[str, float]
+) -> Iterator[Run]:
+    """Measure all simulated runs of one half of the seeds.
+
+    Args:
+        recordings: from which signals are drawn.
+        first: the half that sets thresholds; else the other.
+        scale: of the number of seeds.
+        limits: thresholds of their verdicts.
+    """
+    plan = []
+    for count, number in SEEDS_OF_A_SIZE.items():
+        setting, testing = halves(range(max(2, round(scale * number))))
+        plan += [
+            (kind, count, seed) for kind in EVERY_KIND for seed in (setting if first else testing)
+        ]
+    for kind, count, seed in progress(plan, "simulate", unit="run"):
+        findings, labels = simulate(kind, count, seed, recordings)
+        yield measure(kind, count, seed, findings, labels, limits)
+
+
+def choose(runs: Sequence[Run]) -> dict[str, float]:
+    """Return the thresholds that these runs set, those of `FIXED` as they are."""
+    limits = read_thresholds()
+    clean = [run for run in runs if run.kind.expected == "clean"]
+    usual = [run for run in clean if not run.kind.confused]
+    quiet = [run for run in usual if not run.kind.noise]
+    alarm = np.quantile([run.accusable for run in clean], 1 - FALSE_ALARMS)
+    found = {key: limits[key] for key in FIXED}
+    found["poisoned_from"] = max(LEAST_TO_ACCUSE, next_step(alarm))
+    found["no_sign_joint_to"] = next_step(np.quantile([run.joint for run in usual], ACQUITTED))
+    found["no_sign_to"] = next_step(np.quantile([run.dense for run in usual], ACQUITTED))
+    agreement = np.quantile([run.agreement for run in quiet], 1 - ACQUITTED)
+    found["agreement_from"] = math.floor(100 * agreement) / 100
+    found["no_sign_samples"] = smallest_that_shows(runs, found)
+    return {key: found[key] for key in limits}
+
+
+def next_step(value: Any) -> float:
+    """Return the next multiple of `STEP` above."""
+    return round((math.floor(float(value) / STEP) + 1) * STEP, 2)
+
+
+def smallest_that_shows(runs: Sequence[Run], limits: Mapping[str, float]) -> float:
+    """Return from how many poisoned samples on hardly any run would be called no sign."""
+    poisoned = [run for run in runs if run.kind.expected == "poisoned"]
+    sizes = sorted({run.poisoned for run in poisoned})
+    for size in sizes:
+        missed = [run.would_acquit(limits) for run in poisoned if run.poisoned >= size]
+        if np.mean(missed) <= MISSED:
+            return float(size)
+    return float(sizes[-1])
+
+
+def bar(runs: Sequence[Run], kinds: Sequence[Kind]) -> list[Run]:
+    """Return 20 runs of these kinds, as even as can be over kinds and sizes: the issue's bar."""
+    found: list[Run] = []
+    for place in range(4 * len(kinds)):
+        kind = kinds[place % len(kinds)]
+        size = sorted(SEEDS_OF_A_SIZE)[1:][(place // len(kinds)) % 3]
+        left = [r for r in runs if r.kind == kind and r.count == size and r not in found]
+        found += left[:1]
+    return found[:20]
+
+
+def recorded(limits: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return what is said of the real runs, one a row."""
+    rows = []
+    for path in sorted(RECORDED.glob("*.npz")):
+        kind, about, findings, labels = replay(path)
+        run = measure(kind, len(findings), int(about["seed"]), findings, labels, limits)
+        rows.append({"trained": True, **about, **run.as_row()})
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Calibrate, and say how well the verdict does."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="leave thresholds and results")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of seeds")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    arguments = parser.parse_args(argv)
+    recordings = [read_recording(path) for path in sorted(RECORDED.glob("*.npz"))]
+    setting = list(simulated(recordings, True, arguments.scale, read_thresholds()))
+    limits = choose(setting)
+    say(f"thresholds: {limits}")
+    if arguments.write:
+        about = json.loads(THRESHOLDS.read_text(encoding="utf-8"))
+        write_text(THRESHOLDS, json.dumps(about | {"thresholds": limits}, indent=2) + "\n")
+    testing = list(simulated(recordings, False, arguments.scale, limits))
+    report(setting, testing, limits, arguments.out)
+
+
+def report(
+    setting: Sequence[Run], testing: Sequence[Run], limits: Mapping[str, float], out: Path
+) -> None:
+    """Write and print what the thresholds give on the runs that did not set them."""
+    bars = {"clean": bar(testing, CLEAN), "poisoned": bar(testing, POISONED)}
+    told = rates(testing)
+    about = {
+        "what": "simulated runs: labels drawn by kind, signals drawn from the runs in recorded/",
+        "trained": False,
+        "git_commit": git_commit(),
+        "thresholds": limits,
+        "runs_that_set_thresholds": len(setting),
+        "rates": told,
+        "bars": {name: rates_of(runs) for name, runs in bars.items()},
+        "runs_of_the_bars": {name: [run.as_row() for run in runs] for name, runs in bars.items()},
+    }
+    write_text(out / "simulated.json", json.dumps(about, indent=1) + "\n")
+    rows = recorded(limits)
+    real = {"what": "real runs of config/own_data.yaml on digits", "git_commit": git_commit()}
+    write_text(out / "recorded.json", json.dumps({**real, "runs": rows}, indent=1) + "\n")
+    say(table([{"kind": kind, **row} for kind, row in told.items()], headers="keys"))
+    say(json.dumps(about["bars"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
