@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.verdict_kinds import CLEAN, EVERY_KIND, POISONED, Kind, halves
+from benchmark.verdict_kinds import CLEAN, EVERY_KIND, POISONED, POISONED_VARIED, Kind, halves
 from benchmark.verdict_measure import Run, measure, rates, rates_of
 from benchmark.verdict_simulated import Recording, read_recording, replay, simulate
 from report.judge import THRESHOLDS, read_thresholds
@@ -29,9 +29,10 @@ from utils.files import PROJECT, write_text
 
 RESULTS = PROJECT / "results" / "verdict"
 RECORDED = RESULTS / "recorded"
-SEEDS_OF_A_SIZE = {2_000: 12, 5_000: 12, 20_000: 12, 50_000: 4}  # by samples
+SEEDS_OF_A_SIZE = {5_000: 2, 10_000: 2}  # by samples
+FIRST_SEED = 1000  # none below it: those were looked at while the verdict was made
 FALSE_ALARMS = 0.01  # of the clean runs that set the thresholds
-ACQUITTED = 0.9  # of them, as far as one statistic goes
+ACQUITTED = 0.95  # of them, as far as one statistic goes
 MISSED = 0.02  # of the poisoned ones of a size, that may be called no sign
 STEP = 0.05  # thresholds are multiples of it
 LEAST_TO_ACCUSE = 0.5  # an accused class is at least half of what is looked at
@@ -51,7 +52,7 @@ def simulated(
     """
     plan = []
     for count, number in SEEDS_OF_A_SIZE.items():
-        setting, testing = halves(range(max(2, round(scale * number))))
+        setting, testing = halves(range(FIRST_SEED, FIRST_SEED + max(2, round(scale * number))))
         plan += [
             (kind, count, seed) for kind in EVERY_KIND for seed in (setting if first else testing)
         ]
@@ -98,7 +99,7 @@ def bar(runs: Sequence[Run], kinds: Sequence[Kind]) -> list[Run]:
     found: list[Run] = []
     for place in range(4 * len(kinds)):
         kind = kinds[place % len(kinds)]
-        size = sorted(SEEDS_OF_A_SIZE)[1:][(place // len(kinds)) % 3]
+        size = sorted(SEEDS_OF_A_SIZE)[(place // len(kinds)) % 2]
         left = [r for r in runs if r.kind == kind and r.count == size and r not in found]
         found += left[:1]
     return found[:20]
@@ -127,16 +128,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(f"thresholds: {limits}")
     if arguments.write:
         about = json.loads(THRESHOLDS.read_text(encoding="utf-8"))
-        write_text(THRESHOLDS, json.dumps(about | {"thresholds": limits}, indent=2) + "\n")
+        about |= {"thresholds": limits, "obtained": obtained(setting, len(recordings))}
+        write_text(THRESHOLDS, json.dumps(about, indent=2) + "\n")
     testing = list(simulated(recordings, False, arguments.scale, limits))
     report(setting, testing, limits, arguments.out)
+
+
+def obtained(runs: Sequence[Run], recordings: int) -> dict[str, Any]:
+    """Return where the thresholds come from, for `thresholds.json`."""
+    named = [run.accusable for run in runs if run.kind in POISONED]
+    clean = [run.accusable for run in runs if run.kind.expected == "clean"]
+    shares = (0.0, 0.05, 0.5, 0.95, 1.0)
+    return {
+        "by": "python -m benchmark.calibrate --write",
+        "runs": f"{len(runs)} simulated ones, with signals of {recordings} recorded ones; the "
+        "rates in results/verdict/simulated.json come from as many others",
+        "poisoned_from": f"{FALSE_ALARMS:.0%} of the clean ones lie above; at least "
+        f"{LEAST_TO_ACCUSE}",
+        "no_sign_joint_to, no_sign_to, agreement_from": f"{ACQUITTED:.0%} of the clean ones with "
+        "right labels lie on the side of no sign",
+        "no_sign_samples": f"{MISSED:.0%} at most of poison of as many samples or more is called "
+        "no sign",
+        "accuse_from": "lies between the runs on digits (agreement 0.90 and more) and those on "
+        "the reduced CIFAR-10 (0.58 to 0.66), which accused the wrong class in two of six runs",
+        "even_from, accuse_by_witness_from": "chosen",
+        "quantiles": list(shares),
+        "broad_concentration_clean": np.quantile(clean, shares).round(2).tolist(),
+        "broad_concentration_poisoned": np.quantile(named, shares).round(2).tolist(),
+    }
 
 
 def report(
     setting: Sequence[Run], testing: Sequence[Run], limits: Mapping[str, float], out: Path
 ) -> None:
     """Write and print what the thresholds give on the runs that did not set them."""
-    bars = {"clean": bar(testing, CLEAN), "poisoned": bar(testing, POISONED)}
+    bars = {"clean": bar(testing, CLEAN), "poisoned": bar(testing, (*POISONED, POISONED_VARIED[2]))}
     told = rates(testing)
     about = {
         "what": "simulated runs: labels drawn by kind, signals drawn from the runs in recorded/",

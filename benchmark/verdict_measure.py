@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.verdict_kinds import Kind, Labels
-from report.concentration import Suspects, concentrations, groups_of, jointly
+from report.concentration import Suspects, groups_of
 from report.estimate import estimate_poisoned, label_pairs
 from report.findings import Findings
 from report.judge import judge
@@ -97,8 +97,8 @@ def measure(
     """Return what the verdict by `limits` goes by in a run whose truth is `labels`."""
     training, predicted = findings.training, findings.opinion.predicted
     suspects = Suspects(findings.contradiction, training.labels, predicted, training.classes)
-    dense = concentrations(suspects, False, findings.lost_classes)
-    agreement = float((predicted == training.labels).double().mean())
+    verdict = judge(findings, seeds_checked=True, limits=limits)
+    said = verdict.statistics
     mistaken = sum(
         int(((labels.given == target) & (labels.true != target)).sum()) for target in labels.targets
     )
@@ -109,11 +109,11 @@ def measure(
         samples=len(findings),
         poisoned=int(labels.poisoned.sum()) if kind.poison else mistaken,
         targets=frozenset(training.classes[target] for target in labels.targets),
-        accusable=accusable(suspects, findings.lost_classes, agreement, limits),
-        joint=jointly(suspects, findings.lost_classes),
-        dense=max((one.excess for one in dense), default=0.0),
-        agreement=agreement,
-        verdict=judge(findings, seeds_checked=True, limits=limits),
+        accusable=accusable(suspects, findings.lost_classes, said["agreement"], limits),
+        joint=said["joint_concentration"],
+        dense=said["concentration"],
+        agreement=said["agreement"],
+        verdict=verdict,
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 FEWEST = 8  # suspects; fewer say nothing about how densely a class stands among them
 WIDTH = 2.5  # standard errors between a share and the bound that it is surely above
-GROWTH = 1.1  # of the length of the list, from one look at it to the next
+GROWTH = 1.15  # of the length of the list, from one look at it to the next
 MOST_TARGETS = 3  # that are looked for at once
 PEERS = 3  # classes for each suspected target, that it is held against
 
@@ -148,14 +148,14 @@ def jointly(suspects: Suspects, aside: Collection[int]) -> float:
             chosen = order[:size]
             among = (first - largest[chosen].sum()).clamp_min(1)
             above = surely_above(apart[chosen].sum() / among, among)
-            expected = total(usual[chosen])
+            expected = float(total(usual[chosen]))
             found = max(found, (float(above) - expected) / max(1 - expected, 1e-9))
     return found
 
 
-def total(values: Tensor) -> float:
-    """Return the sum, to the last bit the same in any order of the values."""
-    return float(values.sort().values.sum())
+def total(values: Tensor) -> Tensor:
+    """Return the sums of (..., n), to the last bit the same in any order of the values."""
+    return values.sort(dim=-1).values.sum(dim=-1)
 
 
 def densest_first(found: list[Concentration], suspects: Suspects) -> list[Concentration]:

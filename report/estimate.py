@@ -50,12 +50,11 @@ def estimate_poisoned(pairs: Tensor, target: int, targets: Collection[int] = ())
         target: the suspected target class.
         targets: all suspected ones.
     """
-    found = even_part(pairs, target)
+    parts = even_parts(pairs)
+    found, clean = float(parts[target]), pairs.diagonal().clamp_min(1)
     peers = [c for c in range(len(pairs)) if c != target and c not in targets]
-    rates = [even_part(pairs, c) / max(float(pairs[c, c]), 1.0) for c in peers]
-    usual = float(
-        torch.tensor(rates or [0.0], dtype=torch.float64).median() * pairs[target, target]
-    )
+    rates = (parts / clean)[peers] if peers else torch.zeros(1, dtype=torch.float64)
+    usual = float(rates.median() * pairs[target, target])
     contradicted = float(pairs[target].sum() - pairs[target, target])
     doubt = WIDTH * (found + usual) ** 0.5
     count = max(found - usual, 0.0)
@@ -64,20 +63,22 @@ def estimate_poisoned(pairs: Tensor, target: int, targets: Collection[int] = ())
     return Estimate(round(count), round(low), round(max(high, count)), evenness)
 
 
-def even_part(pairs: Tensor, label: int) -> float:
-    """Return how many samples with the label have own labels in proportion to the classes' sizes.
+def even_parts(pairs: Tensor) -> Tensor:
+    """Return (C,): how many samples with each label come from the other classes evenly.
+
+    As many as fit a rate that is the same for all of them, with what chance adds to it.
 
     Args:
         pairs: (C, C), samples by given and own label.
-        label: the given label.
     """
-    others = torch.arange(len(pairs)) != label
-    seen, sizes = pairs[label][others], pairs[others].sum(dim=0)[others]
-    rate, before = total(seen) / max(total(sizes), 1.0), torch.inf
+    seen = pairs.clone().fill_diagonal_(0)
+    sizes = (pairs.sum(dim=0) - pairs).fill_diagonal_(0)  # of the other classes, without the row
+    all_sizes = total(sizes).clamp_min(1)
+    rate = total(seen) / all_sizes
     for _ in range(ROUNDS):
-        if rate == before:
-            break
-        likely = rate * sizes
+        likely = rate[:, None] * sizes
         cap = likely + FAR * likely.sqrt() + 1
-        before, rate = rate, total(torch.minimum(seen, cap)) / max(total(sizes), 1.0)
-    return rate * total(sizes)
+        before, rate = rate, total(torch.minimum(seen, cap)) / all_sizes
+        if torch.equal(rate, before):
+            break
+    return rate * all_sizes

@@ -112,7 +112,7 @@ def suspicion(
             most likely targets.
         review: what a person has said.
     """
-    kept = 1 - min(standing_out.values(), default=0.0)
+    kept = 1 - max(standing_out.values(), default=0.0)
     targets = torch.tensor(sorted(standing_out), dtype=torch.int64)
     score = torch.where(torch.isin(labels, targets), against, against * kept).float()
     score[review.clean] = 0
