@@ -34,6 +34,7 @@ def restore_network(network: nn.Module, state: Mapping[str, Any], path: Path) ->
         network.load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        detail = detail if len(detail) <= 200 else f"{detail[:200]}..."
         raise InputError(
             f"{path}: the weights do not fit the section network ({detail})"
         ) from error

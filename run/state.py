@@ -21,6 +21,7 @@ FORMAT = 1  # raised whenever older code could misread a checkpoint
 WEIGHTS = "model_state_dict"
 MOST_EPOCHS = 10**6
 LONGEST_TEXT = 10_000  # characters
+LONGEST_MESSAGE = 120  # likewise
 WHOLE_COLUMNS = ("epoch", "clean_pool", "poisoned_in_clean_pool")
 OF_SHARE = ("acc", "asr", "tpr", "fpr", "auroc")  # None or 0..1
 # What a row gets only once its epoch is finished.
@@ -214,6 +215,7 @@ def _told(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part)[:40] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
 
@@ -225,6 +227,6 @@ def _check_weights(weights: Mapping[Any, Any], path: Path) -> None:
             raise InputError(f"{path}: {WEIGHTS} holds more than tensors by name")
         if not bool(value.isfinite().all()):
             raise InputError(
-                f"{path}: the weights {name!r} are not finite, so the model says nothing; go on "
+                f"{path}: the weights {name[:80]!r} are not finite, so the model says nothing; go on "
                 f"from an earlier checkpoint with --resume, or anew with --resume False"
             )
