@@ -227,6 +227,6 @@ def _check_weights(weights: Mapping[Any, Any], path: Path) -> None:
             raise InputError(f"{path}: {WEIGHTS} holds more than tensors by name")
         if not bool(value.isfinite().all()):
             raise InputError(
-                f"{path}: the weights {name[:80]!r} are not finite, so the model says nothing; go on "
-                f"from an earlier checkpoint with --resume, or anew with --resume False"
+                f"{path}: the weights {name[:80]!r} are not finite, so the model says nothing; go "
+                f"on from an earlier checkpoint with --resume, or anew with --resume False"
             )
