@@ -19,7 +19,8 @@ from data.names import Names
 from data.poison import TrainingSet
 from utils.errors import InputError
 from utils.files import find_file
-from utils.tables import Text, read_table, read_text
+from utils.tables import read_table
+from utils.texts import Text, read_text
 
 KEY = "review"
 

@@ -16,7 +16,8 @@ from data.settings import SeedsSection
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.streams import Streams
-from utils.tables import Cells, Text, column_names, find_separator, read_text, records
+from utils.tables import Cells, column_names, find_separator, records
+from utils.texts import Text, read_text
 
 KEY = "global.seed_indices"
 MOST_DRAWN = 10  # a class, where `global.seed_num` is left open; so many has the paper

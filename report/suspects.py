@@ -8,7 +8,8 @@ from typing import Any
 from report.findings import Findings
 from utils.errors import InputError
 from utils.files import write_text
-from utils.tables import read_table, read_text, table_text
+from utils.tables import read_table, table_text
+from utils.texts import read_text
 
 FILE_NAME = "suspects.csv"
 

@@ -9,7 +9,7 @@ from typing import Any
 from data.formats import FORMATS
 from data.formats.format import CLEAN, POISONED, Said
 from utils.errors import InputError
-from utils.tables import Text
+from utils.texts import Text
 
 READ = "FiftyOne or Label Studio"
 

@@ -22,7 +22,8 @@ from data.review import read_review
 from data.seeds import read_seeds
 from utils.cells import defuse, undo
 from utils.errors import InputError
-from utils.tables import SEPARATORS, read_table, read_text, table_text
+from utils.tables import read_table, table_text
+from utils.texts import SEPARATORS, read_text
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 deeply = settings(max_examples=EXAMPLES, deadline=None)

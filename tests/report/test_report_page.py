@@ -20,9 +20,7 @@ from report.drawing import VARIABLES, find_stages, number
 from report.facts import LONGEST_LIST, as_yaml
 from report.labels import label_matrix, largest_pairs
 from report.page import render, write_page
-from report.pictures import image_uri
 from report.verdict import UNSEEN_KINDS, Verdict
-from tests.conftest import colourful_images
 from tests.report.report_example import make_content, make_findings, make_rows
 
 TRUTH_WORDS = ("ASR", "attack", "AUROC", "TPR", "FPR", "purity", "the truth", "poisoned_")
@@ -281,13 +279,6 @@ def test_many_classes_are_a_table_of_pairs() -> None:
     assert "every sample its given label" in render(without_charts(make_content(findings=agreed)))
 
 
-def test_pictures_are_exact_if_small_and_reduced_if_large() -> None:
-    assert image_uri(colourful_images(1, 32)[0]).startswith("data:image/png;base64,")
-    large = image_uri(colourful_images(1, 500)[0])
-    assert large.startswith("data:image/jpeg;base64,")
-    assert len(large) < 40_000
-
-
 def test_long_lists_are_shortened() -> None:
     text = as_yaml({"indices": list(range(LONGEST_LIST + 50)), "pair": (1, 2)})
     assert "and 50 more" in text
@@ -297,9 +288,3 @@ def test_long_lists_are_shortened() -> None:
 
 def test_the_same_content_gives_the_same_bytes() -> None:
     assert render(make_content()) == example()
-
-
-def test_a_view_of_images_is_shown_as_what_it_shows() -> None:
-    # With other strides, as a set that was reordered has them.
-    turned = colourful_images(1, 32)[0].permute(1, 0, 2)
-    assert image_uri(turned) == image_uri(turned.contiguous())

@@ -9,7 +9,8 @@ from data.review import read_review
 from report.findings import Findings
 from report.suspects import FILE_NAME, read_ranks, write_suspects
 from tests.report.report_example import make_findings
-from utils.tables import read_table, read_text
+from utils.tables import read_table
+from utils.texts import read_text
 
 EVIL = '=HYPERLINK("http:evil","x")'
 

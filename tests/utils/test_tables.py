@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from utils import tables
+from utils import texts
 from utils.cells import defuse, undo
 from utils.errors import InputError
-from utils.tables import read_table, read_text, table_text
+from utils.tables import read_table, table_text
+from utils.texts import read_text
 
 ROWS = {"train/a/Größe 1.png": "clean", "train/a, b; c\td.png": "poisoned"}
 
@@ -101,7 +102,7 @@ def test_names_that_are_no_text_are_kept_where_the_set_has_such(tmp_path: Path) 
 def test_a_table_of_any_size_is_not_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(texts, "MOST_BYTES", 2**20)
     file = tmp_path / "review.csv"
     with file.open("wb") as stream:
         stream.truncate(2**40)
