@@ -15,6 +15,7 @@ from run.product import Description, FrameSection
 from tests.conftest import DIGITS, TINY
 
 SMALL = {
+    "fastnet": {"width": 4},
     "resnet18_cifar": {"width": 4},
     "preactresnet18": {"width": 4},
     "densenet121": {"growth": 1},
