@@ -15,6 +15,7 @@ from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source
 from data.dataset.decode import Frame
 from data.dataset.settings import DataSection
+from data.imported import import_truth
 from data.kept import POISON_FILE, read_poison, write_poison
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
@@ -167,6 +168,10 @@ def assemble(
     Raises:
         InputError: attack or verified samples do not fit the data.
     """
+    if config.data.truth is not None:
+        own = import_truth(config, data, image_cache(config))
+        seeds = verified_seeds(config.global_, own.training, own.truth.untouched, streams)
+        return Material(own.data, own.training, own.truth, seeds, True, lines=own.lines)
     if config.truth_known:
         training, truth = poison_data(config, data, streams, device)
         seeds = verified_seeds(config.global_, training, truth.untouched, streams)

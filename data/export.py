@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from data.dataset.image_folder import CLASSES, TEST, TRIGGERED
 from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
 from utils.errors import InputError, TrainingError
@@ -181,6 +182,25 @@ def write_picture(sheet: Image.Image, path: Path) -> None:
     write_atomically(path, lambda file: sheet.save(file, format="PNG"))
 
 
+def export_tests(classes: Sequence[str], truth: Truth, folder: Path) -> list[str]:
+    """Write what is measured on, and the order of the classes; return a line to say.
+
+    So the set can be read back (`data.truth: index.csv`), with the same ACC and ASR.
+    """
+    names = folder_names(classes)
+    write_text(folder / CLASSES, "".join(f"{name}\n" for name in names))
+    for place, split in ((TEST, truth.clean_test), (TRIGGERED, truth.triggered_test)):
+        if split is None or not len(split):
+            continue
+        digits = len(str(len(split) - 1))
+        paths = [
+            folder / place / names[label] / f"{index:0{digits}}.png"
+            for index, label in enumerate(split.labels.tolist())
+        ]
+        write_images(split.images, paths)
+    return [f"test images for ACC and ASR: {folder / TEST}, {folder / TRIGGERED}"]
+
+
 def export(
     clean: Tensor, training: TrainingSet, truth: Truth, folder: Path, truth_known: bool = True
 ) -> list[str]:
@@ -192,7 +212,8 @@ def export(
         clean: (N, H, W, 3) uint8, the images as they were.
         training: as the defender sees it.
         truth: what was changed.
-        folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`.
+        folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`; where the truth
+            is known, the test images too.
         truth_known: False for own data, of which `truth` says nothing.
     """
     files = file_names(training)
@@ -202,5 +223,7 @@ def export(
     if gallery is not None:
         write_picture(gallery, folder / "gallery.png")
         lines.append(f"some changed samples, before and after: {folder / 'gallery.png'}")
+    if truth_known:
+        lines += export_tests(training.classes, truth, folder)
     write_text(folder / "index.csv", index_table(files, training, truth, truth_known))
     return [*lines, f"what was changed: {folder / 'index.csv'}"]

@@ -53,11 +53,18 @@ class DataSettings(Section):
 
     @property
     def truth_known(self) -> bool:
-        """Whether anybody knows which samples are poisoned: this run poisoned them itself.
+        """Whether anybody knows which samples are poisoned: this run, or a table about them.
 
         Where nobody does, nothing that needs the truth is computed or shown.
         """
-        return self.backdoor is not None
+        return self.backdoor is not None or self.data.truth is not None
+
+    @model_validator(mode="after")
+    def _poisoned_once(self) -> DataSettings:
+        if self.data.truth is not None and self.backdoor is not None:
+            why = "the table says what is poisoned already; set backdoor to null"
+            raise contradiction("data.truth", "backdoor", why)
+        return self
 
     @model_validator(mode="after")
     def _verified_stay_clean(self) -> DataSettings:

@@ -14,20 +14,20 @@ from run.versions import git_commit, versions
 from utils.device import device_name
 
 if TYPE_CHECKING:
+    from config.schema import Config
     from run.session import Session
 
 
 def result_of(session: Session, score: Score) -> dict[str, Any]:
     """Return the content of `result.json`; all figures are of the last epoch."""
     config, state = session.config, session.progress
-    backdoor = config.backdoor
     return {
         "defense": config.repair.method or config.defense,
         "dataset": config.dataset,
-        **({} if backdoor is None else {"attack": backdoor.attack.name}),
+        **attack_of(config),
         "epochs": state.epoch,
         "acc": score.acc,
-        **({} if backdoor is None else {"asr": score.asr}),
+        **({"asr": score.asr} if config.truth_known else {}),
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         "device": device_name(session.engine.device),
         "engine": str(session.engine),
@@ -41,6 +41,13 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": versions(),
     }
+
+
+def attack_of(config: Config) -> dict[str, str]:
+    """Return the attack's name; "imported" where it was made elsewhere, nothing without one."""
+    if config.backdoor is not None:
+        return {"attack": config.backdoor.attack.name}
+    return {"attack": "imported"} if config.truth_known else {}
 
 
 def describe_model(session: Session, score: Score, verdict: dict[str, Any] | None) -> Description:
@@ -75,7 +82,7 @@ def manifest_of(session: Session) -> dict[str, Any]:
         "dataset": config.dataset,
         "classes": list(session.training.classes),
         "fingerprints": material.fingerprints,
-        **({} if config.backdoor is None else {"attack": config.backdoor.attack.name}),
+        **attack_of(config),
         **known_truth(session, indices=True),
         "seeds_checked": material.seeds_checked,
         "seed_indices": seeds,

@@ -23,12 +23,15 @@ from data.dataset.remarks import (
     ending,
     judge_unreadable,
 )
+from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Request, Source
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
 
 TRAIN, TEST = "train", "test"
+TRIGGERED = "triggered"  # beside them: the test images that ASR is measured on
+CLASSES = "classes.txt"  # of an exported set: its class folders, in the order of their labels
 
 
 class ImageFolder(Source):
@@ -39,7 +42,7 @@ class ImageFolder(Source):
 
     known_to_be_clean: ClassVar[bool] = False
     settings_read: ClassVar[frozenset[str]] = frozenset(
-        {"image_size", "resize", "classes", "skip_unreadable", "cache_dir"}
+        {"image_size", "resize", "classes", "skip_unreadable", "cache_dir", "truth"}
     )
 
     def load(self, request: Request) -> ImageData:
@@ -48,8 +51,9 @@ class ImageFolder(Source):
         root = existing_folder(request.folder)
         train_folder, test_folder = find_splits(root)
         with readable_folders():
-            folders = class_folders(train_folder, settings.classes)
-            survey = Survey(root, folders, settings.classes is not None)
+            chosen = class_list(root, settings)
+            folders = class_folders(train_folder, chosen)
+            survey = Survey(root, folders, chosen is not None)
             listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
         frame = Frame(settings.side, settings.resize or settings.side)
         (train, train_part), (test, test_part) = (
@@ -73,8 +77,9 @@ class ImageFolder(Source):
         root = existing_folder(request.folder)
         train_folder, _ = find_splits(root)
         with readable_folders():
-            folders = class_folders(train_folder, request.settings.classes)
-            survey = Survey(root, folders, request.settings.classes is not None)
+            chosen = class_list(root, request.settings)
+            folders = class_folders(train_folder, chosen)
+            survey = Survey(root, folders, chosen is not None)
             listing = survey.listing(TRAIN, train_folder)
         refuse_empty(listing.labels, folders, train_folder)
         return listing
@@ -128,6 +133,14 @@ def subfolders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     return sorted(name for name in found if not name.startswith("."))
+
+
+def class_list(root: Path, settings: DataSection) -> str | None:
+    """Return the file that names the classes: `data.classes`, or the one that an export has."""
+    exported = root / CLASSES
+    if settings.classes is None and settings.truth is not None and exported.is_file():
+        return str(exported.resolve())
+    return settings.classes
 
 
 def class_folders(folder: Path, list_path: str | None) -> dict[str, int]:

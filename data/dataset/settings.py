@@ -17,7 +17,9 @@ class DataSection(Section):
     `resize`: length to which the shorter side is scaled before the middle is cut out; `image_size`
     when left out. `classes`: a text file with one class folder a line. `skip_unreadable`: leave
     broken images out in place of stopping. `cache_dir`: where decoded images are kept, below
-    `storage_dir` when left out.
+    `storage_dir` when left out. `truth`: a table that says which images of a folder are poisoned,
+    as `--export` writes it, below `dataset_dir` or anywhere; then `classes.txt` beside it names the
+    classes in order, `triggered/<class>/` has the images for ASR, and no attack may be given.
     """
 
     train_samples: int | None = Field(default=None, ge=1)
@@ -26,11 +28,19 @@ class DataSection(Section):
     classes: str | None = None
     skip_unreadable: bool = False
     cache_dir: str | None = None
+    truth: str | None = None
 
     @property
     def side(self) -> int:
         """Side of the stored images, in pixels."""
         return DEFAULT_IMAGE_SIZE if self.image_size is None else self.image_size
+
+    @model_validator(mode="after")
+    def _truth_is_of_all(self) -> DataSection:
+        if self.truth is not None and self.train_samples is not None:
+            why = "the table is of all images"
+            raise contradiction("data.truth", "data.train_samples", why)
+        return self
 
     @model_validator(mode="after")
     def _scaled_image_holds_the_crop(self) -> DataSection:

@@ -78,7 +78,8 @@ def test_the_gallery_shows_before_and_after(exported: tuple[Path, Path]) -> None
 def test_nothing_but_the_export_is_made(exported: tuple[Path, Path]) -> None:
     folder, storage = exported
     assert list(storage.iterdir()) == []
-    assert {path.name for path in folder.iterdir()} == {"train", "index.csv", "gallery.png"}
+    found = {path.name for path in folder.iterdir()}
+    assert found == {"train", "test", "triggered", "classes.txt", "index.csv", "gallery.png"}
 
 
 @pytest.mark.parametrize("taken", ["file inside", "is a file"])

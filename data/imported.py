@@ -1,0 +1,161 @@
+"""A poisoned set that was made elsewhere, with the truth about it: `data.truth` names a table.
+
+The layout is that of `--export`: `train/<class>/*`, `test/<class>/*` for ACC, and for ASR
+`triggered/<class>/*`, the class being the one that the attacker wants. The table is of the training
+images: `file` and `kind` (clean, poisoned or cross), and `original_label` where it was changed.
+The table's order is that of the samples, so that an exported set is trained on as it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.dataset import ImageData, Split
+from data.dataset.cache import decode_once
+from data.dataset.decode import Frame
+from data.dataset.image_folder import TRIGGERED, Survey, readable_folders
+from data.dataset.remarks import judge_unreadable
+from data.names import composed
+from data.poison import Role, TrainingSet, Truth
+from data.settings import DataSettings
+from data.transform.build import before_trigger
+from utils.errors import InputError, nearest
+from utils.files import find_file
+from utils.tables import Row, read_table
+from utils.texts import Text, read_text
+
+KEY = "data.truth"
+KINDS = {role.name.lower(): role for role in Role}
+COLUMNS = ("file", "kind")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A set with the truth about it.
+
+    Attributes:
+        data: in the order of the table.
+        training, truth: as an attack would have returned them.
+        lines: to say.
+    """
+
+    data: ImageData
+    training: TrainingSet
+    truth: Truth
+    lines: tuple[str, ...]
+
+
+def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Imported:
+    """Return the set with the truth that `data.truth` tells.
+
+    Raises:
+        InputError: the table does not fit the images.
+    """
+    assert config.data.truth is not None
+    assert data.root is not None
+    file = data.root / config.data.truth
+    if not file.is_file():
+        file = find_file(config.data.truth, KEY)
+    text = read_text(file, KEY)
+    rows = read_table(text, COLUMNS).rows
+    order = places_of(rows, data.train, text)
+    train = data.train.picked(order)
+    roles = torch.tensor([kind_of(row, text) for row in rows], dtype=torch.uint8)
+    original = original_labels(rows, train.labels, data.classes, text)
+    triggered, lines = read_triggered(config, data, cache)
+    data = replace(data, train=train, test=by_number(data.test))
+    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
+    poisoned = int((roles == Role.POISONED).sum())
+    lines.insert(0, f"{file}: {poisoned} of {len(rows)} training samples are poisoned")
+    return Imported(data, training, Truth(roles, original, data.test, triggered), tuple(lines))
+
+
+def places_of(rows: Sequence[Row], train: Split, text: Text) -> Tensor:
+    """Return where the table's samples are among the images, (N,) int64.
+
+    Raises:
+        InputError: one is not there, is named twice, or an image has no row.
+    """
+    assert train.files is not None
+    known = {composed(name): place for place, name in enumerate(train.files)}
+    lines: dict[int, int] = {}  # place -> line that names it
+    for row in rows:
+        name = composed(row.cells["file"].strip())
+        if name not in known:
+            raise InputError(f"{text.line(row.line)}: there is no training image {name!r}")
+        if known[name] in lines:
+            first = lines[known[name]]
+            raise InputError(f"{text.line(row.line)}: {name!r} is in line {first} already")
+        lines[known[name]] = row.line
+    if len(lines) < len(train):
+        missing = next(name for name, place in known.items() if place not in lines)
+        raise InputError(
+            f"{text.where}: {len(train) - len(lines)} of {len(train)} training images have no row, "
+            f"{missing!r} among them; nothing may be left open"
+        )
+    return torch.tensor(list(lines), dtype=torch.int64)
+
+
+def kind_of(row: Row, text: Text) -> Role:
+    """Return what was made of a sample."""
+    kind = row.cells["kind"].strip().lower()
+    if kind not in KINDS:
+        raise InputError(f"{text.line(row.line)}: no kind is called {kind!r}{nearest(kind, KINDS)}")
+    return KINDS[kind]
+
+
+def original_labels(
+    rows: Sequence[Row], given: Tensor, classes: Sequence[str], text: Text
+) -> Tensor:
+    """Return the labels that the samples had, (N,) int64; the given ones where nothing is said.
+
+    Raises:
+        InputError: a name is no class, or the table's given label is not the image's folder.
+    """
+    labels = {composed(name): label for label, name in enumerate(classes)}
+    found = given.tolist()
+    for place, row in enumerate(rows):
+        for column in ("given_label", "original_label"):
+            name = composed(row.cells.get(column, "").strip())
+            if name and name not in labels:
+                hint = nearest(name, classes)
+                raise InputError(f"{text.line(row.line)}: there is no class {name!r}{hint}")
+            if name and column == "given_label" and labels[name] != found[place]:
+                raise InputError(
+                    f"{text.line(row.line)}: given_label is {name!r}, but the image lies in "
+                    f"another class's folder"
+                )
+            if name and column == "original_label":
+                found[place] = labels[name]
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def read_triggered(
+    config: DataSettings, data: ImageData, cache: Path
+) -> tuple[Split | None, list[str]]:
+    """Return the triggered test images, labelled with what the attacker wants, and lines to say."""
+    assert data.root is not None
+    folder = data.root / TRIGGERED
+    if not folder.is_dir():
+        return None, [f"there is no folder {folder}: ASR is not measured"]
+    with readable_folders():
+        folders = {name: label for label, name in enumerate(data.classes)}
+        listing = Survey(data.root, folders, chosen=True).listing(TRIGGERED, folder)
+    frame = Frame(config.data.side, config.data.resize or config.data.side)
+    split, part = decode_once(listing, frame, cache)
+    lines = judge_unreadable([part], config.data.skip_unreadable, cache)
+    return by_number(before_trigger(split, config.transform)), lines
+
+
+def by_number(split: Split) -> Split:
+    """Return the images in the order of their files' names, whatever class they are of."""
+    if not len(split) or split.files is None:
+        return split
+    names = [(Path(file).name, file) for file in split.files]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return split.picked(torch.tensor(order))

@@ -1,0 +1,171 @@
+"""A poisoned set that was made elsewhere is read back with its truth, and trains as before."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import ASD
+from config.load import load_config
+from data.build import assemble, load_data, poison_data
+from tests.conftest import DIGITS, TINY, tiny_config
+from utils.errors import InputError
+from utils.streams import Streams
+
+Change = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 digits with BadNets, as `--export` writes them."""
+    storage, folder = tmp_path_factory.mktemp("storage"), tmp_path_factory.mktemp("out") / "set"
+    given = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={storage}"]
+    assert ASD.main([*given, "--export", str(folder)]) == 0
+    return folder
+
+
+def reading(folder: Path, storage: Path, *more: str) -> list[str]:
+    """Return the overrides that import the set."""
+    tiny = [word for word in TINY if not word.startswith("data.train_samples")]
+    given = ["dataset=image_folder", f"dataset_dir={folder}", "data.truth=index.csv"]
+    return [*tiny, *given, "data.image_size=16", "backdoor=null", f"storage_dir={storage}", *more]
+
+
+def test_what_is_read_back_is_what_was_exported(exported: Path, tmp_path: Path) -> None:
+    before, after = tiny_config().config, load_config(DIGITS, reading(exported, tmp_path)).config
+    data, _ = load_data(before)
+    training, truth = poison_data(before, data, Streams(100))
+    found = assemble(after, load_data(after)[0], Streams(100))
+    assert torch.equal(found.training.images, training.images)
+    assert torch.equal(found.training.labels, training.labels)
+    assert found.training.classes == training.classes
+    assert torch.equal(found.truth.roles, truth.roles)
+    assert torch.equal(found.truth.original_labels, truth.original_labels)
+    for ours, theirs in (
+        (found.truth.clean_test, truth.clean_test),
+        (found.truth.triggered_test, truth.triggered_test),
+    ):
+        assert ours is not None
+        assert theirs is not None
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(found.seeds, assemble(before, data, Streams(100)).seeds)
+    assert found.truth.fingerprint() == truth.fingerprint()
+
+
+def test_a_run_has_the_same_acc_and_asr_to_the_bit(exported: Path, tmp_path: Path) -> None:
+    results = []
+    plain = [*TINY, f"storage_dir={tmp_path}"]
+    for name, overrides in (("made", plain), ("read", reading(exported, tmp_path))):
+        given = ["--config", str(DIGITS), "--gpu", "cpu", "--name", name, *overrides]
+        assert ASD.main([*given, "num_epochs=2", "loader.batch_size=64", "defense=none"]) == 0
+        results.append(json.loads((tmp_path / name / "result.json").read_text()))
+    for key in ("acc", "asr", "poisoned_samples", "suspects_auroc"):
+        assert results[0][key] == results[1][key], key
+    assert [result["attack"] for result in results] == ["badnets", "imported"]
+
+
+def copied(exported: Path, folder: Path) -> Path:
+    """Return a copy of the table beside links to the images."""
+    folder.mkdir()
+    for name in ("train", "test", "triggered"):
+        for source in (exported / name).rglob("*.png"):
+            target = folder / source.relative_to(exported)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(source)
+    for name in ("index.csv", "classes.txt"):
+        (folder / name).write_text((exported / name).read_text())
+    return folder
+
+
+def rewrite(change: Callable[[list[dict[str, str]]], None]) -> Change:
+    """Return what changes the rows of the table."""
+
+    def edit(folder: Path) -> None:
+        with (folder / "index.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        change(rows)
+        with (folder / "index.csv").open("w") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+    return edit
+
+
+def set_cell(row: int, column: str, value: str) -> Change:
+    return rewrite(lambda rows: rows[row].__setitem__(column, value))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (rewrite(lambda rows: rows.pop(7)), "1 of 300 training images have no row"),
+        (rewrite(lambda rows: rows.append(dict(rows[3]))), "is in line 5 already"),
+        (set_cell(2, "file", "train/0/none.png"), "line 4: there is no training image"),
+        (set_cell(2, "kind", "poison"), "did you mean 'poisoned'"),
+        (set_cell(2, "original_label", "zero"), "there is no class 'zero'"),
+        (rewrite(lambda rows: [row.pop("kind") for row in rows]), "kind"),
+        (lambda folder: (folder / "index.csv").unlink(), "there is no file"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_one_line(
+    change: Change, part: str, exported: Path, tmp_path: Path
+) -> None:
+    folder = copied(exported, tmp_path / "set")
+    change(folder)
+    config = load_config(DIGITS, reading(folder, tmp_path)).config
+    with pytest.raises(InputError, match=part) as caught:
+        assemble(config, load_data(config)[0], Streams(100))
+    assert "data.truth" in str(caught.value)
+
+
+def test_a_given_label_must_be_the_folders(exported: Path, tmp_path: Path) -> None:
+    folder = copied(exported, tmp_path / "set")
+    rewrite(lambda rows: rows[0].update(given_label=str((int(rows[0]["given_label"]) + 1) % 10)))(
+        folder
+    )
+    config = load_config(DIGITS, reading(folder, tmp_path)).config
+    with pytest.raises(InputError, match="another class's folder"):
+        assemble(config, load_data(config)[0], Streams(100))
+
+
+def test_file_and_kind_are_enough_and_without_triggered_images_there_is_no_asr(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = copied(exported, tmp_path / "set")
+    for file in sorted((folder / "triggered").rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    (folder / "triggered").rmdir()
+    rewrite(lambda rows: [(row.pop("original_label"), row.pop("given_label")) for row in rows])(
+        folder
+    )
+    config = load_config(DIGITS, reading(folder, tmp_path)).config
+    found = assemble(config, load_data(config)[0], Streams(100))
+    assert found.truth.triggered_test is None
+    assert any("ASR is not measured" in line for line in found.lines)
+    assert torch.equal(found.truth.original_labels, found.training.labels)
+    assert int(found.truth.poisoned.sum()) == 15
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["data.train_samples=100"], "data.train_samples"),
+        (["backdoor={badnets: {trigger_path: null}}"], "backdoor"),
+        (
+            ["dataset=digits", "dataset_dir=null", "data.image_size=null"],
+            "data.truth means nothing",
+        ),
+    ],
+)
+def test_keys_that_contradict_the_table_are_named(
+    more: list[str], part: str, exported: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=part):
+        load_data(load_config(DIGITS, reading(exported, tmp_path, *more)).config)
