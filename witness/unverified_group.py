@@ -11,6 +11,8 @@ or of how images look, so clean-label and invisible triggers are seen like other
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,11 +62,14 @@ class UnverifiedGroup(Witness):
         """What it takes to accuse.
 
         `strength`: of the far group, its separation in standard deviations times its earliness.
+        Half of it is enough where it is `lead` times the median of the other classes': on easy data
+        all clean samples are learnt early too, so a trigger is hardly earlier.
         `verified`: share of the verified samples that may lie in it. `largest`: share of the class
         that it may take.
         """
 
         strength: float = Field(default=2.5, gt=0)
+        lead: float = Field(default=3.0, ge=1)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
@@ -75,27 +80,33 @@ class UnverifiedGroup(Witness):
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
         early = early_losses(case.reference.losses)
+        divided: dict[int, Groups] = {}
         for label in range(case.num_classes):
             members = torch.nonzero(case.labels == label).flatten()
             groups = best_division(
                 case.reference.features[members], case.verified[members], early[members]
             )
-            if groups is None:
-                continue
+            if groups is not None:
+                divided[label] = groups
+        for label, groups in divided.items():
+            members = torch.nonzero(case.labels == label).flatten()
             suspicion[members] = groups.far.float() * groups.strength
-            if self.accuses(groups):
+            others = [other.strength for name, other in divided.items() if name != label]
+            if self.accuses(groups, others):
                 accused[label] = min(1.0, groups.strength / (2 * limits.strength))
                 far = groups.far > 0.5
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
         return Statement(suspicion, vetoed, accused)
 
-    def accuses(self, groups: Groups) -> bool:
-        """Return whether a class so divided is held to be poisoned."""
+    def accuses(self, groups: Groups, others: Sequence[float]) -> bool:
+        """Return whether a class so divided is held to be poisoned; `others`: their strengths."""
         limits = self.settings
         assert isinstance(limits, UnverifiedGroup.Settings)
+        usual = statistics.median(others) if others else groups.strength
+        leads = groups.strength >= limits.lead * usual
         return (
-            groups.strength >= limits.strength
+            groups.strength >= (limits.strength / 2 if leads else limits.strength)
             and groups.verified <= limits.verified
             and float((groups.far > 0.5).double().mean()) <= limits.largest
         )
