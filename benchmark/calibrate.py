@@ -174,6 +174,7 @@ def report(
         "bars": {name: rates_of(runs) for name, runs in bars.items()},
         "runs_of_the_bars": {name: [run.as_row() for run in runs] for name, runs in bars.items()},
     }
+    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "simulated.json", json.dumps(about, indent=1) + "\n")
     rows = recorded(limits)
     real = {"what": "real runs of config/own_data.yaml on digits", "git_commit": git_commit()}
