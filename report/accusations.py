@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from report.estimate import estimate_by_veto, label_pairs
 from report.findings import Findings
 from report.judge import Accusation
 from witness import WITNESSES
@@ -10,6 +11,8 @@ from witness import WITNESSES
 def accusations_of(findings: Findings) -> dict[int, Accusation]:
     """Return what witnesses say against classes, by class; the surest of several counts."""
     labels, found = findings.training.labels.cpu(), dict[int, Accusation]()
+    predicted, classes = findings.opinion.predicted, findings.training.num_classes
+    pairs, accused = label_pairs(labels, predicted, classes), findings.testimony.accused
     for name, said in findings.testimony.statements.items():
         for label, strength in said.accused.items():
             samples = int((said.vetoed & (labels == label)).sum())
@@ -19,7 +22,9 @@ def accusations_of(findings: Findings) -> dict[int, Accusation]:
                     f"the witness {name} objects to {samples} samples labelled "
                     f"{findings.training.classes[label]!r}"
                 )
-                found[label] = Accusation(min(strength, 1.0), samples, reason)
+                vetoed = label_pairs(labels[said.vetoed], predicted[said.vetoed], classes)
+                estimate = estimate_by_veto(pairs, vetoed, strength, label, accused)
+                found[label] = Accusation(min(strength, 1.0), estimate, reason)
     return found
 
 

@@ -1,4 +1,10 @@
-"""About how many samples with a suspected target's label are poisoned."""
+"""About how many samples with a suspected target's label are poisoned.
+
+What the model contradicts in such a class is poison and hard clean samples, and a class with poison
+has many of these: the model has seen few of its labels. Poison comes from every other class alike;
+hard samples look like some classes more than like others. So the class from which the fewest come
+tells the most about the poison, and how far the others lie above it, how little is known.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,8 @@ from report.concentration import total
 
 WIDTH = 2.0  # standard errors to either side of an estimate
 FAR = 3.0  # standard errors above the usual rate, from which a source counts no more
+QUIET = 20  # one class in so many may be quieter by chance
+TELLING = 10  # samples of a class, below which their number says little about its rate
 ROUNDS = 20  # at most, until the rate stands still
 
 
@@ -21,7 +29,7 @@ class Estimate:
 
     Attributes:
         count: the most likely one.
-        low, high: where it surely lies, if all that the model contradicts is wrong and evenly so.
+        low, high: where it surely lies; `high`: were all poison that comes evenly.
         evenness: 0..1, the part of the contradicted samples that comes from the other classes
             evenly, as each is large; the rest comes from few.
     """
@@ -43,7 +51,9 @@ def estimate_poisoned(pairs: Tensor, target: int, targets: Collection[int] = ())
 
     Poison comes from all other classes, from each as many as it is large. So a rate is fitted to
     the own labels of the target's samples: what one class has far beyond it is a confusion with
-    that class. Off it comes what is usual for the other classes of which nobody suspects anything.
+    that class. Where the classes differ by more than chance, it is the rate of the quietest ones
+    that counts. Off it comes what is usual for the other classes of which nobody suspects anything.
+    The range reaches up to the rate of all, and as far below the quiet one.
 
     Args:
         pairs: (C, C), samples by given and own label.
@@ -52,15 +62,67 @@ def estimate_poisoned(pairs: Tensor, target: int, targets: Collection[int] = ())
     """
     parts = even_parts(pairs)
     found, clean = float(parts[target]), pairs.diagonal().clamp_min(1)
+    hard = found * (1 - quiet_share(pairs, target, found))
     peers = [c for c in range(len(pairs)) if c != target and c not in targets]
     rates = (parts / clean)[peers] if peers else torch.zeros(1, dtype=torch.float64)
-    usual = float(rates.median() * pairs[target, target])
-    contradicted = float(pairs[target].sum() - pairs[target, target])
+    own = float(pairs[target, target])
+    usual, most = float(rates.median()) * own, float(rates.max()) * own
+    contradicted = float(pairs[target].sum()) - own
     doubt = WIDTH * (found + usual) ** 0.5
-    count = max(found - usual, 0.0)
-    low, high = max(count - doubt, 0.0), min(count + doubt, contradicted)
-    evenness = found / max(contradicted, 1.0)
-    return Estimate(round(count), round(low), round(max(high, count)), evenness)
+    # Something is there: at least one, though nobody can tell how many.
+    count = max(found - hard - usual, 1.0 if found - usual >= 0.5 else 0.0)
+    unknown = most - usual if hard else 0.0
+    low = max(min(count, found - 2 * hard - usual - unknown - doubt), 0.0)
+    high = max(min(found - usual + doubt, contradicted), count)
+    return Estimate(round(count), round(low), round(high), found / max(contradicted, 1.0))
+
+
+def estimate_by_veto(
+    pairs: Tensor, vetoed: Tensor, strength: float, target: int, targets: Collection[int] = ()
+) -> Estimate:
+    """Return about how many samples with the label `target` are poisoned, where a witness vetoes.
+
+    Those that it vetoes, and what the model contradicts beyond doubt among the others. It may be
+    wrong: at the least it is what the model contradicts too, or as many as the witness is sure of;
+    at the most, all that the model suspects besides.
+
+    Args:
+        pairs: (C, C), samples by given and own label.
+        vetoed: (C, C), those of them that the witness vetoes.
+        strength: 0..1, how sure it is.
+        target: the accused class.
+        targets: all suspected ones.
+    """
+    row = vetoed[target]
+    count, agreed = float(row.sum()), float(row.sum() - row[target])
+    others = pairs.clone()
+    others[target] -= row
+    rest = estimate_poisoned(others, target, targets)
+    sure = max(agreed, min(strength, 1.0) * count - WIDTH * count**0.5)
+    low, high = sure + rest.low, count + rest.high
+    return Estimate(round(count) + rest.low, round(low), round(high), rest.evenness)
+
+
+def quiet_share(pairs: Tensor, target: int, found: float) -> float:
+    """Return by how much the even part of a class shrinks at the rate of its quietest sources.
+
+    1 where they differ no more than by chance, or are too few or too small to tell.
+
+    Args:
+        pairs: (C, C), samples by given and own label.
+        target: the class.
+        found: how many of its samples come evenly from the others.
+    """
+    others = [c for c in range(len(pairs)) if c != target]
+    seen, sizes = pairs[target, others], (pairs.sum(dim=0) - pairs[target])[others]
+    likely = found * sizes / total(sizes).clamp_min(1)
+    seen, likely = seen[likely >= TELLING], likely[likely >= TELLING]
+    if len(seen) < 2:
+        return 1.0
+    spread = float(total((seen - likely) ** 2 / likely)) / (len(seen) - 1)
+    chance = min(1.0, (1 + FAR * (2 / len(seen)) ** 0.5) / max(spread, 1e-9)) ** 2
+    quiet = float((seen / likely).sort().values[len(seen) // QUIET])
+    return chance + (1 - chance) * min(quiet, 1.0)
 
 
 def even_parts(pairs: Tensor) -> Tensor:

@@ -33,16 +33,16 @@ class Accusation:
 
     Attributes:
         strength: 0..1; from `accuse_by_witness_from` on the verdict is `poisoned`.
-        samples: about how many samples of the class are poisoned, at least 1.
+        estimate: about how many samples of the class are poisoned, at least 1.
         reason: a sentence for a reader.
     """
 
     strength: float
-    samples: int
+    estimate: Estimate
     reason: str
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
+        if self.estimate.count < 1:
             raise ValueError("an accusation without samples accuses nobody")
 
 
@@ -96,11 +96,13 @@ class Charge:
         name: of the class.
         estimate: about how many of its samples are poisoned.
         reason: a sentence for a reader.
+        by_witness: whether a witness brings it, who names the samples.
     """
 
     name: str
     estimate: Estimate
     reason: str
+    by_witness: bool = False
 
 
 def charge(
@@ -140,18 +142,21 @@ def charge_by_witness(
         if said.strength >= limits["accuse_by_witness_from"]
     ]
     return [
-        Charge(name, Estimate(said.samples, said.samples, said.samples), said.reason)
+        Charge(name, said.estimate, said.reason, by_witness=True)
         for _, name, said in sorted(strong, key=lambda one: one[:2])
     ]
 
 
 def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
-    """Return the verdict `poisoned`; of two charges against a class the larger number counts."""
+    """Return the verdict `poisoned`; of the charges against a class a witness's number counts.
+
+    It names the samples, where the model cannot tell poison from hard ones.
+    """
+    best: dict[str, Charge] = {}
+    for one in sorted(charges, key=lambda one: not one.by_witness):
+        best.setdefault(one.name, one)
     names = list(dict.fromkeys(one.name for one in charges))
-    largest = [
-        max((one.estimate for one in charges if one.name == name), key=lambda one: one.count)
-        for name in names
-    ]
+    estimates = [best[name].estimate for name in names]
     reasons = [one.reason for one in charges]
     reasons.append(
         "that is how poison looks, and how labels look that somebody gave to samples of other "
@@ -160,11 +165,11 @@ def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
     return Verdict(
         name="poisoned",
         suspected_target=names[0],
-        estimated_poisoned=sum(one.count for one in largest),
+        estimated_poisoned=sum(one.count for one in estimates),
         statistics=statistics,
         reasons=tuple(reasons),
         suspected_targets=tuple(names),
-        estimated_range=(sum(one.low for one in largest), sum(one.high for one in largest)),
+        estimated_range=(sum(one.low for one in estimates), sum(one.high for one in estimates)),
     )
 
 

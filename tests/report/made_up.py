@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 
 from data.poison import TrainingSet
@@ -11,6 +14,8 @@ from defense.history import History
 from report.examine import gather
 from report.findings import Findings, Opinion
 from tests.conftest import colourful_images
+from witness.hearing import Testimony
+from witness.witness import Statement
 
 NOBODY = Review(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
 
@@ -80,3 +85,12 @@ def rearranged(findings: Findings, seed: int) -> Findings:
 def spread(labels: torch.Tensor, classes: int) -> torch.Tensor:
     """Own labels that all differ from the given ones, and in as many ways as there are."""
     return (labels + 1 + torch.arange(len(labels)) % (classes - 1)) % classes
+
+
+def with_witness(
+    findings: Findings, vetoed: torch.Tensor, accused: Mapping[int, float]
+) -> Findings:
+    """The same findings with a witness who vetoes (N,) bool and accuses classes."""
+    said = Statement(20.0 * vetoed, vetoed, accused)
+    testimony = Testimony({"unverified_group": said}, vetoed, torch.zeros(len(vetoed)))
+    return replace(findings, testimony=testimony)

@@ -89,7 +89,7 @@ def test_the_estimate_leaves_out_what_is_usual() -> None:
     predicted = torch.cat([predicted, torch.tensor([0, 1, 3, 4]).repeat(10), torch.full((60,), 3)])
     found = estimate_poisoned(label_pairs(labels, predicted, 5), 2)
     assert 35 <= found.count <= 70 and found.low <= 40  # ten of each class, and confusions
-    assert found.high <= 101 and found.evenness == pytest.approx(found.count / 101, abs=0.1)
+    assert found.high <= 101 and found.evenness == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("poisoned", "target"), [(400, 0), (1960, 0), (400, 9), (1960, 5)])

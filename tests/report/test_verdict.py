@@ -227,7 +227,9 @@ def test_nobody_is_accused_of_no_samples(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_another_witness_accuses_what_the_model_believes() -> None:
     findings = clean()
-    said = Accusation(0.9, 40, "40 samples lie apart from all that somebody has checked")
+    said = Accusation(
+        0.9, Estimate(40, 30, 45), "40 samples lie apart from all that somebody has checked"
+    )
     verdict = judge(findings, seeds_checked=True, accusations={6: said})
     assert verdict.name == "poisoned" and verdict.suspected_targets == ("class 6",)
     assert verdict.estimated_poisoned == 40 and said.reason in verdict.reasons
@@ -238,12 +240,14 @@ def test_another_witness_accuses_what_the_model_believes() -> None:
 def test_accusations_join_and_do_not_count_twice() -> None:
     findings = made_up(950)
     alone = judge(findings, seeds_checked=True)
-    said = {3: Accusation(1.0, 5, "few"), 6: Accusation(0.8, 40, "many")}
+    few, many = Estimate(5, 5, 60), Estimate(40, 30, 45)
+    said = {3: Accusation(1.0, few, "few"), 6: Accusation(0.8, many, "many")}
     verdict = judge(findings, seeds_checked=True, accusations=said)
     assert verdict.suspected_targets == ("class 3", "class 6")
-    assert verdict.estimated_poisoned == alone.estimated_poisoned + 40
+    assert alone.suspected_targets == ("class 3",)
+    assert verdict.estimated_poisoned == 45 and verdict.estimated_range == (35, 105)
     with pytest.raises(ValueError, match="accuses nobody"):
-        Accusation(1.0, 0, "")
+        Accusation(1.0, Estimate(0, 0, 0), "")
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
