@@ -1,8 +1,8 @@
 """The ready models, tested: `python -m benchmark.ready_models dataset_dir=FOLDER`.
 
-The defended and the undefended network of the whole CIFAR-10 under the paper's own trigger lie in
-`assets/models/`, as runs of `config/laptop/` left them. This poisons the test images as those runs
-did and prints ACC and ASR beside what their `result.json` says.
+`assets/models/` holds networks of the whole CIFAR-10 under the paper's own trigger, as runs of
+`config/laptop/` left them. This poisons the test images as those runs did and prints ACC and ASR
+beside what their `result.json` says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data.poison import Truth
 from data.transform.build import build_chain
 from model.place import place_network
 from run.measure import Score, evaluate
-from run.product import load_model
+from run.product import DESCRIPTION, load_model
 from utils.console import percent, say, say_error, table
 from utils.device import find_device
 from utils.engine import choose_engine
@@ -31,7 +31,6 @@ from utils.world import ALONE
 
 FOLDER = PROJECT / "assets" / "models"
 CONFIG = PROJECT / "config" / "laptop" / "badnets.yaml"
-MODELS = {"none": "cifar10_badnets_none", "asd": "cifar10_badnets_asd"}
 
 
 def tested(folder: Path, config: Config, truth: Truth) -> Score:
@@ -44,12 +43,12 @@ def tested(folder: Path, config: Config, truth: Truth) -> Score:
     return evaluate(network, truth, chain, engine, config.speed.evaluation_batch)
 
 
-def row_of(name: str, folder: Path, config: Config, truth: Truth) -> dict[str, str]:
+def row_of(folder: Path, config: Config, truth: Truth) -> dict[str, str]:
     """Return the table's row of one model: as measured now, and as its run measured it."""
     score = tested(folder, config, truth)
     told: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return {
-        "defence": name,
+        "model": folder.name,
         "ACC": percent(score.acc),
         "ASR": percent(score.asr),
         "ACC of its run": percent(told["acc"]),
@@ -58,13 +57,13 @@ def row_of(name: str, folder: Path, config: Config, truth: Truth) -> dict[str, s
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Test both models and print the table; overrides of keys are the arguments."""
+    """Test all models and print the table; overrides of keys are the arguments."""
     try:
         config = load_config(CONFIG, sys.argv[1:] if argv is None else argv).config
         data, _ = load_data(config)
         truth = assemble(config, data, Streams(config.seed.seed or 0)).truth
-        present = {name: FOLDER / folder for name, folder in MODELS.items()}
-        say(table([row_of(name, path, config, truth) for name, path in present.items()], "keys"))
+        folders = sorted(path.parent for path in FOLDER.glob(f"*/{DESCRIPTION}"))
+        say(table([row_of(folder, config, truth) for folder in folders], "keys"))
     except InputError as error:
         say_error(str(error))
         return error.exit_code

@@ -22,6 +22,7 @@ from torch import Tensor
 from utils.section import Section
 from witness.witness import USUAL, Case, Statement, Witness
 
+NEAR = 2.0  # deviations, within which a sample of an accused class counts as of the clean group
 FEWEST = 40  # samples of a class, below which two groups mean nothing
 FEWEST_VERIFIED = 5
 ROUNDS = 30  # of refining; it stops where it stands
@@ -46,6 +47,13 @@ class Groups:
     separation: float
     verified: float
     earliness: float
+
+    @property
+    def distance(self) -> Tensor:
+        """(n,) float64, how far each sample lies from the verified ones' group, in deviations."""
+        share = self.far.mean().clamp(1e-3, 1 - 1e-3)
+        odds = torch.logit(self.far.clamp(1e-300, 1 - 1e-16)) - torch.logit(share)
+        return self.separation / 2 + odds / max(self.separation, 1e-9)
 
     @property
     def strength(self) -> float:
@@ -94,7 +102,8 @@ class UnverifiedGroup(Witness):
             others = [other.strength for name, other in divided.items() if name != label]
             if self.accuses(groups, others):
                 accused[label] = min(1.0, groups.strength / (2 * limits.strength))
-                far = groups.far > 0.5
+                # A few left behind would teach the trigger to the rest; a clean one is no loss.
+                far = (groups.far > 0.5) | (groups.distance > NEAR)
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
         return Statement(suspicion, vetoed, accused)
