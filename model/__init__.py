@@ -17,6 +17,7 @@ NETWORKS: Registry[Network] = Registry(
         "vgg19_bn": "model.vgg_cifar:VGG19Cifar",
         "fastnet": "model.fastnet:FastNet",
         "torchvision": "model.from_torchvision:Torchvision",
+        "timm": "model.from_timm:Timm",
     },
 )
 

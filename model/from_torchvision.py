@@ -1,80 +1,36 @@
-"""The classification networks of torchvision, by the names they have there, with random weights.
+"""The classification networks of torchvision, by the names they have there.
 
 Meant for images of about 224x224: their stems quarter height and width at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 from torchvision import models
-from torchvision.ops import StochasticDepth
 
-from model.network import Network
+from model.imported import Imported
+from model.pretrained import Origin, Rescaled, fill, from_torch_hub, read_state
+from utils.console import say
 from utils.errors import by_nearness, nearest
+from utils.files import find_file
 from utils.section import Section
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+KEY = "network.torchvision.weights"
+DEFAULT = "DEFAULT"  # what torchvision calls the best weights of a network
 
 PROBE_SIZE = 224  # pixels
 FALLBACK = "resnet18"  # named to a user whose network does not fit when no namesake fits either
-# Modules that hold the stages of a network, one inside the other.
-CONTAINERS = ("features", "encoder", "layers", "blocks", "trunk_output")
-# What stages are called (ResNet, DenseNet, ShuffleNet, RegNet, ViT); elsewhere every part is one.
-STAGE = re.compile(r"(encoder_layer_|denseblock|layer|stage|block)\d+")
 
 
 def known_networks() -> list[str]:
     """Return the names of torchvision's networks for classification."""
     return list(models.list_models(module=models))
-
-
-class Replay(nn.Module):
-    """Says from which state the random draws of each training forward start, and counts forwards.
-
-    Dropout and stochastic depth draw from PyTorch's global generators. Each forward seeds these
-    from (initial seed, number of the forward); the number is part of the state dict, so a resumed
-    run drops what an uninterrupted one would have dropped.
-    """
-
-    # Each forward sets the generators anew, which breaks a translated step into pieces, and each
-    # number of a forward would be translated on its own.
-    translatable = False
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed = seed
-        self.count = 0
-
-    def next_state(self) -> int:
-        """Return a 63-bit state, another one at each call."""
-        key = f"{self.seed}/dropout/{self.count}".encode()
-        self.count += 1
-        return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
-
-    def get_extra_state(self) -> Tensor:
-        """Return what the state dict keeps: the number of forwards."""
-        return torch.tensor(self.count)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take the number of forwards from a state dict."""
-        self.count = int(state)
-
-
-def draws_at_random(model: nn.Module) -> bool:
-    """Return whether a training forward of `model` draws random numbers."""
-    return any(
-        isinstance(part, (_DropoutNd, StochasticDepth)) and part.p > 0 for part in model.modules()
-    )
 
 
 def remove_classifier(model: nn.Module) -> int | None:
@@ -117,45 +73,31 @@ def why_unfit(name: str) -> str | None:
     return None if features.shape == (2, width) else "it does not give one feature vector an image"
 
 
-def with_parameters(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the named children of `model` that have something to learn."""
-    return [pair for pair in model.named_children() if any(True for _ in pair[1].parameters())]
+def default_weights(name: str) -> Any:
+    """Return what torchvision knows of the best weights that it offers for a network."""
+    return models.get_model_weights(name)[DEFAULT]
 
 
-def first_trained(names: Sequence[str]) -> int:
-    """Return the place of the last but one stage among the parts of a feature extractor."""
-    stages = [i for i, name in enumerate(names) if STAGE.fullmatch(name)]
-    if len(stages) >= 2:
-        return stages[-2]
-    return max(len(names) - 2, 0)
+def origin(name: str) -> Origin:
+    """Return the images that torchvision's weights of a network were learnt on."""
+    how = default_weights(name).transforms()
+    return Origin(tuple(how.mean), tuple(how.std), int(how.crop_size[0]))
 
 
-def last_stages(model: nn.Module) -> tuple[str, ...]:
-    """Return the parts of `model` from its last but one stage to its end, as prefixes.
-
-    What lies between and after the two stages (transitions, norms, hidden classifier layers) is
-    theirs.
-    """
-    prefix, after = "", list[str]()
-    while True:
-        children = with_parameters(model)
-        names = [name for name, _ in children]
-        container = next((name for name in names if name in CONTAINERS), None)
-        if container is None:
-            break
-        place = names.index(container)
-        after = [prefix + name for name in names[place + 1 :]] + after
-        prefix, model = f"{prefix}{container}.", children[place][1]
-    return (*(prefix + name for name in names[first_trained(names) :]), *after)
-
-
-class Torchvision(Network):
+class Torchvision(Imported):
     """A network of torchvision whose last linear layer is `linear`, and all else `backbone`."""
 
-    class Settings(Network.Settings):
-        """`name`: as torchvision has it, e.g. resnet18, densenet121, mobilenet_v3_small."""
+    class Settings(Imported.Settings):
+        """`name`: as torchvision has it, e.g. resnet18, densenet121, mobilenet_v3_small.
+
+        `weights`: random where left out; DEFAULT, torchvision's best, downloaded once; or the path
+        of a file with weights of this network, safetensors or of `torch.save`. The classifier is
+        always new. Learnt ones see pixels normalised by torchvision's mean and std, whatever
+        `transform` says.
+        """
 
         name: str = Field(min_length=1)
+        weights: str | None = Field(default=None, min_length=1)
 
         @field_validator("name")
         @classmethod
@@ -173,12 +115,6 @@ class Torchvision(Network):
                 raise PydanticCustomError("rejected", message, context)
             return name
 
-    def __init__(self, backbone: nn.Module, num_features: int, num_classes: int) -> None:
-        super().__init__(backbone, num_features, num_classes)
-        self.meta_layers = (*(f"backbone.{name}" for name in last_stages(backbone)), "linear")
-        if draws_at_random(backbone):
-            backbone.add_module("replay", Replay(torch.initial_seed()))
-
     @classmethod
     def build(cls, settings: Section, num_classes: int) -> Torchvision:
         """Return the untrained network, initialised as torchvision does it."""
@@ -186,14 +122,20 @@ class Torchvision(Network):
         backbone = models.get_model(settings.name, weights=None)
         num_features = remove_classifier(backbone)
         assert num_features is not None
+        if settings.weights is not None:
+            backbone = Rescaled(backbone, origin(settings.name))
         return cls(backbone, num_features, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
-        replay = getattr(self.backbone, "replay", None)
-        if replay is None or not self.training:
-            return super().forward(images)
-        devices = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(replay.next_state())
-            return super().forward(images)
+    def start(self, settings: Section) -> None:
+        """Take the learnt weights; see `Network.start`."""
+        assert isinstance(settings, self.Settings)
+        if settings.weights is None:
+            return
+        assert isinstance(self.backbone, Rescaled)
+        if settings.weights == DEFAULT:
+            path = from_torch_hub(default_weights(settings.name).url, f"{KEY}={DEFAULT}")
+        else:
+            path = find_file(settings.weights, KEY)
+        heads = [list(shape_only(settings.name).named_modules())[-1][0]]  # see `why_unfit`
+        fill(self.backbone.body, read_state(path), heads, f"{KEY}: {path}: {settings.name}")
+        say(f"network: {settings.name} starts from {path}, with its own mean and std")

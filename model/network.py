@@ -37,6 +37,16 @@ class Network(nn.Module):
         """Return an untrained network; its weights come from the global generator."""
         raise TypeError(f"{cls.__name__} does not say how it is built")
 
+    def start(self, settings: Section) -> None:
+        """Take the weights that `settings` name, before training; here there are none to take.
+
+        Apart from `build`, since a model that is read from a file needs none, and may be of
+        somebody who names a file here.
+
+        Raises:
+            InputError: they cannot be had, or do not fit.
+        """
+
     def fit_input(self, images: Tensor, mean: Tensor, std: Tensor) -> None:
         """Compute what depends on the look of the images alone, before training; here nothing.
 
@@ -65,16 +75,29 @@ class Network(nn.Module):
 
 
 def build_network(
-    network: type[Network], settings: Section, num_classes: int, state: int
+    network: type[Network], settings: Section, num_classes: int, state: int, start: bool = True
 ) -> Network:
-    """Return `network` with initial weights that depend on `state` alone.
+    """Return `network` with initial weights that depend on `state` and learnt weights alone.
 
     PyTorch initialises from its global generator only, so that generator is seeded here and put
     back afterwards.
+
+    Args:
+        network: its class.
+        settings: of the network.
+        num_classes: width of the output.
+        state: of the generator.
+        start: whether to take the weights that `settings` name; not for a model that has its own.
+
+    Raises:
+        InputError: the weights to start from cannot be had, or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(state)
-        return network.build(settings, num_classes)
+        built = network.build(settings, num_classes)
+        if start:
+            built.start(settings)
+        return built
 
 
 @torch.no_grad()

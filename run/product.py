@@ -147,8 +147,8 @@ def as_json(description: Description) -> str:
 
 def build(description: Description) -> Network:
     """Return the untrained network that is described."""
-    choice = description.network
-    return build_network(NETWORKS.get(choice.name), choice.settings, len(description.classes), 0)
+    choice, classes = description.network, len(description.classes)
+    return build_network(NETWORKS.get(choice.name), choice.settings, classes, 0, start=False)
 
 
 def is_saved(folder: Path) -> bool:

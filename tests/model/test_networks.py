@@ -16,11 +16,11 @@ from defense.virtual import check_layers, train_only
 from model import NETWORKS, Network, build_network, check_size
 from model.from_torchvision import (
     Torchvision,
-    last_stages,
     remove_classifier,
     shape_only,
     why_unfit,
 )
+from model.imported import last_stages
 from tests.conftest import DIGITS
 from utils.errors import InputError
 
