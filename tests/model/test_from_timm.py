@@ -1,4 +1,4 @@
-"""Weights learnt elsewhere: taken whole, or refused in one line; nothing hangs without a network."""
+"""Weights learnt elsewhere: taken whole, or refused in a line; nothing hangs without a network."""
 
 from __future__ import annotations
 

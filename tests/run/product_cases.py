@@ -21,7 +21,6 @@ SMALL = {
     "densenet121": {"growth": 1},
     "vgg19_bn": {"width": 4},
     "torchvision": {"name": "shufflenet_v2_x0_5"},
-    "fastnet": {"width": 4},
     "timm": {"name": "test_efficientnet"},
 }
 
