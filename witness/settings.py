@@ -52,4 +52,4 @@ class WitnessSection(Section):
 
     reference: ReferenceSettings = ReferenceSettings()
     heard: Heard = Field(default_factory=list)
-    vetoed: Literal["left_out", "unlabelled"] = "left_out"
+    vetoed: Literal["left_out", "unlabelled"] = "unlabelled"
