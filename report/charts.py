@@ -76,6 +76,18 @@ def quality_chart(rows: Sequence[Row]) -> Chart | None:
     return curves_chart("quality", "Quality of the split, by the truth", pure, columns)
 
 
+def share_chart(rows: Sequence[Row]) -> Chart | None:
+    """Return by what the kept share was found, by epoch; None where it was given."""
+    columns = {
+        "kept_share": "kept",
+        "agreed_share": "the model agrees",
+        "objected_share": "objected to",
+    }
+    gaps = find_curve(rows, "reduction_gap", "gap").values
+    since = f", from {gaps[-1]:.3g} nats of reduction on at last" if gaps else ""
+    return curves_chart("shares", f"Labels kept, agreed with and objected to{since}", rows, columns)
+
+
 def purity(row: Row) -> float | None:
     """Return the share of unpoisoned samples in an epoch's clean pool."""
     pool, missed = number(row, "clean_pool"), number(row, "poisoned_in_clean_pool")

@@ -33,6 +33,7 @@ from report.pictures import Tile, earlier, listed, tiles
 from report.ranking import Ranking
 from report.sheets import MOST_CLASSES, WORST, WORST_OF_CLASS, percent_text
 from report.verdict import UNSEEN_KINDS
+from report.witnessed import heard
 from utils.files import write_text
 
 TEMPLATE, SCRIPT = "page.html", "page.js"
@@ -53,6 +54,7 @@ def draw_charts(content: PageContent) -> dict[str, list[Chart]]:
         "pools": [
             charts.pool_chart(rows, len(findings), truth) if splits else None,
             charts.quality_chart(rows) if splits and truth else None,
+            charts.share_chart(rows) if splits else None,
         ],
         "losses": [*charts.histograms(findings)],
     }
@@ -159,6 +161,7 @@ def render(content: PageContent) -> str:
             charts=draw_charts(content),
             stages=tell_stages(find_stages(content.rows)),
             listed=listed(ranking),
+            heard=heard(findings),
             config=as_yaml(content.config),
             manifest=as_yaml(public_manifest(content)),
             script=script,

@@ -13,6 +13,7 @@ from torch import Tensor
 from report.findings import Findings
 from report.ranking import Ranking, Suspect
 from report.sheets import thumbnail
+from report.witnessed import testimony_on
 from utils.tables import table_text
 
 LISTED = 50  # suspects in the table
@@ -45,12 +46,14 @@ class Listed:
         losses: at the last split of each stage.
         reduction: mean loss reduction of the last meta-splits; None without one.
         polluted: epochs in the polluted pool; None without a split.
+        witnesses: each witness's suspicion, and whether it vetoes the label.
     """
 
     suspect: Suspect
     losses: list[float]
     reduction: float | None
     polluted: int | None
+    witnesses: list[tuple[float, bool]]
 
 
 def image_uri(image: Tensor) -> str:
@@ -117,6 +120,7 @@ def listed(ranking: Ranking) -> list[Listed]:
             losses=[float(losses[suspect.index]) for losses in history.losses.values()],
             reduction=None if reduction is None else float(reduction[suspect.index]),
             polluted=None if history.polluted is None else int(history.polluted[suspect.index]),
+            witnesses=testimony_on(findings, suspect.index),
         )
         for suspect in ranking.worst(LISTED)
     ]

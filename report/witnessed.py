@@ -1,0 +1,47 @@
+"""What the witnesses say, for the page: whom they accuse, and what of each suspect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from report.findings import Findings
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one witness says.
+
+    Attributes:
+        name: of the witness.
+        vetoed: samples whose label it vetoes.
+        accused: each accused class by name, how surely (0..1), and how many of its samples it
+            vetoes.
+    """
+
+    name: str
+    vetoed: int
+    accused: list[tuple[str, float, int]]
+
+
+def heard(findings: Findings) -> list[Heard]:
+    """Return what each witness says, in the order in which they were heard."""
+    labels, classes = findings.training.labels.cpu(), findings.training.classes
+    return [
+        Heard(
+            name=name,
+            vetoed=int(said.vetoed.sum()),
+            accused=[
+                (classes[label], min(strength, 1.0), int((said.vetoed & (labels == label)).sum()))
+                for label, strength in said.accused.items()
+            ],
+        )
+        for name, said in findings.testimony.statements.items()
+    ]
+
+
+def testimony_on(findings: Findings, index: int) -> list[tuple[float, bool]]:
+    """Return each witness's suspicion of a sample, in robust deviations, and whether it vetoes."""
+    return [
+        (float(said.suspicion[index]), bool(said.vetoed[index]))
+        for said in findings.testimony.statements.values()
+    ]
