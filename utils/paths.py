@@ -59,5 +59,7 @@ def refuse_control_characters(given: str, key: str) -> None:
 
 
 def shortened(given: str) -> str:
-    """Return a path for a message: quoted, and cut where it is too long to be read."""
-    return repr(given) if len(given) <= SHOWN else f"{given[:SHOWN]!r}..."
+    """Return a path for a message, without the middle of a very long one: its end tells more."""
+    if len(given) <= SHOWN:
+        return repr(given)
+    return f"{given[: SHOWN // 3]!r}...{given[-SHOWN // 2 :]!r}"

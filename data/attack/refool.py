@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scenes, read_scenes
+from data.attack.refool_settings import Offset, Sigma, Transmission
 from utils.errors import InputError
 from utils.memory import free_bytes
 from utils.section import Section
@@ -28,51 +29,10 @@ from utils.section import Section
 # which truncates as the published code does, and is exact both ways.
 LINEAR = ((torch.arange(256, dtype=torch.float64) / 255) ** 2.2).float()
 MOST_SCENES = 10_000  # as many as anybody could tell apart; drawing them takes seconds
-MOST_SIGMA = 100.0  # pixels; a wider blur leaves one grey of images of any usual size
 CHUNK_PIXELS = 2**20  # in one go; more does not make it faster
 EXACT = 2**20  # fixed-point units of 1 in sums that must not depend on their order
 GHOST_SHARES = (0.15, 0.5)  # of the fainter of the two images
 BRIGHTNESS_FACTORS = (1.08, 1.18)  # how much of the excess over white is taken off, and more
-
-
-class Range(Section):
-    """Two numbers, `low` and `high`, between which one is drawn."""
-
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Range:
-        if self.low > self.high:
-            raise ValueError("low must not be above high")
-        return self
-
-
-class Transmission(Range):
-    """The share of the light that comes through the glass."""
-
-    low: float = Field(default=0.55, ge=0, le=1)
-    high: float = Field(default=0.95, ge=0, le=1)
-
-
-class Sigma(Range):
-    """Standard deviation of the blur, in pixels."""
-
-    low: float = Field(default=1.0, gt=0, le=MOST_SIGMA)
-    high: float = Field(default=5.0, gt=0, le=MOST_SIGMA)
-
-
-class Offset(Section):
-    """Distance of the two images of a ghost along each axis, in pixels, both ends included."""
-
-    low: int = Field(default=3, ge=0)
-    high: int = Field(default=8, ge=0)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Offset:
-        if self.low > self.high:
-            raise ValueError("low must not be above high")
-        return self
 
 
 class Refool(Attack):

@@ -7,7 +7,7 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,7 @@ from data.dataset.remarks import (
 )
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Request, Source
+from data.dataset.spelling import look_alike
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
@@ -176,18 +177,6 @@ def refuse_same_spelling(names: Sequence[str], folder: Path) -> None:
                 f"dataset_dir: {folder} holds two folders called {name!r}, once with composed "
                 f"letters ({other!a}) and once not ({name!a}); put their images into one"
             )
-
-
-def look_alike(names: Iterable[str]) -> list[str]:
-    """Return a line for each class whose name a person can hardly tell from another's."""
-    known: dict[str, str] = {}
-    lines = []
-    for name in names:
-        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-        other = known.setdefault(plain, name)
-        if other != name:
-            lines.append(f"two classes have names that look alike: {other!r} and {name!r}")
-    return lines
 
 
 def listed_classes(file: Path, present: list[str], folder: Path) -> list[str]:

@@ -1,0 +1,18 @@
+"""Names that a person can hardly tell apart."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+
+def look_alike(names: Iterable[str]) -> list[str]:
+    """Return a line for each class whose name a person can hardly tell from another's."""
+    known: dict[str, str] = {}
+    lines = []
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        other = known.setdefault(plain, name)
+        if other != name:
+            lines.append(f"two classes have names that look alike: {other!r} and {name!r}")
+    return lines
