@@ -51,7 +51,7 @@ def test_a_step_of_isolation(isolation: str, level: float, tmp_path: Path) -> No
     loss = functional.cross_entropy(before(views), labels)
     sign = 1 if float(loss) > level else -1
     objective = sign * loss if isolation == "lga" else sign * (loss - level) + level
-    assert float(given) == pytest.approx(float(objective), abs=1e-5)
+    assert float(given) == pytest.approx(float(objective), rel=1e-5, abs=1e-5)
     assert_first_step_of_sgd(before, abl.setting.learner.network, objective, 0.1)
 
 
@@ -69,7 +69,7 @@ def test_the_lowest_losses_are_isolated_and_stay_so(tmp_path: Path) -> None:
             losses.append(float(functional.cross_entropy(before(view), training.labels[[index]])))
     lowest = set(sorted(range(300), key=lambda index: losses[index])[:15])
     assert set(torch.nonzero(~pools.clean).flatten().tolist()) == lowest
-    assert pools.score.tolist() == pytest.approx([-loss for loss in losses], abs=1e-5)
+    assert pools.score.tolist() == pytest.approx([-loss for loss in losses], rel=1e-5, abs=1e-5)
     list(abl.steps(2, pools.clean, 0))
     assert torch.equal(abl.split(3).clean, pools.clean)  # although the losses are others now
 
@@ -94,7 +94,7 @@ def test_a_step_of_fine_tuning_is_augmented_and_leaves_the_isolated_out(tmp_path
     views, labels = batch(abl, 2, torch.nonzero(clean).flatten())
     assert abl.chain is abl.setting.ground.chain
     loss = functional.cross_entropy(before(views), labels)
-    assert float(given) == pytest.approx(float(loss), abs=1e-5)
+    assert float(given) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     assert_first_step_of_sgd(before, abl.setting.learner.network, loss, 0.1)
     assert abl.steps_in(2) == -(-285 // 64)
     assert [abl.learning_rate(epoch) for epoch in range(6)] == pytest.approx(
@@ -112,7 +112,7 @@ def test_a_step_of_unlearning_climbs_up_to_the_bound(bound: str, tmp_path: Path)
     assert len(labels) == 15
     losses = functional.cross_entropy(before(views), labels, reduction="none")
     kept = losses if bound == "null" else torch.where(losses > 2.0, 2.0, losses)
-    assert float(given) == pytest.approx(-float(kept.mean()), abs=1e-5)
+    assert float(given) == pytest.approx(-float(kept.mean()), rel=1e-5, abs=1e-5)
     assert_first_step_of_sgd(before, abl.setting.learner.network, -kept.mean(), 5e-4)
 
 

@@ -61,7 +61,7 @@ def test_a_step_of_contrastive_learning(tmp_path: Path) -> None:
     assert not torch.equal(*views)
     features = before.backbone(torch.cat(views).contiguous())
     loss = plain_contrast(*project(head, features).chunk(2))
-    assert float(given[0]) == pytest.approx(float(loss), abs=1e-5)
+    assert float(given[0]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     olds = [*before.backbone.parameters(), *head.parameters()]
     news = [*dbd.setting.learner.network.backbone.parameters(), *dbd.head.parameters()]
     slopes = torch.autograd.grad(loss, olds, allow_unused=True)
@@ -100,7 +100,7 @@ def test_warm_up_trains_the_linear_layer_alone(tmp_path: Path) -> None:
     draws = ground.chain.draw(300, ground.streams.torch("augment", 2))[:64]
     views = ground.chain.view(ground.training.images, chosen, draws).contiguous()
     loss = sce(before(views), ground.training.labels[chosen]).mean()
-    assert float(given[0]) == pytest.approx(float(loss), abs=1e-5)
+    assert float(given[0]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     network = dbd.setting.learner.network
     for old, new in zip(before.backbone.parameters(), network.backbone.parameters(), strict=True):
         assert torch.equal(old, new)
