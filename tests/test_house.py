@@ -181,3 +181,10 @@ def longer_way(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
         if not further:
             return goal in reached
         reached |= further
+
+
+def test_no_test_forks_itself() -> None:
+    """A fork lacks the threads of PyTorch, and waits for them for ever (`tests/processes.py`)."""
+    forks = re.compile(r"""get_context\(\s*["']fork|os\.fork\(|set_start_method""")
+    files = [path for path in (PROJECT / "tests").rglob("*.py") if path.name != "test_house.py"]
+    assert [path.name for path in files if forks.search(path.read_text(encoding="utf-8"))] == []

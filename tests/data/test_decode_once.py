@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from tests.data.every_kind import (
     load,
     refused,
 )
+from tests.processes import run_together
 
 
 def test_the_second_start_decodes_nothing(
@@ -128,20 +128,16 @@ def decode_until_killed(folder: Path, cache_folder: Path) -> None:
         return read_image(path, frame)
 
     cache.read_image = deadly  # type: ignore[assignment]
+    cache.CHUNK = 8
     load(folder, cache_folder)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_decoding_leaves_nothing_that_looks_whole(
     folder: Path, tmp_path: Path, decodes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "CHUNK", 8)
-    victim = multiprocessing.get_context("fork").Process(
-        target=decode_until_killed, args=(folder, tmp_path / "cache")
-    )
-    victim.start()
-    victim.join(60)
-    assert victim.exitcode == -signal.SIGKILL
+    killed = run_together(decode_until_killed, [(folder, tmp_path / "cache")])
+    assert killed == [-signal.SIGKILL]
     assert len(list((tmp_path / "cache").glob(f"*/{cache.INDEX}"))) == 1  # of the training images
     data = load(folder, tmp_path / "cache")
     assert {path.parts[-3] for path in decodes} == {"test"}

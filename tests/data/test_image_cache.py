@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from data.dataset.image_folder import ImageFolder
 from data.dataset.index import checksum
 from data.dataset.settings import DataSection
 from tests.data.pictures import noise
+from tests.processes import run_together
 from utils import files
 from utils.errors import InputError, TrainingError
 
@@ -189,21 +189,16 @@ def test_what_a_killed_decoding_left_is_removed(folder: Path) -> None:
 # ------------------------------------------------------------------------------- two processes
 
 
-def decode(root: Path, results: Any) -> None:
+def decode(root: Path, told: Path) -> None:
     data = load(root, skip_unreadable=True)
-    results.put((data.fingerprint(), len(data.train)))
+    told.write_text(f"{data.fingerprint()} {len(data.train)}")
 
 
-def test_processes_that_start_together_agree(folder: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [context.Process(target=decode, args=(folder, results)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    found = {results.get(timeout=120) for _ in workers}
-    for worker in workers:
-        worker.join()
-    assert found == {(load(folder, skip_unreadable=True).fingerprint(), 6)}
+def test_processes_that_start_together_agree(folder: Path, tmp_path: Path) -> None:
+    told = [tmp_path / f"told {number}" for number in range(3)]
+    assert run_together(decode, [(folder, path) for path in told]) == [0, 0, 0]
+    found = {path.read_text() for path in told}
+    assert found == {f"{load(folder, skip_unreadable=True).fingerprint()} 6"}
 
 
 def test_who_waits_for_a_lock_is_told(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +20,9 @@ from data.dataset import ImageData, Split
 from data.kept import DIGEST_SIZE, POISON_FILE
 from data.poison import TrainingSet, Truth
 from tests.conftest import colourful_images, tiny_config
+from tests.processes import run_together
 from utils import files
 from utils.streams import Streams
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def small_data() -> ImageData:
@@ -116,28 +114,26 @@ def test_other_content_with_a_valid_checksum_is_made_anew(tmp_path: Path, kind: 
 # ------------------------------------------------------------------------------- two runs (B3)
 
 
-def make_and_tell(folder: Path, results: Any) -> None:
+def make_and_tell(folder: Path, told: Path) -> None:
+    """Leave what was made in `told`, and beside it a file more if this process made it."""
     prepare = WaNet.prepare
 
     def counting(*arguments: Any) -> None:
-        results.put("made")
+        told.with_suffix(".made").touch()
         prepare(*arguments)
 
     WaNet.prepare = counting  # type: ignore[method-assign]
-    results.put(make(folder)[1].fingerprint())
+    told.write_text(make(folder)[1].fingerprint())
 
 
 def test_runs_that_start_together_make_it_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [context.Process(target=make_and_tell, args=(tmp_path, results)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    told = [results.get(timeout=200) for _ in range(4)]
-    for worker in workers:
-        worker.join()
-    assert sorted(told)[-1] == "made" and told.count("made") == 1
-    assert set(told) - {"made"} == {make(tmp_path)[1].fingerprint()}
+    told = tmp_path / "told"
+    told.mkdir()
+    calls = [(tmp_path, told / str(number)) for number in range(3)]
+    assert run_together(make_and_tell, calls) == [0, 0, 0]
+    assert len(list(told.glob("*.made"))) == 1
+    found = {(told / str(number)).read_text() for number in range(3)}
+    assert found == {make(tmp_path)[1].fingerprint()}
 
 
 def test_what_was_made_is_read_without_the_lock(tmp_path: Path) -> None:

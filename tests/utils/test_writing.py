@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -10,32 +9,18 @@ from typing import Any
 
 import pytest
 
+from tests.processes import run_together
 from utils import files
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
-
-def write_often(path: Path, letter: str, failures: Any) -> None:
-    try:
-        for _ in range(30):
-            files.write_atomically(path, lambda file: file.write(letter.encode() * 5000))
-    except Exception as error:
-        failures.put(repr(error))
-    failures.put("")
+def write_often(path: Path, letter: str) -> None:
+    for _ in range(300):
+        files.write_atomically(path, lambda file: file.write(letter.encode() * 5000))
 
 
 def test_two_writers_of_one_path_do_not_meet(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    failures = context.Queue()
     target = tmp_path / "file"
-    writers = [
-        context.Process(target=write_often, args=(target, letter, failures)) for letter in "abc"
-    ]
-    for writer in writers:
-        writer.start()
-    assert [failures.get(timeout=120) for _ in writers] == [""] * 3
-    for writer in writers:
-        writer.join()
+    assert run_together(write_often, [(target, letter) for letter in "abc"]) == [0, 0, 0]
     assert target.read_bytes() in {letter.encode() * 5000 for letter in "abc"}
     assert list(tmp_path.iterdir()) == [target]
 
