@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from report.judge import judge
 from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
 from run.checkpoint import check_finite, set_damaged_aside
-from run.describe import describe_model, manifest_of, result_of
+from run.describe import begin_folder, describe_model, result_of
 from run.learning import (
     build_fitting_network,
     build_learner,
@@ -42,10 +42,10 @@ from run.lock import sole_writer
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
-from run.repairing import asks_for_repair, repaired_session
+from run.repairing import repaired_session
 from run.results import comparable_results
 from run.session import Session
-from run.setup import set_up
+from run.setup import Setup, set_up
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -58,11 +58,8 @@ from utils.world import leave, lost_contact
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
 
-def prepare(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
+def prepare(setup: Setup) -> Session:
     """Build everything that a run needs, up to the point at which it starts or goes on."""
-    # ------------------------------------------------------ configuration, device, checkpoint
-    setup = set_up(arguments, interrupt)
-
     # ------------------------------- the poisoned data set: what the defender sees, and truth
     material = read_material(setup)
     views = build_views(setup.config, material.training)
@@ -94,12 +91,7 @@ def begin(session: Session) -> None:
     if session.setup.start.path is not None:
         set_damaged_aside(session.setup.start.path)
         return
-    if session.folder.holds_a_run():
-        session.earlier = session.folder.move_aside()
-        say(f"the earlier run was moved to {session.earlier}")
-    session.folder.create()
-    session.folder.write_config(session.config.as_yaml())
-    session.folder.write_json("manifest.json", manifest_of(session))
+    session.earlier = begin_folder(session)
 
 
 def train(session: Session, interrupt: Interrupt) -> None:
@@ -207,10 +199,12 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         check_devices(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
     follow_launcher()
-    if asks_for_repair(arguments) and not arguments.check:
-        return mend(arguments, interrupt)
-    session = prepare(arguments, interrupt)
-    start = session.setup.start
+    setup = set_up(arguments, interrupt)
+    start, alone = setup.start, only_writer(setup)
+    if setup.config.repair.method is not None and not arguments.check:
+        with alone:
+            return mend(setup, arguments)
+    session = prepare(setup)
     if arguments.check:
         print_plan(session)
         return 0
@@ -223,8 +217,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         raise InputError(f"--report: there is no checkpoint in {session.folder.checkpoints}")
     if start.only_evaluate or arguments.report:
         return tell(session, arguments)
-    first = session.engine.world.is_first
-    with sole_writer(session.folder.path, start) if first else nullcontext():
+    with alone:
         begin(session)
         try:
             train(session, interrupt)
@@ -236,9 +229,15 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
         return tell(session, arguments)
 
 
-def mend(arguments: argparse.Namespace, interrupt: Interrupt) -> int:
+def only_writer(setup: Setup) -> AbstractContextManager[None]:
+    """Return what keeps others out of the run's folder; the first process does so for all."""
+    first = setup.world.is_first
+    return sole_writer(setup.folder.path, setup.start) if first else nullcontext()
+
+
+def mend(setup: Setup, arguments: argparse.Namespace) -> int:
     """Repair the model of a finished run; the new one is a run of its own."""
-    session = repaired_session(arguments, interrupt)
+    session = repaired_session(setup)
     assert session.last_score is not None
     verdict = examine_data(session, session.last_score, True, session.config.report)
     conclude(session, session.last_score)

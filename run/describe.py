@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +12,28 @@ from data.transform.settings import TransformSection
 from run.measure import Score
 from run.product import Description, FrameSection
 from run.versions import git_commit, versions
+from utils.console import say
 from utils.device import device_name
 
 if TYPE_CHECKING:
     from config.schema import Config
     from run.session import Session
+
+
+def begin_folder(session: Session) -> Path | None:
+    """Make the run's folder with its configuration and manifest; one process calls this.
+
+    Returns:
+        where an earlier run of that name was moved, if there was one.
+    """
+    folder, earlier = session.folder, None
+    if folder.holds_a_run():
+        earlier = folder.move_aside()
+        say(f"the earlier run was moved to {earlier}")
+    folder.create()
+    folder.write_config(session.config.as_yaml())
+    folder.write_json("manifest.json", manifest_of(session))
+    return earlier
 
 
 def result_of(session: Session, score: Score) -> dict[str, Any]:

@@ -6,35 +6,25 @@ again from its beginning, and ends with the same bits.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-from config.load import load_config
 from data.clean_subset import draw_clean, verified_or_none
 from data.dataset import Split
 from defense import DEFENSES, Knowledge, Setting
 from model import Network
 from repair import REPAIRS, RepairSetting
-from run.describe import manifest_of
+from run.describe import begin_folder
 from run.folder import RunFolder
 from run.learning import Views, build_fitting_network, build_learner, build_views, lay_ground
 from run.material import Material, read_material
 from run.names import find_folder
 from run.product import load_model
 from run.session import Session
-from run.setup import Setup, set_up
+from run.setup import Setup
 from training.ground import Ground
 from utils.console import say
 from utils.errors import InputError
-from utils.interrupt import Interrupt
-
-
-def asks_for_repair(arguments: argparse.Namespace) -> bool:
-    """Return whether the configuration is one of a repair."""
-    loaded = load_config(Path(arguments.config), arguments.overrides)
-    return loaded.config.repair.method is not None
 
 
 def source_folder(setup: Setup) -> RunFolder:
@@ -87,9 +77,8 @@ def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
     return Split(images.to(ground.engine.device), labels.to(ground.engine.device))
 
 
-def repaired_session(arguments: argparse.Namespace, interrupt: Interrupt) -> Session:
+def repaired_session(setup: Setup) -> Session:
     """Repair a model; return a session that holds the new one, its folder begun."""
-    setup = set_up(arguments, interrupt)
     material = read_material(setup)
     views = build_views(setup.config, material.training)
     network = build_fitting_network(setup, material, views)
@@ -127,11 +116,7 @@ def as_session(
 def leave_files(session: Session, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     """Make the repair's folder, and write what was done; the model and the result come last."""
     if session.engine.world.is_first:
-        if session.folder.holds_a_run():
-            say(f"the earlier run was moved to {session.folder.move_aside()}")
-        session.folder.create()
-        session.folder.write_config(session.config.as_yaml())
-        session.folder.write_json("manifest.json", manifest_of(session))
+        begin_folder(session)
         session.folder.write_json("repair.json", summary)
     score = session.evaluate()
     measured = {"acc": score.acc, **({"asr": score.asr} if session.config.truth_known else {})}

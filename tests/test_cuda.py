@@ -20,6 +20,7 @@ from command.arguments import parse_arguments
 from command.check import estimated_bytes
 from loss import CRITERIA
 from model import NETWORKS, build_network
+from run.setup import set_up
 from tests.conftest import DIGITS, TINY
 from tests.run.test_resume import assert_same_end
 from tests.training.test_speed import few_layers, losses_of
@@ -60,7 +61,7 @@ def waits_are_errors() -> Iterator[None]:
 @pytest.mark.parametrize("compiled", ["false", "true"])
 def test_no_step_waits_for_the_gpu(tmp_path: Path, compiled: str) -> None:
     given = parse_arguments(arguments(tmp_path, f"speed.compile={compiled}"))
-    session = ASD.prepare(given, Interrupt())
+    session = ASD.prepare(set_up(given, Interrupt()))
     steps = session.defense.steps(0, session.defense.split(0).clean, 0)
     for _ in range(3):  # they draw the epoch's random numbers, allocate, translate, record
         next(steps)
@@ -71,7 +72,7 @@ def test_no_step_waits_for_the_gpu(tmp_path: Path, compiled: str) -> None:
 
 def test_passes_over_all_samples_wait_for_nothing(tmp_path: Path) -> None:
     given = parse_arguments(arguments(tmp_path))
-    session = ASD.prepare(given, Interrupt())
+    session = ASD.prepare(set_up(given, Interrupt()))
     ground, network = session.defense.setting.ground, session.network
     criterion = CRITERIA.get("cross_entropy")(CRITERIA.get("cross_entropy").Settings())
     draws = ground.chain.draw(64, torch.Generator()).to(GPU)
@@ -103,7 +104,8 @@ def test_the_papers_step_follows_the_reference_within_a_band() -> None:
 
 def test_memory_stays_within_what_the_plan_says(tmp_path: Path) -> None:
     """A second epoch takes no more than the first, and the first no more than twice the plan."""
-    session = ASD.prepare(parse_arguments(arguments(tmp_path, "speed.compile=false")), Interrupt())
+    given = parse_arguments(arguments(tmp_path, "speed.compile=false"))
+    session = ASD.prepare(set_up(given, Interrupt()))
     torch.cuda.reset_peak_memory_stats()
     peaks = []
     for epoch in range(3):

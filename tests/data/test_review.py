@@ -12,6 +12,7 @@ from command.arguments import parse_arguments
 from data.poison import TrainingSet
 from data.review import Review, read_review
 from run.checkpoint import load_checkpoint
+from run.setup import set_up
 from tests.conftest import colourful_images
 from utils.errors import InputError
 from utils.interrupt import Interrupt
@@ -113,7 +114,7 @@ def test_every_split_obeys_a_review(tmp_path: Path, tiny_arguments: list[str]) -
     text += "".join(f"{i},clean\n" for i in range(40, 60))
     arguments = parse_arguments([*tiny_arguments, f"review={write(tmp_path, text)}"])
     with Interrupt() as interrupt:
-        session = ASD.prepare(arguments, interrupt)
+        session = ASD.prepare(set_up(arguments, interrupt))
     assert set(range(40, 60)) <= set(session.material.seeds.tolist())
     for epoch in (0, 4, 8):  # one of each stage
         clean = session.defense.split(epoch).clean

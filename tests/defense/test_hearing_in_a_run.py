@@ -10,11 +10,13 @@ import pytest
 import torch
 
 import ASD
+from command.arguments import parse_arguments
 from config.load import load_config
 from report.accusations import accusations_of, kinds_seen
 from report.examine import gather
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import Session
+from run.setup import set_up
 from tests.conftest import DIGITS, TINY
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
@@ -60,7 +62,7 @@ def with_vetoes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def session(tmp_path: Path, with_vetoes: None) -> Session:
     with Interrupt() as interrupt:
-        return ASD.prepare(ASD.parse_arguments(arguments(tmp_path)), interrupt)
+        return ASD.prepare(set_up(parse_arguments(arguments(tmp_path)), interrupt))
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 4, 7])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,9 @@ from data.dataset import Split
 from data.poison import Truth
 from run.product import load_model
 from run.repairing import repaired_session
+from run.setup import set_up
 from tests.conftest import DIGITS, TINY
+from tests.run.processes import finished, wait_until
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.interrupt import Interrupt
@@ -96,6 +99,42 @@ def test_killed_and_done_again_it_has_the_same_bits(storage: Path) -> None:
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
 
 
+def test_a_repair_is_written_by_one_process(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second start is refused while the first repairs, at once or when it would write."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from repair.nad import AttentionDistillation as kind\n"
+        "real, folder = kind.train, pathlib.Path(sys.argv[1])\n"
+        "def train(self, stage, *more):\n"
+        "    (folder / 'met').touch()\n"
+        "    while not (folder / 'go').exists(): time.sleep(0.05)\n"
+        "    return real(self, stage, *more)\n"
+        "kind.train = train\n"
+        "import ASD\n"
+        "sys.exit(ASD.main(sys.argv[2:]))\n"
+    )
+    words = given(storage, "held_nad", "repair.method=nad", "repair.of=x_none")
+    command = [sys.executable, "-c", code, str(storage), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    first = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload]
+    wait_until((storage / "met").exists, first)
+    said = f"held_nad: is being written by process {first.pid} on {socket.gethostname()}"
+    for _ in range(2):
+        assert ASD.main(words) == 2
+        message = capsys.readouterr().err
+        assert said in message
+        assert message.count("\n") == 1
+        monkeypatch.setattr("run.setup.refuse_if_held", lambda _: None)  # both began at once
+    assert not (storage / "held_nad").exists()
+    (storage / "go").touch()
+    code_of_first, _, errors = finished(first)
+    assert code_of_first == 0, errors
+    assert not (storage / "held_nad.1").exists()
+    assert (storage / "held_nad" / "result.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("name", "more", "part"),
     [
@@ -144,7 +183,7 @@ def test_settings_of_methods_that_are_not_used_are_not_part_of_the_run() -> None
 
 def test_a_session_of_a_repair_is_at_its_end(storage: Path) -> None:
     words = given(storage, "z_nad", "repair.method=nad", "repair.of=x_none")
-    session = repaired_session(parse_arguments(words), Interrupt())
+    session = repaired_session(set_up(parse_arguments(words), Interrupt()))
     assert session.last_score is not None
     assert session.progress.epoch == len(session.progress.rows) == 3
     assert session.progress.rows[-1]["acc"] == session.last_score.acc

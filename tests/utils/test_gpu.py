@@ -24,6 +24,7 @@ from defense.split import kth_smallest
 from defense.virtual import train_only
 from loss import CRITERIA, build_criterion
 from run.measure import predictions
+from run.setup import set_up
 from training.draws import EpochDraws
 from training.learner import Learner
 from training.mixmatch import MixMatch
@@ -40,7 +41,7 @@ GPU = torch.device("cuda:0")
 def setting(tiny_arguments: list[str]) -> Setting:
     """A real run's setting, on the CPU."""
     arguments = parse_arguments([*tiny_arguments, "network.resnet18_cifar.width=16"])
-    return ASD.prepare(arguments, Interrupt()).defense.setting
+    return ASD.prepare(set_up(arguments, Interrupt())).defense.setting
 
 
 @pytest.fixture
