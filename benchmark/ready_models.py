@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from config.load import load_config
 from config.schema import Config
 from data.build import assemble, load_data
@@ -22,7 +24,6 @@ from model.place import place_network
 from run.measure import Score, evaluate
 from run.product import DESCRIPTION, load_model
 from utils.console import percent, say, say_error, table
-from utils.device import find_device
 from utils.engine import choose_engine
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -36,8 +37,7 @@ CONFIG = PROJECT / "config" / "laptop" / "badnets.yaml"
 def tested(folder: Path, config: Config, truth: Truth) -> Score:
     """Return ACC and ASR of the model in `folder`."""
     network, description = load_model(folder)
-    device, _ = find_device("cpu")
-    engine = choose_engine(device, config.speed, network, ALONE)
+    engine = choose_engine(torch.device("cpu"), config.speed, network, ALONE)
     place_network(network, engine)
     chain = build_chain("test", config.transform.test, *description.input_size)
     return evaluate(network, truth, chain, engine, config.speed.evaluation_batch)

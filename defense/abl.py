@@ -20,10 +20,9 @@ from defense.split import lowest
 from defense.staged import StagedDefense
 from loss import build_criterion
 from loss.isolation import ISOLATION, bounded_ascent
-from training.record import record_losses
+from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
-from utils.errors import TrainingError
 
 SMALLEST_POOL = 2  # samples to isolate; BatchNorm has nothing to compare in a single one
 ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
@@ -90,8 +89,7 @@ class AntiBackdoorLearning(StagedDefense):
         stream = self.setting.ground.streams.torch("record-augment", epoch)
         network = self.setting.learner.network
         loss = record_losses(network, self.plain, self.criterion, stream)
-        if not bool(loss.isfinite().all()):
-            raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
+        refuse_not_finite(loss, epoch)
         return loss
 
     def _reviewed(self, loss: Tensor) -> Tensor:

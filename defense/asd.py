@@ -21,8 +21,8 @@ from model import Network
 from training.align import Alignment, shares_of
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
-from training.record import Record, record
-from utils.errors import InputError, TrainingError
+from training.record import Record, record, refuse_not_finite
+from utils.errors import InputError
 from utils.streams import Purpose
 from witness.hearing import NOBODY, Testimony
 
@@ -200,8 +200,7 @@ class AdaptiveSplitting(Defense):
         generator = ground.streams.torch(purpose, epoch)
         augmented = self.setting.config.split.augment
         seen = record(network, ground, self.criterion, generator, augmented)
-        if not bool(seen.loss.isfinite().all()):
-            raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
+        refuse_not_finite(seen.loss, epoch)
         return seen
 
     def _without_barred(self, loss: Tensor) -> Tensor:
@@ -227,19 +226,13 @@ class AdaptiveSplitting(Defense):
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
-        draws, learner = (
-            EpochDraws(self.setting.ground, self.semi, clean, epoch, self._left_out),
-            self.setting.learner,
+        draws = EpochDraws(self.setting.ground, self.semi, clean, epoch, self._left_out)
+        self.setting.learner.network.train()
+        losses = (
+            self.mixmatch.step(batch, mix, self._weight(epoch + step / self.steps_in(epoch)))
+            for step, (batch, mix) in enumerate(draws.batches(first_step), first_step)
         )
-        learner.network.train()
-        before, whole = self.steps_before(epoch), self.steps_in_all
-        for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
-            learner.before_step(before + step, whole)
-            losses = self.mixmatch.step(
-                batch, mix, self._weight(epoch + step / self.steps_in(epoch))
-            )
-            learner.after_step()
-            yield losses
+        yield from self.paced(losses, epoch, first_step)
 
     @property
     def _left_out(self) -> Tensor | None:

@@ -28,10 +28,9 @@ from training.contrastive import Contrastive
 from training.draws import EpochDraws
 from training.ground import Ground
 from training.mixmatch import MixMatch
-from training.record import record_losses
+from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
-from utils.errors import TrainingError
 from utils.streams import Purpose
 
 CONTRAST, WARM_UP, MIXMATCH = "contrastive", "warm-up", "mixmatch"
@@ -125,8 +124,7 @@ class Decoupling(StagedDefense):
             self.criterion,
             self.setting.ground.streams.torch("record-augment", epoch),
         )
-        if not bool(loss.isfinite().all()):
-            raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")
+        refuse_not_finite(loss, epoch)
         review = self.setting.knowledge.review
         eligible = loss.index_fill(0, review.poisoned, torch.inf)
         clean = class_agnostic(eligible, self.half)

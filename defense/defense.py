@@ -142,6 +142,21 @@ class Defense(ABC):
             the step's losses in the order of `loss_names`, without gradient, on the device.
         """
 
+    def paced(self, losses: Iterator[Tensor], epoch: int, first_step: int) -> Iterator[Tensor]:
+        """Yield the losses of each step, with the rate set before it and the average moved after.
+
+        Args:
+            losses: whose steps are taken as they are asked for.
+            epoch: 0-based.
+            first_step: number of the first of them.
+        """
+        learner, before, whole = self.setting.learner, self.steps_before(epoch), self.steps_in_all
+        for step in range(first_step, self.steps_in(epoch)):
+            learner.before_step(before + step, whole)
+            taken = next(losses)
+            learner.after_step()
+            yield taken
+
     def state_dict(self) -> dict[str, Any]:
         """Return what the method keeps beside the learner: tensors and plain values, by name."""
         return {}

@@ -57,7 +57,4 @@ class NoDefense(Defense):
         draws = ground.chain.draw(count, ground.streams.torch("augment", epoch)).to(device)
         self.setting.learner.network.train()
         losses = self.supervised.steps(order, draws, self.batch_size, first_step)
-        before, whole = self.steps_before(epoch), self.steps_in_all
-        for step in range(first_step, self.steps_in(epoch)):
-            self.setting.learner.before_step(before + step, whole)
-            yield next(losses)[None]
+        yield from self.paced((loss[None] for loss in losses), epoch, first_step)

@@ -72,11 +72,7 @@ class StagedDefense(Defense):
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the stage's steps; yield the losses after each."""
         self.setting.learner.network.train()
-        losses = self.stage_steps(epoch, clean, first_step)
-        before, whole = self.steps_before(epoch), self.steps_in_all
-        for step in range(first_step, self.steps_in(epoch)):
-            self.setting.learner.before_step(before + step, whole)
-            yield next(losses)
+        yield from self.paced(self.stage_steps(epoch, clean, first_step), epoch, first_step)
 
     @abstractmethod
     def stage_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from repair import REPAIRS
-from utils.choice import known_in, nested_error
+from utils.choice import chosen, known_in
 from utils.section import Section, unknown_key
 
 
@@ -35,12 +35,7 @@ class RepairSection(Section):
         for key in given:
             if key not in plain and key not in REPAIRS:
                 raise unknown_key(str(key), [*plain, *REPAIRS])
-        parts = {}
-        for name in REPAIRS:
-            try:
-                parts[name] = REPAIRS.get(name).Settings.model_validate(given.get(name))
-            except ValidationError as error:
-                raise nested_error(error, name) from error
+        parts = {name: chosen(REPAIRS, name, given.get(name)).settings for name in REPAIRS}
         return {**{key: given[key] for key in given if key in plain}, "parts": parts}
 
     @property

@@ -15,7 +15,7 @@ def accusations_of(findings: Findings) -> dict[int, Accusation]:
     pairs, accused = label_pairs(labels, predicted, classes), findings.testimony.accused
     for name, said in findings.testimony.statements.items():
         for label, strength in said.accused.items():
-            samples = int((said.vetoed & (labels == label)).sum())
+            samples = int(said.vetoed_of(label, labels).sum())
             earlier = found.get(label)
             if samples and (earlier is None or strength > earlier.strength):
                 reason = (

@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from data.transform import Chain
 from defense.history import History
 from report.lost import lost_classes
 from report.seeds import doubtful
-from utils.console import progress
+from training.passes import answers
 from utils.engine import Engine
 from utils.errors import InputError
 from utils.streams import Streams
@@ -142,22 +141,14 @@ def ask(
 
     `all_classes`: keep the probabilities of all classes, too.
     """
-    network.eval()
     count, device = len(training), engine.device
-    draws = chain.draw(count, Streams(0).torch("test"))
-    own = engine.world.share(count)
-    parts = consecutive(own.start, own.stop, batch_size)
-    feed = Feed(training, torch.arange(count, device=device), parts)
     found = torch.zeros(3, count, device=device)
     # Several processes exchange what is on the device; one alone need not hold it there.
     place = device if engine.world.size > 1 else torch.device("cpu")
     width = training.num_classes if all_classes else 0
     whole = torch.zeros(count, width, device=place)
-    watched = engine.world.watched(parts, count, batch_size)
-    bar = progress(watched, "ask", unit="batch", total=len(parts))
-    for part, (images, index) in zip(bar, feed, strict=True):
-        with engine.autocast():
-            logits = network(chain.view(images, index, draws[part].to(device)))
+    stream = Streams(0).torch("test")
+    for part, logits in answers(network, training, chain, engine, batch_size, stream, "ask"):
         probabilities = logits.float().softmax(dim=1)
         best = probabilities.max(dim=1)
         given = probabilities.gather(1, training.labels[part, None])[:, 0]
@@ -165,6 +156,7 @@ def ask(
         whole[part] = probabilities[:, :width].to(place)
     if engine.world.any(not bool(found.isfinite().all())):
         raise InputError("the model's answers are not finite, so it says nothing of the data")
+    own = engine.world.share(count)
     predicted, probability, given = (engine.world.gather(row[own], count).cpu() for row in found)
     everything = engine.world.gather(whole[own], count).cpu() if all_classes else None
     return Opinion(predicted.long(), probability, given, everything)

@@ -31,7 +31,7 @@ def heard(findings: Findings) -> list[Heard]:
             name=name,
             vetoed=int(said.vetoed.sum()),
             accused=[
-                (classes[label], min(strength, 1.0), int((said.vetoed & (labels == label)).sum()))
+                (classes[label], min(strength, 1.0), int(said.vetoed_of(label, labels).sum()))
                 for label, strength in said.accused.items()
             ],
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from data.feed import Feed, consecutive
 from loss import Criterion
 from training.ground import Ground
-from utils.console import progress
+from training.passes import answers
+from utils.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,20 @@ def record(
     The network is in eval mode; the images are seen through one view, `augmented` as in
     training, which is the published code's way, or plain.
     """
-    network.eval()
     training, chain, engine = ground.training, ground.seen(augmented), ground.engine
     count = len(training)
-    draws = chain.draw(count, generator)
     losses = torch.empty(count, device=engine.device)
     agrees = torch.empty(count, device=engine.device)  # 0 or 1: numbers travel between processes
-    own = engine.world.share(count)
-    parts = consecutive(own.start, own.stop, ground.evaluation_batch)
-    feed = Feed(training, torch.arange(count, device=engine.device), parts)
-    watched = engine.world.watched(parts, count, ground.evaluation_batch)
-    bar = progress(watched, "record", unit="batch", total=len(parts))
-    for part, (images, index) in zip(bar, feed, strict=True):
-        views = chain.view(images, index, draws[part].to(engine.device))
-        with engine.autocast():
-            logits = network(views)
+    size = ground.evaluation_batch
+    for part, logits in answers(network, training, chain, engine, size, generator, "record"):
         labels = training.labels[part]
         losses[part] = criterion.per_sample(logits, labels)
         agrees[part] = (logits.argmax(dim=1) == labels).float()
-    gather = engine.world.gather
+    own, gather = engine.world.share(count), engine.world.gather
     return Record(gather(losses[own], count), gather(agrees[own], count) > 0)
+
+
+def refuse_not_finite(loss: Tensor, epoch: int) -> None:
+    """Raise `TrainingError` if a sample's loss, of (N,), is no number to split by."""
+    if not bool(loss.isfinite().all()):
+        raise TrainingError(f"epoch {epoch}: a sample's loss is not finite")

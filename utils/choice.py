@@ -53,6 +53,19 @@ def single_name(given: Any, kind: str, known: Iterable[str]) -> str:
     return name
 
 
+def chosen(registry: Registry[Any], name: str, settings: Any) -> Choice:
+    """Return the part called `name`, with what stands below its name in the YAML, validated.
+
+    Raises:
+        PydanticCustomError: its class cannot take these settings.
+    """
+    kind: type[Section] = registry.get(name).Settings
+    try:
+        return Choice(name, kind.model_validate(settings))
+    except ValidationError as error:
+        raise nested_error(error, name) from error
+
+
 def from_registry(registry: Registry[Any]) -> Callable[[Any], Choice]:
     """Return the validator for a part of this project: its class says what may be set."""
 
@@ -60,11 +73,7 @@ def from_registry(registry: Registry[Any]) -> Callable[[Any], Choice]:
         if isinstance(given, Choice):
             return given
         name = single_name(given, registry.kind, registry)
-        settings: type[Section] = registry.get(name).Settings
-        try:
-            return Choice(name, settings.model_validate(given[name]))
-        except ValidationError as error:
-            raise nested_error(error, name) from error
+        return chosen(registry, name, given[name])
 
     return choose
 

@@ -23,8 +23,9 @@ from data.transform import Chain
 from model import NETWORKS, Network, NetworkChoice, build_network
 from model.place import place_network
 from training.ground import Ground
-from training.rate import RateSettings, factor
-from utils.console import progress, say
+from training.passes import answers
+from training.rate import Rate, RateSettings
+from utils.console import say
 from utils.engine import Engine, choose_engine
 from utils.resumable import HasState, train_resumably
 from utils.section import Section
@@ -176,7 +177,7 @@ class Trainer:
         self.batches = max(1, self.count // settings.batch_size)  # a rest is left for another epoch
         self.epochs = max(settings.epochs, -(-settings.steps // self.batches))
         steps = self.epochs * self.batches
-        self.rate = RateSettings(warmup=max(1, steps // 5), hold=0.2)
+        self.rate = Rate(RateSettings(warmup=max(1, steps // 5), hold=0.2), optimizer)
 
     def train(self, epoch: int) -> None:
         """Train an epoch; note each sample's loss as it comes by."""
@@ -197,9 +198,7 @@ class Trainer:
         self.losses.epochs.append(noted.cpu())
 
     def _step(self, step: int, views: Tensor, index: Tensor) -> Tensor:
-        share = factor(self.rate, step, self.epochs * self.batches)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate * share
+        self.rate.set(step, self.epochs * self.batches)
         with self.ground.engine.autocast():
             logits = self.network(views)
         loss = functional.cross_entropy(
@@ -215,16 +214,9 @@ class Trainer:
 def ask(network: Network, ground: Ground, chain: Chain, engine: Engine) -> tuple[Tensor, Tensor]:
     """Return logits (N, C) and features (N, F) of all samples, float32, on the CPU."""
     network.eval()
-    training, device = ground.training, engine.device
-    draws = chain.draw(len(training), ground.streams.torch("test"))
-    parts = consecutive(0, len(training), ground.evaluation_batch)
-    feed = Feed(training, torch.arange(len(training), device=device), parts)
-    found = []
-    for part, (images, index) in zip(progress(parts, "reference", unit="batch"), feed, strict=True):
-        views = chain.view(images, index, draws[part].to(device))
-        with engine.autocast():
-            features = network.backbone(views)
-        found.append((classify(network.linear, features), features.float().cpu()))
+    stream, size = ground.streams.torch("test"), ground.evaluation_batch
+    asked = answers(network.backbone, ground.training, chain, engine, size, stream, "reference")
+    found = [(classify(network.linear, seen), seen.float().cpu()) for _, seen in asked]
     logits, features = zip(*found, strict=True)
     return torch.cat(logits), torch.cat(features)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data.feed import Feed, consecutive
-from utils.console import progress
+from training.passes import answers
 from witness.witness import Case, Statement, Witness, deviations, suspicion_alone
 
 OFFSET = 0.2  # of pixels in 0..1, taken off before scaling
@@ -32,19 +31,25 @@ class ScaledPrediction(Witness):
 def agreement(case: Case, factor: float) -> Tensor:
     """Return the probability (N,) of the given label for images scaled by `factor`."""
     reference, ground = case.reference, case.ground
-    training, device = ground.training, reference.engine.device
-    chain = reference.chain
-    draws = chain.draw(len(training), ground.streams.torch("test"))
-    parts = consecutive(0, len(training), ground.evaluation_batch)
-    feed = Feed(training, torch.arange(len(training), device=device), parts)
-    found = []
-    for part, (images, index) in zip(progress(parts, "scaled", unit="batch"), feed, strict=True):
-        pixels = images[index].float() / 255
-        scaled = ((pixels - OFFSET).clamp_min(0) * factor).clamp_max(1)
-        bytes_ = (scaled * 255).round().byte()
-        views = chain.view(bytes_, torch.arange(len(bytes_), device=device), draws[part].to(device))
-        with reference.engine.autocast():
-            logits = reference.network(views)
+    training, found = ground.training, []
+    asked = answers(
+        reference.network,
+        training,
+        reference.chain,
+        reference.engine,
+        ground.evaluation_batch,
+        ground.streams.torch("test"),
+        "scaled",
+        lambda images: scaled(images, factor),
+    )
+    for part, logits in asked:
         probabilities = logits.float().softmax(dim=1)
         found.append(probabilities.gather(1, training.labels[part, None])[:, 0].cpu())
     return torch.cat(found)
+
+
+def scaled(images: Tensor, factor: float) -> Tensor:
+    """Return images (n, H, W, 3) uint8 with their pixels multiplied, most of them white."""
+    pixels = images.float() / 255
+    bright = ((pixels - OFFSET).clamp_min(0) * factor).clamp_max(1)
+    return (bright * 255).round().byte()

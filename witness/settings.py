@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from utils.choice import Choice, nested_error
+from utils.choice import Choice, chosen
 from utils.section import Section, unknown_key
 from witness import WITNESSES
 from witness.reference import ReferenceSettings
@@ -25,10 +25,7 @@ def read_heard(given: Any) -> list[Choice]:
     for name, settings in (given or {}).items():
         if name not in WITNESSES:
             raise unknown_key(str(name), WITNESSES)
-        try:
-            choices.append(Choice(name, WITNESSES.get(name).Settings.model_validate(settings)))
-        except ValidationError as error:
-            raise nested_error(error, name) from error
+        choices.append(chosen(WITNESSES, name, settings))
     return choices
 
 

@@ -69,6 +69,10 @@ class Statement:
     accused: Mapping[int, float] = field(default_factory=dict)
     cost: float = 0.0
 
+    def vetoed_of(self, label: int, labels: Tensor) -> Tensor:
+        """Return (N,) bool, which vetoed samples have the given label; `labels`: of all, (N,)."""
+        return self.vetoed & (labels == label)
+
 
 class Witness(ABC):
     """Looks at a case.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from data.attack import ATTACKS
-from utils.choice import Choice, dump_choice, nested_error
+from utils.choice import Choice, chosen, dump_choice
 from utils.section import Section, contradiction, unknown_key
 
 
@@ -56,7 +56,4 @@ def choose_attack(named: dict[str, Any]) -> Choice:
     if len(named) != 1:
         raise PydanticCustomError("one_of", "name exactly one attack, e.g. badnets")
     name, settings = next(iter(named.items()))
-    try:
-        return Choice(name, ATTACKS.get(name).Settings.model_validate(settings))
-    except ValidationError as error:
-        raise nested_error(error, name) from error
+    return chosen(ATTACKS, name, settings)

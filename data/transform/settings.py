@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from data.transform import TRANSFORMATIONS, Normalize
-from utils.choice import Choice, nested_error
+from utils.choice import Choice, chosen
 from utils.section import Section, unknown_key
 
 
@@ -22,13 +22,8 @@ def read_chain(given: Any) -> list[Choice]:
     for name, settings in (given or {}).items():
         if name not in TRANSFORMATIONS:
             raise unknown_key(str(name), TRANSFORMATIONS)
-        if settings is None:
-            continue
-        try:
-            validated = TRANSFORMATIONS.get(name).Settings.model_validate(settings)
-        except ValidationError as error:
-            raise nested_error(error, name) from error
-        choices.append(Choice(name, validated))
+        if settings is not None:
+            choices.append(chosen(TRANSFORMATIONS, name, settings))
     return choices
 
 

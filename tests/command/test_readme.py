@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shlex
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -23,11 +21,11 @@ from data.dataset import DATASETS
 from defense import DEFENSES
 from model import NETWORKS
 from tests.conftest import tiny_config
+from tests.pages import add_part_of_the_page
 from utils.files import PROJECT
 from utils.streams import Streams
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-EXTENDING = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md"]
 PAGES += sorted((PROJECT / "docs").glob("*.md"))
 
@@ -35,15 +33,7 @@ PAGES += sorted((PROJECT / "docs").glob("*.md"))
 @pytest.fixture
 def stripe(monkeypatch: pytest.MonkeyPatch) -> str:
     """The attack of docs/extending.md, as the file and the line that it tells one to write."""
-    code = re.search(r"```python\n(# data/attack/stripe\.py\n.*?)```", EXTENDING, re.DOTALL)
-    line = re.search(r'"stripe": "(.*?):(.*?)",', EXTENDING)
-    assert code and line
-    assert len(code[1].splitlines()) <= 30
-    module = ModuleType(line[1])
-    monkeypatch.setitem(sys.modules, line[1], module)
-    exec(code[1], module.__dict__)  # noqa: S102 (the project's own page)
-    monkeypatch.setattr(ATTACKS, "_entries", {**ATTACKS._entries})
-    ATTACKS.register("stripe", getattr(module, line[2]))
+    add_part_of_the_page(monkeypatch, ATTACKS, "data/attack/stripe.py", longest=30)
     return "backdoor={poison_ratio: 0.1, stripe: {column: 3}}"
 
 

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import csv
-import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import ASD
 from tests.conftest import DIGITS, TINY
-from utils.files import PROJECT
+from tests.pages import add_part_of_the_page
 from witness import WITNESSES
-
-EXTENDING = (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = re.search(r"```python\n(# witness/colour\.py\n.*?)```", EXTENDING, re.DOTALL)
-    line = re.search(r'"colour": "(.*?):(.*?)",', EXTENDING)
-    assert code and line
-    assert len(code[1].splitlines()) <= 40
-    module = ModuleType(line[1])
-    monkeypatch.setitem(sys.modules, line[1], module)
-    exec(code[1], module.__dict__)  # noqa: S102 (the project's own page)
-    monkeypatch.setattr(WITNESSES, "_entries", {**WITNESSES._entries})
-    WITNESSES.register("colour", getattr(module, line[2]))
+    add_part_of_the_page(monkeypatch, WITNESSES, "witness/colour.py", longest=40)
 
 
 def test_a_witness_is_one_class_and_one_line(colour: None, tmp_path: Path) -> None:
