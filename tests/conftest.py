@@ -45,6 +45,15 @@ TINY = (
 )
 
 
+# What may stand where a file is expected, by its kind.
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": lambda path: path.mkdir(),
+    "circle": lambda path: path.symlink_to(path),
+}
+
+
 def tiny_config(*overrides: str) -> Loaded:
     """Return the configuration of a run of seconds."""
     return load_config(DIGITS, [*TINY, *overrides])

@@ -66,6 +66,31 @@ def chosen(registry: Registry[Any], name: str, settings: Any) -> Choice:
         raise nested_error(error, name) from error
 
 
+def chosen_in_order(
+    registry: Registry[Any], given: Any, expected: str, null_is_none: bool = False
+) -> list[Choice]:
+    """Return the parts that a mapping of names to their settings chooses, in its order.
+
+    Args:
+        registry: of the parts.
+        given: as it stands in the YAML; None: nothing is chosen.
+        expected: what to say where it is no mapping.
+        null_is_none: whether a name with nothing below it is left out; else it has its defaults.
+
+    Raises:
+        PydanticCustomError: it is no mapping, or no part has such a name or such settings.
+    """
+    if given is not None and not isinstance(given, dict):
+        raise PydanticCustomError("mapping", "{expected}", {"expected": expected})
+    choices = []
+    for name, settings in (given or {}).items():
+        if name not in registry:
+            raise unknown_key(str(name), registry)
+        if settings is not None or not null_is_none:
+            choices.append(chosen(registry, name, settings))
+    return choices
+
+
 def from_registry(registry: Registry[Any]) -> Callable[[Any], Choice]:
     """Return the validator for a part of this project: its class says what may be set."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
-from pydantic_core import PydanticCustomError
 
-from utils.choice import Choice, chosen
-from utils.section import Section, unknown_key
+from utils.choice import Choice, chosen_in_order
+from utils.section import Section
 from witness import WITNESSES
 from witness.reference import ReferenceSettings
 
@@ -19,14 +18,7 @@ def read_heard(given: Any) -> list[Choice]:
         given = dict.fromkeys(given)
     if isinstance(given, list) and all(isinstance(part, Choice) for part in given):
         return given
-    if given is not None and not isinstance(given, dict):
-        raise PydanticCustomError("mapping", "a list of witnesses' names is expected")
-    choices = []
-    for name, settings in (given or {}).items():
-        if name not in WITNESSES:
-            raise unknown_key(str(name), WITNESSES)
-        choices.append(chosen(WITNESSES, name, settings))
-    return choices
+    return chosen_in_order(WITNESSES, given, "a list of witnesses' names is expected")
 
 
 def dump_heard(choices: list[Choice]) -> dict[str, Any]:

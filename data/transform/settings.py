@@ -5,26 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
-from pydantic_core import PydanticCustomError
 
 from data.transform import TRANSFORMATIONS, Normalize
-from utils.choice import Choice, chosen
-from utils.section import Section, unknown_key
+from utils.choice import Choice, chosen_in_order
+from utils.section import Section
 
 
 def read_chain(given: Any) -> list[Choice]:
     """Validate an ordered mapping of transformations; a null entry is left out."""
     if isinstance(given, list) and all(isinstance(step, Choice) for step in given):
         return given
-    if given is not None and not isinstance(given, dict):
-        raise PydanticCustomError("mapping", "a mapping of transformations is expected")
-    choices = []
-    for name, settings in (given or {}).items():
-        if name not in TRANSFORMATIONS:
-            raise unknown_key(str(name), TRANSFORMATIONS)
-        if settings is not None:
-            choices.append(chosen(TRANSFORMATIONS, name, settings))
-    return choices
+    expected = "a mapping of transformations is expected"
+    return chosen_in_order(TRANSFORMATIONS, given, expected, null_is_none=True)
 
 
 def dump_chain(choices: list[Choice]) -> dict[str, Any]:

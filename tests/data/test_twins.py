@@ -52,6 +52,20 @@ def copies(root: Path, count: int = CHECKED) -> None:
             )
 
 
+def listed_copies(root: Path, count: int) -> str:
+    """Put copies among the training images, and let a list name them as the verified ones."""
+    copies(root, count)
+    shutil.rmtree(root / "seeds")
+    names = [
+        f"train/{name}/{kind}{n}.png"
+        for name in "ab"
+        for n in range(count)
+        for kind in ("copy", "again")
+    ]
+    (root.parent / "list.txt").write_text("\n".join(names))
+    return f"global.seed_indices={root.parent / 'list.txt'}"
+
+
 def test_nothing_leaves_where_nothing_is_twice(folder: Path) -> None:
     found = material(folder)
     assert len(found.data.train) == 24 + 12 and len(found.data.test) == 6
@@ -75,16 +89,7 @@ def test_twins_of_held_out_samples_leave_training(folder: Path) -> None:
 
 def test_twins_among_listed_samples_are_held_out_once(folder: Path) -> None:
     """A list may name both copies: then neither of them may be trained on and tested on."""
-    copies(folder, 6)
-    shutil.rmtree(folder / "seeds")
-    names = [
-        f"train/{name}/{kind}{n}.png"
-        for name in "ab"
-        for n in range(6)
-        for kind in ("copy", "again")
-    ]
-    (folder.parent / "list.txt").write_text("\n".join(names))
-    found = material(folder, f"global.seed_indices={folder.parent / 'list.txt'}")
+    found = material(folder, listed_copies(folder, 6))
     trained, tested = trained_and_tested(found)
     assert len(tested) == len(found.data.test) == 4  # a third of six pictures a class
     assert not trained & tested
@@ -92,16 +97,7 @@ def test_twins_among_listed_samples_are_held_out_once(folder: Path) -> None:
 
 
 def test_enough_pictures_remain_as_seeds(folder: Path) -> None:
-    copies(folder, 4)
-    shutil.rmtree(folder / "seeds")
-    names = [
-        f"train/{name}/{kind}{n}.png"
-        for name in "ab"
-        for n in range(4)
-        for kind in ("copy", "again")
-    ]
-    (folder.parent / "list.txt").write_text("\n".join(names))
-    listed = f"global.seed_indices={folder.parent / 'list.txt'}"
+    listed = listed_copies(folder, 4)
     found = material(folder, listed, "global.seed_num=4")
     assert len(found.data.test) == 0  # all four pictures of a class are wanted as seeds
     assert len(found.seeds) == 16

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, NO_FILES, TINY
 from tests.fuzz.entry import fuzz, is_answered, is_untouched
 
 READY = DIGITS.read_text()
@@ -68,17 +67,10 @@ def test_a_ready_configuration_with_slips_is_answered(
     answered(folder, text.encode("utf-8"))
 
 
-@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "circle"])
+@pytest.mark.parametrize("kind", NO_FILES)
 def test_what_is_no_file_is_answered(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.yaml"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "circle":
-        path.symlink_to(path)
-    else:
-        path.mkdir()
+    NO_FILES[kind](path)
     for line in ("extends: a.yaml\n", None):
         config = path
         if line is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from run.checkpoint import Progress
 from run.state import FORMAT
 
 SAMPLES, LOSSES = 12, 3
+MALICIOUS_FORMS = ("pickle", "torch", "torch-legacy")
 
 
 def small_network() -> nn.Module:
@@ -71,3 +75,22 @@ def whole_state(epoch: int = 2, step: int = 0) -> dict[str, Any]:
         "processes": 1,
         "fingerprints": {"data": "d", "poison": "p", "seeds": "s"},
     }
+
+
+class Malicious:
+    """Makes the folder `mark` where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def save_malicious(path: Path, mark: Path, form: str) -> None:
+    """Save what would run code where it is unpickled, in one of `MALICIOUS_FORMS`."""
+    evil = {"model_state_dict": Malicious(mark)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(evil))
+    else:
+        torch.save(evil, path, _use_new_zipfile_serialization=form == "torch")

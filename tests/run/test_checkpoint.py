@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from run.checkpoint import (
 from run.folder import RunFolder
 from run.restore import restore_network
 from run.resume import find_start
-from tests.run.checkpoints import whole_state
+from tests.run.checkpoints import MALICIOUS_FORMS, save_malicious, whole_state
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
 from utils.torch_file import DamagedCheckpoint
@@ -80,24 +79,12 @@ def test_two_damaged_ones_are_an_error(folder: RunFolder) -> None:
         read_latest(folder.checkpoints)
 
 
-class Malicious:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (str(self.mark),)
-
-
-@pytest.mark.parametrize("form", ["pickle", "torch", "torch-legacy"])
+@pytest.mark.parametrize("form", MALICIOUS_FORMS)
 def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
     folder: RunFolder, tmp_path: Path, form: str
 ) -> None:
     mark, latest = tmp_path / "mark", folder.checkpoints / LATEST
-    evil = {"model_state_dict": Malicious(mark)}
-    if form == "pickle":
-        latest.write_bytes(pickle.dumps(evil))
-    else:
-        torch.save(evil, latest, _use_new_zipfile_serialization=form == "torch")
+    save_malicious(latest, mark, form)
     with pytest.raises(InputError, match="refused") as caught:
         read_latest(folder.checkpoints)
     assert not isinstance(caught.value, DamagedCheckpoint)

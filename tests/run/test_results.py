@@ -14,6 +14,7 @@ from report.moved import read_verdict as read_earlier
 from report.verdict import VERDICT_FILE, exit_code, read_verdict
 from run.folder import RunFolder
 from run.results import comparable_results, has_result, read_result
+from tests.conftest import NO_FILES
 from utils.errors import InputError
 
 OURS = {"data": "d", "poison": "p"}
@@ -65,12 +66,7 @@ def test_what_is_no_file_is_left_out(
 ) -> None:
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / "result.json"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/zero")
+    NO_FILES[kind](path)
     assert comparable_results(RunFolder(tmp_path / "own"), OURS) == []
     assert capsys.readouterr().out.count("\n") == 1
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import NO_FILES
 from utils.errors import InputError
 from utils.plain_yaml import DEEPEST, LARGEST_FILE, MOST_NODES, parse_yaml, read_yaml
 
@@ -103,15 +103,11 @@ def test_a_deeper_list_than_the_deepest_is_refused() -> None:
     assert "levels" in refused("[" * (DEEPEST + 2) + "]" * (DEEPEST + 2))
 
 
-@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "missing", "large", "latin"])
+@pytest.mark.parametrize("kind", [*NO_FILES, "missing", "large", "latin"])
 def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.yaml"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
+    if kind in NO_FILES:
+        NO_FILES[kind](path)
     elif kind == "large":
         path.write_bytes(b"#" * (LARGEST_FILE + 1))
     elif kind == "latin":

@@ -15,20 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.run.checkpoints import whole_state
+from tests.run.checkpoints import MALICIOUS_FORMS, save_malicious, whole_state
 from utils.errors import InputError
 from utils.torch_file import MOST_ITEMS, MOST_PICKLE, DamagedCheckpoint, read_tensors
 
 BYTEARRAY = b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x05\x85R."  # 20 GB
 HUGE_MEMO = b"\x80\x02]r\xff\xff\xff\x7f."
-
-
-class Malicious:
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (str(self.mark),)
 
 
 def saved(content: Any, path: Path, **how: Any) -> Path:
@@ -106,14 +98,10 @@ def test_bare_and_packed_pickles_of_any_kind(tmp_path: Path, body: bytes, inside
     assert len(str(caught.value)) - len(str(path)) < 200
 
 
-@pytest.mark.parametrize("form", ["pickle", "torch", "torch-legacy"])
+@pytest.mark.parametrize("form", MALICIOUS_FORMS)
 def test_what_would_run_code_is_refused_and_runs_nothing(tmp_path: Path, form: str) -> None:
     mark, path = tmp_path / "mark", tmp_path / "a.pt"
-    evil = {"model_state_dict": Malicious(mark)}
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(evil))
-    else:
-        torch.save(evil, path, _use_new_zipfile_serialization=form == "torch")
+    save_malicious(path, mark, form)
     with pytest.raises(InputError, match="refused") as caught:
         read_tensors(path)
     assert not isinstance(caught.value, DamagedCheckpoint)
