@@ -40,6 +40,7 @@ Purpose = Literal[
     "reference-network",  # the plain model that witnesses look at
     "reference-order",
     "reference-augment",
+    "witness-filter",  # the warps that a witness looks through
     "permutation",
     "repair-subset",  # which clean samples a repair gets, where the truth is known
     "repair-held-out",  # which of them judge how much is pruned

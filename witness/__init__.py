@@ -13,6 +13,8 @@ WITNESSES: Registry[Witness] = Registry(
         "reference_loss": "witness.reference_loss:ReferenceLoss",
         "pipd": "witness.pipd:PoisonChannels",
         "scaled": "witness.scaled:ScaledPrediction",
+        "pattern": "witness.pattern:StaticPattern",
+        "filtered": "witness.filtered:FilteredPrediction",
         "probabilities": "witness.probabilities:OutsideProbabilities",
     },
 )

@@ -1,0 +1,166 @@
+"""What each witness sees of each attack: the table by which witnesses are chosen.
+
+    python -m benchmark.witnesses config/small/*.yaml --seeds 100 101 102 --json FILE -- KEY=VALUE
+
+Nothing is trained but the reference, which is kept. The truth is read here to measure, and by
+nobody else. With --json the rows are written after each case, and cases that are there are not
+measured again, so the same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from config.load import load_config
+from run.learning import build_fitting_network, build_views, call_witnesses, lay_ground
+from run.material import Material, read_material
+from run.names import find_folder
+from run.resume import Resumption
+from run.setup import Setup
+from run.versions import git_commit, versions
+from utils.console import say, table
+from utils.device import find_device
+from utils.files import write_text
+from utils.streams import Streams
+from utils.world import ALONE
+from witness import WITNESSES, Case, Statement
+
+ASKED = tuple(name for name in WITNESSES if name != "probabilities")  # that needs a file
+
+
+def open_case(path: Path, overrides: Sequence[str]) -> tuple[Case, Material]:
+    """Return what witnesses look at, and beside it what is true."""
+    device, _ = find_device("cpu")
+    heard = f"witness.heard=[{ASKED[0]}]"
+    loaded = load_config(path, [heard, "defense=asd", *overrides])
+    config = loaded.config
+    setup = Setup(
+        config=config,
+        device=device,
+        world=ALONE,
+        folder=find_folder(config.storage_dir, None, loaded.name),
+        start=Resumption(None, None, False, ""),
+        streams=Streams(Resumption(None, None, False, "").seed(config.seed.seed)),
+    )
+    material = read_material(setup)
+    views = build_views(config, material.training)
+    ground = lay_ground(setup, material, views, build_fitting_network(setup, material, views))
+    hearing = call_witnesses(setup, material, ground)
+    assert hearing is not None
+    labels = material.training.labels.cpu()
+    return Case(ground, labels, material.seeds.cpu(), hearing.reference), material
+
+
+def measured(statement: Statement, case: Case, material: Material) -> dict[str, Any]:
+    """Return how well a statement tells the poisoned samples; cross samples are clean."""
+    poisoned, suspicion = material.truth.poisoned, statement.suspicion
+    vetoed = statement.vetoed
+    row: dict[str, Any] = {
+        "accused": sorted(statement.accused),
+        "clean_vetoed": int((vetoed & ~poisoned).sum()),
+        "clean": int((~poisoned).sum()),
+    }
+    if not bool(poisoned.any()):
+        return row
+    targets = case.labels[poisoned].unique()
+    inside = torch.isin(case.labels, targets)
+    first = suspicion.argsort(descending=True, stable=True)[: int(poisoned.sum())]
+    return {
+        **row,
+        "poisoned": int(poisoned.sum()),
+        "poisoned_vetoed": int((vetoed & poisoned).sum()),
+        "auroc": auroc(suspicion, poisoned),
+        "auroc_in_label": auroc(suspicion[inside], poisoned[inside]),
+        "precision": float(poisoned[first].double().mean()),
+    }
+
+
+def auroc(suspicion: Tensor, poisoned: Tensor) -> float | None:
+    """Return the area under the ROC curve; None where all are poisoned, or none is."""
+    if bool(poisoned.all()) or not bool(poisoned.any()):
+        return None
+    return float(roc_auc_score(poisoned.numpy(), suspicion.numpy()))
+
+
+def hear_all(path: Path, overrides: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each witness on one poisoned set."""
+    case, material = open_case(path, overrides)
+    rows = []
+    for name in names:
+        witness = WITNESSES.get(name)
+        started = time.perf_counter()
+        statement = witness(witness.Settings()).testify(case)
+        seconds = time.perf_counter() - started
+        row = measured(statement, case, material)
+        rows.append({"witness": name, "cost": statement.cost, "seconds": seconds, **row})
+    return rows
+
+
+def key_of(path: Path, seed: int, overrides: Sequence[str]) -> str:
+    """Return the name of a case."""
+    kept = [given for given in overrides if not given.startswith(("dataset_dir", "storage_dir"))]
+    return " ".join([path.stem, f"seed={seed}", *kept])
+
+
+def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
+    """Measure all cases; print a table of each, and keep the rows."""
+    file: Path | None = arguments.json
+    there = file is not None and file.exists()
+    content = json.loads(file.read_text()) if file is not None and there else {"cases": {}}
+    content["run_on"] = {**versions(), "commit": git_commit(), "device": "cpu"}
+    for seed in arguments.seeds:
+        for path in arguments.configs:
+            key = key_of(path, seed, overrides)
+            kept = content["cases"].setdefault(key, [])
+            names = [
+                name for name in arguments.witnesses if name not in {row["witness"] for row in kept}
+            ]
+            if names:
+                kept += hear_all(path, [*overrides, f"seed.seed={seed}"], names)
+            show(key, kept)
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, json.dumps(content, indent=1) + "\n")
+
+
+def show(key: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the rows of a case."""
+    columns = ["witness", "auroc", "auroc_in_label", "precision", "poisoned_vetoed"]
+    columns += ["poisoned", "clean_vetoed", "accused", "seconds"]
+    cells = [[shown(row.get(column)) for column in columns] for row in rows]
+    say(key)
+    say(table(cells, columns))
+
+
+def shown(value: Any) -> str:
+    """Return a cell."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    """Run; what follows `--` are overrides for all cases."""
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("configs", nargs="+", type=Path, metavar="YAML")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[100], metavar="N")
+    parser.add_argument("--witnesses", nargs="+", default=list(ASKED), choices=ASKED)
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    run(parser.parse_args(given[:end]), given[end + 1 :])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
