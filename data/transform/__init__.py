@@ -17,9 +17,9 @@ TRANSFORMATIONS: Registry[Transformation] = Registry(
         "resize": "data.transform.resize:Resize",
         "center_crop": "data.transform.crop:CenterCrop",
         "random_horizontal_flip": "data.transform.flip:RandomHorizontalFlip",
-        "random_color_jitter": "data.transform.one_by_one:RandomColorJitter",
-        "random_grayscale": "data.transform.one_by_one:RandomGrayscale",
-        "gaussian_blur": "data.transform.one_by_one:GaussianBlur",
+        "random_color_jitter": "data.transform.colour:RandomColorJitter",
+        "random_grayscale": "data.transform.colour:RandomGrayscale",
+        "gaussian_blur": "data.transform.blur:GaussianBlur",
     },
 )
 

@@ -62,7 +62,13 @@ ALL = {
     "resize": {"size": 8},
     "center_crop": {"size": 6},
     "random_horizontal_flip": {"p": 0.5},
-    "random_color_jitter": {"p": 0.8, "brightness": 0.4, "contrast": 0.4, "hue": 0.1},
+    "random_color_jitter": {
+        "p": 0.8,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+    },
     "random_grayscale": {"p": 0.5},
     "gaussian_blur": {"p": 0.5, "sigma": [0.1, 1.0]},
 }
@@ -160,7 +166,7 @@ def test_a_range_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["random_color_jitter", "gaussian_blur", "random_resize_crop"])
-def test_torchvisions_draws_leave_the_global_generator_alone(name: str) -> None:
+def test_draws_leave_the_global_generator_alone(name: str) -> None:
     step = make(name, **ALL[name])
     draw = step.draw(3, 12, 12, torch.Generator().manual_seed(1))
     torch.manual_seed(7)
