@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +11,8 @@ import torch
 from benchmark.calibrate import RECORDED, bar, next_step
 from benchmark.verdict_kinds import CLEAN, EVERY_KIND, POISONED, Kind, class_sizes, halves, mislabel
 from benchmark.verdict_measure import interval, measure, rates
-from benchmark.verdict_real import draw_images, write_set
 from benchmark.verdict_simulated import Recording, read_recording, simulate
 from report.judge import read_thresholds
-from utils.files import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +83,3 @@ def test_rates_and_bars_count_runs(recordings: list[Recording]) -> None:
     ]
     assert interval(0, 20) == [0.0, 0.161] and interval(10, 20) == [0.299, 0.701]
     assert next_step(0.5) == 0.55 and next_step(0.31) == 0.35
-
-
-@pytest.mark.parametrize("kind", [POISONED[8], CLEAN[7]], ids=["poisoned", "imbalanced"])
-def test_a_real_set_is_written_with_its_triggers(kind: Kind, tmp_path: Path) -> None:
-    truth = write_set(kind, 0, tmp_path)
-    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")]
-    assert {name for name in files if not name.startswith("test/")} == set(truth)
-    assert len(list((tmp_path / "seeds").iterdir())) == kind.classes
-    poisoned = [name for name, (_, is_poisoned) in truth.items() if is_poisoned]
-    assert len(poisoned) == round(kind.poison * sum(name.startswith("train/") for name in truth))
-    assert all(name.startswith("train/") for name in poisoned)
-
-
-def test_numbers_of_two_figures_are_two_digits() -> None:
-    one = draw_images(np.array([7]), 10, np.random.default_rng(0))
-    two = draw_images(np.array([7, 42]), 43, np.random.default_rng(0))
-    assert one.shape == (1, 16, 16) and two.shape == (2, 16, 16)
-    assert (two[1, :, :8] != two[1, :, 8:]).any()
-    assert (PROJECT / "results" / "verdict").is_dir()

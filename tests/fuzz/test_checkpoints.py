@@ -119,7 +119,7 @@ def strange(chance: random.Random, old: Any) -> Any:
             -old.float(),
             old.float() / 0,
         ]
-    if isinstance(old, (int, float)):
+    if isinstance(old, (int, float)) and -1e300 < old < 1e300:
         values += [old + 1, old - 1, -old, str(old), [old], float(old), int(old)]
     if isinstance(old, (list, dict)):
         values += [
