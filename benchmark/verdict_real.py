@@ -30,6 +30,7 @@ from report.examine import examine
 from report.findings import Findings
 from report.judge import judge
 from run.session import Session
+from run.setup import set_up
 from run.versions import git_commit, versions
 from utils.console import say
 from utils.device import device_name
@@ -44,7 +45,7 @@ def train(seed: int, folder: Path) -> Session:
     command = ["--config", str(CONFIG), "--gpu", "cpu", "--name", "run", f"seed.seed={seed}"]
     command += [f"dataset_dir={folder}", f"storage_dir={folder / 'storage'}"]
     with Interrupt() as interrupt:
-        session = ASD.prepare(parse_arguments(command), interrupt)
+        session = ASD.prepare(set_up(parse_arguments(command), interrupt))
         ASD.begin(session)
         ASD.train(session, interrupt)
     return session
@@ -95,7 +96,7 @@ def run_one(kind: Kind, seed: int, stock: Stock, out: Path) -> str:
     }
     true = np.array([truth[name][0] for name in names], dtype=np.uint8)
     poisoned = np.array([truth[name][1] for name in names])
-    arrays = {"true": true, "poisoned": poisoned, "about": json.dumps(about)}
+    arrays: dict[str, Any] = {"true": true, "poisoned": poisoned, "about": json.dumps(about)}
     np.savez_compressed(out, **signals(findings), **arrays)
     return verdict.lines()[0]
 
