@@ -46,6 +46,7 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
         "epochs": state.epoch,
         "acc": score.acc,
         **({"asr": score.asr} if config.truth_known else {}),
+        "recalls": dict(zip(session.training.classes, score.recalls, strict=False)),
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
         "device": device_name(session.engine.device),
         "engine": str(session.engine),

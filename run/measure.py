@@ -80,10 +80,18 @@ def predictions(
 
 @dataclass(frozen=True)
 class Score:
-    """ACC and ASR of a model, fractions of 1; None where not measured (ASR without an attack)."""
+    """What a model is worth; fractions of 1, None where not measured (ASR without an attack).
+
+    Attributes:
+        acc: over all clean test images.
+        asr: over the triggered ones of other classes than the target.
+        recalls: of each class, over the clean test images that show it; a lost class is 0. Empty
+            where ACC is not measured.
+    """
 
     acc: float | None
     asr: float | None
+    recalls: tuple[float | None, ...] = ()
 
 
 def evaluate(
@@ -91,14 +99,17 @@ def evaluate(
 ) -> Score:
     """Return ACC over all clean test images and ASR over the triggered non-target ones."""
 
-    def share(split: Split) -> float | None:
-        if not len(split):
-            return None
-        predicted = predictions(network, split.images, chain, engine, batch_size)
-        return int((predicted == split.labels).sum()) / len(split)
+    def right(split: Split) -> Tensor:
+        return predictions(network, split.images, chain, engine, batch_size) == split.labels
 
-    triggered = truth.triggered_test
-    return Score(share(truth.clean_test), None if triggered is None else share(triggered))
+    def share(given: Tensor) -> float | None:
+        return int(given.sum()) / len(given) if len(given) else None
+
+    clean, triggered = truth.clean_test, truth.triggered_test
+    known = right(clean)
+    classes = range(int(clean.labels.max()) + 1 if len(clean) else 0)
+    recalls = tuple(share(known[clean.labels == label]) for label in classes)
+    return Score(share(known), None if triggered is None else share(right(triggered)), recalls)
 
 
 def ranking_quality(score: Tensor, poisoned: Tensor | None) -> dict[str, float]:
