@@ -29,6 +29,8 @@ ROUNDS = 30  # of refining; it stops where it stands
 RIDGE = 0.02  # of the mean variance of a feature, added to all
 FIRST_SHARES = (0.2, 0.5)  # of a class, first guesses of how large the far group is
 EARLY = 0.34  # share of the epochs that count as early
+APART = 1.7  # times the other classes' median separation, from which on a far group stands alone
+EARLIER = 0.1  # earliness that it must have then
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,15 @@ class UnverifiedGroup(Witness):
         `strength`: of the far group, its separation in standard deviations times its earliness.
         Half of it is enough where it is `lead` times the median of the other classes': on easy data
         all clean samples are learnt early too, so a trigger is hardly earlier.
+        `separation`: so far away it lies that it need only be a little earlier, unless the groups of
+        other classes lie as far apart: few poisoned samples are not learnt at once.
         `verified`: share of the verified samples that may lie in it. `largest`: share of the class
         that it may take.
         """
 
         strength: float = Field(default=2.5, gt=0)
         lead: float = Field(default=3.0, ge=1)
+        separation: float = Field(default=6.0, gt=0)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
@@ -99,26 +104,47 @@ class UnverifiedGroup(Witness):
         for label, groups in divided.items():
             members = torch.nonzero(case.labels == label).flatten()
             suspicion[members] = groups.far.float() * groups.strength
-            others = [other.strength for name, other in divided.items() if name != label]
+            others = [other for name, other in divided.items() if name != label]
             if self.accuses(groups, others):
-                accused[label] = min(1.0, groups.strength / (2 * limits.strength))
+                accused[label] = self.surety(groups, others)
                 # A few left behind would teach the trigger to the rest; a clean one is no loss.
                 far = (groups.far > 0.5) | (groups.distance > NEAR)
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
         return Statement(suspicion, vetoed, accused)
 
-    def accuses(self, groups: Groups, others: Sequence[float]) -> bool:
-        """Return whether a class so divided is held to be poisoned; `others`: their strengths."""
+    def accuses(self, groups: Groups, others: Sequence[Groups]) -> bool:
+        """Return whether a class so divided is held to be poisoned; `others`: those beside it."""
         limits = self.settings
         assert isinstance(limits, UnverifiedGroup.Settings)
-        usual = statistics.median(others) if others else groups.strength
-        leads = groups.strength >= limits.lead * usual
         return (
-            groups.strength >= (limits.strength / 2 if leads else limits.strength)
+            (self.is_early(groups, others) or self.stands_alone(groups, others))
             and groups.verified <= limits.verified
             and float((groups.far > 0.5).double().mean()) <= limits.largest
         )
+
+    def surety(self, groups: Groups, others: Sequence[Groups]) -> float:
+        """Return how surely an accused class is poisoned, 0..1; half at the limits."""
+        limits = self.settings
+        assert isinstance(limits, UnverifiedGroup.Settings)
+        alone = groups.separation / limits.separation if self.stands_alone(groups, others) else 0.0
+        return min(1.0, max(groups.strength / limits.strength, alone) / 2)
+
+    def is_early(self, groups: Groups, others: Sequence[Groups]) -> bool:
+        """Return whether the far group is far, and learnt early, beyond what is usual."""
+        limits = self.settings
+        assert isinstance(limits, UnverifiedGroup.Settings)
+        usual = statistics.median(other.strength for other in others or [groups])
+        leads = groups.strength >= limits.lead * usual
+        return groups.strength >= (limits.strength / 2 if leads else limits.strength)
+
+    def stands_alone(self, groups: Groups, others: Sequence[Groups]) -> bool:
+        """Return whether the far group is very far, and at least a little earlier."""
+        limits = self.settings
+        assert isinstance(limits, UnverifiedGroup.Settings)
+        usual = statistics.median(other.separation for other in others or [groups])
+        apart = groups.separation >= max(limits.separation, APART * usual)
+        return apart and groups.earliness >= EARLIER
 
 
 def early_losses(losses: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,20 @@ def test_clean_classes_of_two_modes_are_not_accused(seed: int) -> None:
     said = group().testify(made_up(0, seed)[0])
     assert not said.accused
     assert not said.vetoed.any()
+
+
+@pytest.mark.parametrize(("loss", "accused"), [(1.3, [1]), (1.7, [])])
+def test_a_small_group_far_away_need_only_be_a_little_earlier(
+    loss: float, accused: list[int]
+) -> None:
+    case, is_poisoned = made_up(25, distance=14.0)
+    losses = case.reference.losses.clone()
+    losses[:, is_poisoned] = loss
+    case = replace(case, reference=replace(case.reference, losses=losses))
+    statement = group().testify(case)
+    assert list(statement.accused) == accused
+    assert bool(statement.vetoed[is_poisoned].all()) == bool(accused)
+    assert all(surety >= 0.5 for surety in statement.accused.values())
 
 
 def test_a_group_that_the_verified_samples_share_is_not_accused() -> None:
