@@ -74,8 +74,8 @@ class UnverifiedGroup(Witness):
         `strength`: of the far group, its separation in standard deviations times its earliness.
         Half of it is enough where it is `lead` times the median of the other classes': on easy data
         all clean samples are learnt early too, so a trigger is hardly earlier.
-        `separation`: so far away it lies that it need only be a little earlier, unless the groups of
-        other classes lie as far apart: few poisoned samples are not learnt at once.
+        `separation`: from there on it need only be a little earlier, unless the far groups of the
+        other classes lie as far away: few poisoned samples are not learnt at once.
         `verified`: share of the verified samples that may lie in it. `largest`: share of the class
         that it may take.
         """
