@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from command.published import distance, published_for, read_published
 from data.attack import ATTACKS
 from utils.errors import InputError
+from utils.files import PROJECT
 
 # Percent, as they are confirmed; (data set, attack, defence, kind).
 CONFIRMED = {
@@ -37,6 +39,20 @@ def test_the_file_holds_what_is_confirmed_and_nothing_else() -> None:
     for place, percent in CONFIRMED.items():
         assert percent == found[place], place
     assert all(figure.attack in ATTACKS for figure in figures)
+
+
+SAID = re.compile(r"[Pp]aper\b[^\n;]*?ACC ([\d.]+) %, ASR ([\d.]+) %")
+
+
+def test_presets_say_no_other_figures_of_the_paper() -> None:
+    confirmed = {value for place, value in CONFIRMED.items() if place[3] == "paper"}
+    said = {
+        (float(acc), float(asr))
+        for path in (PROJECT / "config").rglob("*.yaml")
+        for acc, asr in SAID.findall(path.read_text(encoding="utf-8"))
+    }
+    assert said
+    assert said <= confirmed
 
 
 def test_the_distance_is_measured_minus_the_papers() -> None:

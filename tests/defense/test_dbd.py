@@ -15,6 +15,7 @@ from loss.mixmatch import unlabelled_weight
 from model.projection import build_projection
 from tests.conftest import DIGITS
 from tests.defense.staged import prepared, reviewed, twin
+from training.draws import EpochDraws
 
 ALL = torch.ones(300, dtype=torch.bool)
 
@@ -147,6 +148,56 @@ def test_mixmatch_trains_everything_again(tmp_path: Path) -> None:
         assert total == pytest.approx(labelled + weight * unlabelled, abs=1e-4)
     for old, new in zip(before.parameters(), dbd.setting.learner.network.parameters(), strict=True):
         assert not torch.equal(old, new)
+
+
+def plain_mixmatch(
+    network: Any, batch: Any, mix: Any, classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """L_x and L_u in plain formulas, temperature 0.5; sample by sample where that is possible."""
+    count, (first, second) = len(batch.labels), batch.unlabelled
+    with torch.no_grad():
+        mean = (network(first).softmax(dim=1) + network(second).softmax(dim=1)) / 2
+    guessed = mean**2 / (mean**2).sum(dim=1, keepdim=True)
+    given = torch.eye(classes)[batch.labels]
+    inputs = torch.cat([batch.labelled, first, second])
+    targets = torch.cat([given, guessed, guessed])
+    share = max(float(mix.share), 1 - float(mix.share))
+    inputs = share * inputs + (1 - share) * inputs[mix.permutation]
+    targets = share * targets + (1 - share) * targets[mix.permutation]
+    # Of three batches of 16 the parts are 5, 5 and 6 long; part i of the first changes places with
+    # part i of batch i.
+    places = [list(range(16 * i, 16 * i + 16)) for i in range(3)]
+    for i, part in ((1, slice(5, 10)), (2, slice(10, 16))):
+        places[0][part], places[i][part] = places[i][part], places[0][part]
+    logits = torch.empty(3 * count, classes)
+    for chunk in places:
+        logits[chunk] = network(inputs[chunk].contiguous())
+    log = logits[:count].log_softmax(dim=1)
+    labelled = -sum((targets[i] * log[i]).sum() for i in range(count)) / count
+    apart = logits[count:].softmax(dim=1) - targets[count:]
+    assert isinstance(labelled, torch.Tensor)
+    return labelled, (apart**2).sum() / apart.numel()
+
+
+def test_a_step_of_mixmatch(tmp_path: Path) -> None:
+    dbd = prepared("dbd", tmp_path)
+    clean = dbd.split(4).clean
+    assert int(clean.sum()) == 150
+    network = dbd.setting.learner.network
+    before = twin(dbd).train()
+    draws = EpochDraws(dbd.setting.ground, dbd.setting.config.semi, clean, 4)
+    batch, mix = next(draws.batches(0))
+    assert bool(clean[draws.labelled].all())
+    assert not bool(clean[draws.unlabelled].any())
+    labelled, unlabelled = plain_mixmatch(before, batch, mix, network.linear.out_features)
+    weight = 15 * 1.0  # the ramp of two epochs is over: two epochs of warm-up lie behind it
+    total = labelled + weight * unlabelled
+    given = next(iter(dbd.steps(4, clean, 0)))
+    for ours, theirs in zip(given, (total, labelled, unlabelled), strict=True):
+        assert float(ours) == pytest.approx(float(theirs.detach()), rel=1e-5, abs=1e-5)
+    slopes = torch.autograd.grad(total, list(before.parameters()))
+    for weights, slope in zip(network.parameters(), slopes, strict=True):
+        torch.testing.assert_close(weights.grad, slope, rtol=1e-4, atol=1e-5)
 
 
 def test_the_published_ramp_starts_above_zero() -> None:

@@ -123,6 +123,29 @@ def test_pruning_ends_before_accuracy_falls() -> None:
     assert list(prune_counts(10, 0.3)) == [3, 6, 9]
 
 
+def test_channels_are_ranked_on_one_part_and_judged_on_the_other() -> None:
+    """BackdoorBench ranks and stops on the same images; here they are different ones."""
+    given = {"num_epochs": 8, "batch_size": 16, "learning_rate": 0.05, "step": 1 / 32}
+    repair = build("fine_pruning", given)
+    network = trained_network()
+    repair.fine_tune(network, torch.empty(0, dtype=torch.int64))  # type: ignore[attr-defined]
+    found = repair.choose(network)  # type: ignore[attr-defined]
+    shuffled = torch.randperm(64, generator=repair.setting.streams.torch("repair-held-out"))
+    judged, ranked = shuffled[:13].tolist(), shuffled[13:].tolist()  # a fifth, and the rest
+    (views,) = repair.setting.plain_views(torch.arange(64), 64)
+    maps: list[torch.Tensor] = []
+    hook = network.eval().backbone.layer4.register_forward_hook(lambda *of: maps.append(of[2]))
+    with torch.no_grad():
+        network(views)
+    hook.remove()
+    used = maps[0][ranked].mean(dim=(0, 2, 3)).tolist()
+    order = sorted(range(32), key=lambda channel: used[channel])
+    labels = repair.setting.clean.labels[judged]
+    count = plain_count(network, views[judged], labels, order, 0.1)
+    assert found.tolist() == order[:count]
+    assert 0 < count < 31
+
+
 def test_what_is_pruned_stays_pruned() -> None:
     repair = build("fine_pruning", {**SHORT["fine_pruning"], "largest_drop": 0.99})
     done = repair.repair(trained_network())
@@ -197,6 +220,38 @@ def test_the_students_loss_and_gradient_are_those_of_plain_formulas() -> None:
         slopes, torch.autograd.grad(expected, list(plain.parameters())), strict=True
     ):
         assert torch.allclose(ours, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_one_step_of_nad_is_plain_sgd(stage: str) -> None:
+    given = {"teacher_epochs": 1, "num_epochs": 1, "batch_size": 64, "learning_rates": [0.1]}
+    repair: Any = build("nad", {**given, "milestones": [], "weight_decay": 0.1, "betas": [3.0]})
+    network, teacher = trained_network(), None
+    taps = find_taps(network, 8, 8, 1)
+    if stage == "student":
+        teacher = trained_network()
+        with torch.no_grad():
+            for weight in teacher.parameters():
+                weight.mul_(1.1)
+        teacher.eval()
+    other = copy.deepcopy(network).train()
+    (row,) = repair.train(stage, network, teacher, taps)
+    prefix = "teacher" if stage == "teacher" else "repair"
+    ((views, labels),) = repair.setting.batches(64, f"{prefix}-order", f"{prefix}-augment", 0)
+    loss = repair.loss(other, teacher, taps, views, labels)  # against formulas above
+    if teacher is None:
+        again = copy.deepcopy(trained_network()).train()
+        plain = functional.cross_entropy(again(views), labels)
+        assert float(loss.detach()) == pytest.approx(float(plain.detach()), abs=1e-5)
+    assert row == {
+        "epoch": 0,
+        "stage": stage,
+        "loss": pytest.approx(float(loss.detach()), abs=1e-5),
+    }
+    slopes = torch.autograd.grad(loss, list(other.parameters()))
+    for ours, theirs, slope in zip(network.parameters(), other.parameters(), slopes, strict=True):
+        expected = theirs - 0.1 * 1.9 * (slope + 0.1 * theirs)  # Nesterov's first step
+        assert torch.allclose(ours, expected, atol=1e-5)
 
 
 def test_nad_moves_the_students_statistics_once_a_step_and_never_the_teachers() -> None:
