@@ -41,6 +41,11 @@ Purpose = Literal[
     "reference-order",
     "reference-augment",
     "witness-filter",  # the warps that a witness looks through
+    "confusion-order",  # samples, and wrong labels of verified ones, in confusion training
+    "confusion-labels",
+    "confusion-augment",
+    "forgetting-order",  # the verified samples that a witness's copy unlearns
+    "forgetting-augment",
     "permutation",
     "repair-subset",  # which clean samples a repair gets, where the truth is known
     "repair-held-out",  # which of them judge how much is pruned

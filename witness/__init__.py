@@ -15,6 +15,11 @@ WITNESSES: Registry[Witness] = Registry(
         "scaled": "witness.scaled:ScaledPrediction",
         "pattern": "witness.pattern:StaticPattern",
         "filtered": "witness.filtered:FilteredPrediction",
+        "batch_norm": "witness.batch_norm:AmplifiedNorm",
+        "confusion": "witness.confusion:ConfusionTraining",
+        "persistence": "witness.persistence:MixingPersistence",
+        "spectral": "witness.spectral:SpectralScore",
+        "virtual_victim": "witness.virtual_victim:VirtualVictim",
         "probabilities": "witness.probabilities:OutsideProbabilities",
     },
 )

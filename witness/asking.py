@@ -1,0 +1,53 @@
+"""What the plain model, or a changed copy of it, says of images as they are or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model import Network
+from training.passes import answers
+from witness.witness import Case
+
+Change = Callable[[Tensor], Tensor]  # (n, H, W, 3) uint8 on the device -> the same
+
+
+def logits_of(
+    case: Case, title: str, network: Network | None = None, changed: Change | None = None
+) -> Tensor:
+    """Return the logits (N, C), float32, on the CPU, of all samples in plain views: one pass.
+
+    Args:
+        case: the samples and the plain model.
+        title: of the progress bar.
+        network: the copy that is asked, on the device; None: the plain model itself.
+        changed: what the images are turned into; None: nothing.
+    """
+    reference, ground = case.reference, case.ground
+    asked = answers(
+        reference.network if network is None else network,
+        ground.training,
+        reference.chain,
+        reference.engine,
+        ground.evaluation_batch,
+        ground.streams.torch("test"),
+        title,
+        changed,
+    )
+    return torch.cat([logits.float().cpu() for _, logits in asked])
+
+
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) by how much the logit of the given label exceeds the highest other one.
+
+    Unlike a probability it tells apart samples of which the model is sure.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) int64.
+    """
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return own[:, 0] - others.amax(dim=1)
