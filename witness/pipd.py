@@ -21,6 +21,7 @@ POISON_SHARE = 0.01  # of all samples, those of the lowest early loss
 CLEAN_SHARE = 0.2
 TOP = 0.95  # percentile of the supposed poison that counts as its height
 CHANNEL_SHARE = 0.03  # of the channels that vote
+FEWEST = 10  # samples beyond the gap; fewer are outliers, as every set has them
 
 
 class PoisonChannels(Witness):
@@ -43,7 +44,8 @@ class PoisonChannels(Witness):
         beyond = (suspicion >= limits.gap) & ~case.verified
         seeds_beyond = float((suspicion[case.seeds] >= limits.gap).double().mean())
         share = float(beyond.double().mean())
-        sound = 0 < share <= limits.largest and seeds_beyond <= share / 4
+        enough = int(beyond.sum()) >= FEWEST
+        sound = enough and share <= limits.largest and seeds_beyond <= share / 4
         vetoed = beyond if sound else torch.zeros_like(beyond)
         return Statement(suspicion, vetoed, accused_of(vetoed, case.labels))
 

@@ -111,6 +111,12 @@ def test_channels_of_the_poison_veto_it() -> None:
     assert list(said.accused) == [1]
 
 
+def test_a_few_outliers_accuse_nobody() -> None:
+    said = PoisonChannels(settings_of(PoisonChannels)).testify(channels(5)[0])
+    assert not said.vetoed.any()
+    assert not said.accused
+
+
 def test_channels_of_clean_data_veto_nothing() -> None:
     for seed in range(5):
         said = PoisonChannels(settings_of(PoisonChannels)).testify(made_up(0, seed)[0])
