@@ -15,6 +15,7 @@ from torch import Tensor
 
 from defense.history import KEPT_REDUCTIONS
 from utils.errors import InputError
+from utils.printable import printable
 from utils.torch_file import DamagedCheckpoint
 
 FORMAT = 1  # raised whenever older code could misread a checkpoint
@@ -211,10 +212,10 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
 
 
 def _told(error: ValidationError) -> str:
-    """Return the first fault, in a line."""
+    """Return the first fault, in a line; keys and texts of the file may hold anything."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part)[:40] for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    place = printable(".".join(str(part)[:40] for part in first["loc"]))[:LONGEST_MESSAGE]
+    message = printable(first["msg"].removeprefix("Value error, "))
     message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
