@@ -33,6 +33,7 @@ CHOICES = {
     "lr_scheduler",
     "criterion",
     "split.criterion",
+    "dbd.criterion",
     "meta.optimizer",
     "meta.criterion",
 }

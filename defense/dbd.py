@@ -63,7 +63,7 @@ class Decoupling(StagedDefense):
                 MIXMATCH: settings.mixmatch_epochs,
             },
         )
-        self.criterion = build_criterion(setting.config.split.criterion)
+        self.criterion = build_criterion(settings.criterion)
         views = contrastive_chain(setting.ground, settings.contrastive)
         self.compared = replace(setting.ground, chain=views)
         self.head: ProjectionHead | None = None

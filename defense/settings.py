@@ -176,11 +176,13 @@ class DbdSection(Section):
     """`dbd`: the stages of DBD; their lengths make `num_epochs`. Defaults are the paper's.
 
     The last stage trains as `semi` and `optimizer` say, on the `global.epsilon` of all samples
-    whose `split.criterion` is lowest.
+    whose `criterion` is lowest. It is that of the warm-up, too, whatever `split.criterion` is:
+    symmetric cross entropy follows wrong labels less than cross entropy does.
     """
 
     contrastive: ContrastiveSection = ContrastiveSection()
     warm_up: WarmUpSection = WarmUpSection()
+    criterion: CriterionChoice = Field(default={"sce": None}, validate_default=True)
     mixmatch_epochs: int = Field(default=190, ge=0)
 
     @property
@@ -257,7 +259,7 @@ class DefenseSettings(Section):
 
     def class_counts(self) -> dict[str, int]:
         """Return every `num_classes` given below a part of a defence, by dotted key."""
-        parts = {"split.criterion": self.split.criterion}
+        parts = {"split.criterion": self.split.criterion, "dbd.criterion": self.dbd.criterion}
         parts |= {"criterion": self.criterion, "meta.criterion": self.meta.criterion}
         given = {
             f"{key}.{choice.name}.num_classes": getattr(choice.settings, "num_classes", None)
