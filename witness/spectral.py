@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from pydantic import Field
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from utils.section import Section
-from witness.line import divide_line
+from witness.line import Line, divide_line
 from witness.unverified_group import FEWEST
 from witness.witness import Case, Statement, Witness, deviations
 
@@ -44,10 +45,20 @@ class Stretch:
     along: Tensor
     length: float
 
+    @cached_property
+    def line(self) -> Line:
+        """The class divided in two along the longest direction."""
+        return divide_line(self.along)
+
     @property
     def far(self) -> Tensor:
-        """(n,) bool, the farther of two groups along the longest direction."""
-        return divide_line(self.along).high > 0.5
+        """(n,) bool, the farther one of the two groups."""
+        return self.line.high > 0.5
+
+    @property
+    def reach(self) -> float:
+        """How far the farther group lies from the verified samples; 0 where there is none."""
+        return float(self.along[self.far].mean()) if bool(self.far.any()) else 0.0
 
 
 class SpectralScore(Witness):
@@ -58,12 +69,15 @@ class SpectralScore(Witness):
     class Settings(Section):
         """What it takes to accuse.
 
-        `lead`: of a class's longest direction over the median of the other classes'. `verified`:
-        share of the class's verified samples that may lie in the far group. `largest`: share of
-        the class that this may take.
+        `lead`: of the variance along a class's longest direction over the median of the other
+        classes'. Of few samples it is small however far they lie. So a class is accused, too, whose
+        groups are `separation` standard deviations apart, the far one at `lead` times the squared
+        distance of the others' far groups. `verified`: share of the class's verified samples that
+        may lie in the far group. `largest`: share of the class that this may take.
         """
 
         lead: float = Field(default=4.0, gt=1)
+        separation: float = Field(default=5.0, gt=0)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
@@ -77,10 +91,9 @@ class SpectralScore(Witness):
         accused: dict[int, float] = {}
         for label, one in classes.items():
             scores[one.members] = one.scores
-            others = [other.length for name, other in classes.items() if name != label]
+            others = [other for name, other in classes.items() if name != label]
             if self.accuses(one, others, case.verified):
-                lead = one.length / statistics.median(others)
-                accused[label] = min(1.0, lead / (2 * self.limits.lead))
+                accused[label] = min(1.0, one.line.separation / (2 * self.limits.separation))
                 vetoed[one.members] = one.far & ~case.verified[one.members]
         return Statement(deviations(scores.clamp_min(1e-9).log()), vetoed, accused)
 
@@ -90,15 +103,20 @@ class SpectralScore(Witness):
         assert isinstance(self.settings, SpectralScore.Settings)
         return self.settings
 
-    def accuses(self, one: Stretch, others: list[float], verified: Tensor) -> bool:
-        """Return whether a class stands out; `others`: how far these reach."""
-        own, far = verified[one.members], one.far
-        if len(others) < 2 or len(far) < FEWEST or int(own.sum()) < FEWEST_VERIFIED:
+    def accuses(self, one: Stretch, others: list[Stretch], verified: Tensor) -> bool:
+        """Return whether a class stands out from the `others`; `verified`: (N,) bool."""
+        own, limits = verified[one.members], self.limits
+        if len(others) < 2 or len(own) < FEWEST or int(own.sum()) < FEWEST_VERIFIED:
             return False
+        usual = statistics.median(other.length for other in others)
+        distance = statistics.median(other.reach for other in others)
+        long = one.length >= limits.lead * usual
+        apart = one.line.separation >= limits.separation
+        apart &= one.reach >= limits.lead**0.5 * distance
         return (
-            one.length >= self.limits.lead * statistics.median(others)
-            and float(far[own].double().mean()) <= self.limits.verified
-            and 0 < float(far.double().mean()) <= self.limits.largest
+            (long or apart)
+            and float(one.far[own].double().mean()) <= limits.verified
+            and 0 < float(one.far.double().mean()) <= limits.largest
         )
 
 

@@ -27,11 +27,15 @@ def test_a_class_that_reaches_far_loses_what_lies_there(poisoned: int, seed: int
     assert not said.vetoed[case.seeds].any()
 
 
-def test_a_small_group_ranks_first_within_its_label() -> None:
-    case, truth = made_up(20, distance=10)
-    suspicion = spectral().testify(case).suspicion
+def test_a_small_group_is_accused_if_it_is_far_enough() -> None:
+    case, truth = made_up(8, distance=18)
+    said = spectral().testify(case)
+    assert list(said.accused) == [1]
+    assert torch.equal(said.vetoed, truth)
+    near = spectral(separation=100.0).testify(case)  # its variance alone is no sign
+    assert not near.accused
     own = case.labels == 1
-    assert roc_auc_score(truth[own], suspicion[own]) > 0.99
+    assert roc_auc_score(truth[own], near.suspicion[own]) == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
