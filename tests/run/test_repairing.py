@@ -74,29 +74,54 @@ def test_a_repair_leaves_a_run_and_the_first_one_alone(
     )
 
 
-def test_killed_and_done_again_it_has_the_same_bits(storage: Path) -> None:
-    code = (
+def killed(method: str, function: str, call: int) -> str:
+    """Return code of a run that is killed when a function of the repair is called again."""
+    return (
         "import os, sys\n"
-        "from repair.nad import AttentionDistillation as kind\n"
-        "real = kind.train\n"
-        "def train(self, stage, *more):\n"
-        "    rows = real(self, stage, *more)\n"
-        "    if stage == 'teacher': os.kill(os.getpid(), 9)\n"
-        "    return rows\n"
-        "kind.train = train\n"
+        f"import repair.{method} as room\n"
+        f"calls, real = [0], room.{function}\n"
+        "def deadly(*given):\n"
+        "    calls[0] += 1\n"
+        f"    if calls[0] == {call}: os.kill(os.getpid(), 9)\n"
+        "    return real(*given)\n"
+        f"room.{function} = deadly\n"
         "import ASD\n"
         "sys.exit(ASD.main(sys.argv[1:]))\n"
     )
-    words = given(storage, "killed_nad", "repair.method=nad", "repair.of=x_none")
-    command = [sys.executable, "-c", code, *words]
+
+
+@pytest.fixture(scope="module")
+def repaired(storage: Path) -> dict[str, Any]:
+    """The weights of each repair that is never stopped."""
+    models = {}
+    for method in ("fine_pruning", "nad"):
+        words = given(storage, f"whole_{method}", f"repair.method={method}", "repair.of=x_none")
+        assert ASD.main(words) == 0
+        models[method] = load_model(storage / f"whole_{method}")[0].state_dict()
+    return models
+
+
+# `refuse_not_finite` is called at the end of every epoch, `take_away` first once the channels are
+# chosen: NAD has an epoch of the teacher and two of the student, fine-pruning two of fine-tuning.
+MOMENTS = [("nad", "refuse_not_finite", call) for call in (1, 2, 3)]
+MOMENTS += [("fine_pruning", "take_away", 1)]
+MOMENTS += [("fine_pruning", "refuse_not_finite", call) for call in (1, 2)]
+
+
+@pytest.mark.parametrize(("method", "function", "call"), MOMENTS)
+def test_killed_in_any_stage_and_done_again_it_has_the_same_bits(
+    method: str, function: str, call: int, storage: Path, repaired: dict[str, Any]
+) -> None:
+    name = f"killed_{function}{call}_{method}"
+    words = given(storage, name, f"repair.method={method}", "repair.of=x_none")
+    command = [sys.executable, "-c", killed(method, function, call), *words]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (storage / "killed_nad").exists()
-    models: list[Any] = []
-    for name in ("killed_nad", "whole_nad"):
-        assert ASD.main([*given(storage, name, "repair.method=nad", "repair.of=x_none")]) == 0
-        models.append(load_model(storage / name)[0].state_dict())
-    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+    assert not (storage / name).exists()
+    assert ASD.main(words) == 0
+    again = load_model(storage / name)[0].state_dict()
+    assert list(again) == list(repaired[method])
+    assert all(torch.equal(again[key], value) for key, value in repaired[method].items())
 
 
 def test_a_repair_is_written_by_one_process(
