@@ -9,6 +9,11 @@ from torch.nn import functional
 PROJECTED = 128  # width of what is compared
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """Return bf16 and fp16 as fp32, which differences of similarities need; others as they are."""
+    return values.float() if values.element_size() < torch.float32.itemsize else values
+
+
 class ProjectionHead(nn.Module):
     """Features -> as many, BatchNorm, ReLU -> 128, of length 1; thrown away afterwards.
 
@@ -26,9 +31,9 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (N, num_features) to directions (N, 128), in fp32."""
+        """Map features (N, num_features) to directions (N, 128), in fp32 or better."""
         with torch.autocast(features.device.type, enabled=False):
-            return functional.normalize(self.layers(features.float()), dim=1)
+            return functional.normalize(self.layers(at_least_single(features)), dim=1)
 
 
 def build_projection(num_features: int, state: int) -> ProjectionHead:

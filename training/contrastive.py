@@ -16,7 +16,7 @@ from data.transform import Draws
 from loss.contrastive import nt_xent
 from model import Network
 from model.features import captured_features
-from model.projection import ProjectionHead
+from model.projection import ProjectionHead, at_least_single
 from training.ground import Ground
 from training.supervised import within
 
@@ -71,7 +71,7 @@ class Contrastive:
         # One forward of both views, so that BatchNorm sees them together.
         with captured_features(self.network) as features, engine.autocast():
             self.parallel(torch.cat(list(views)))
-        halves = features[0].float().chunk(2)
+        halves = at_least_single(features[0]).chunk(2)
         gathered = torch.cat([engine.world.gather(half, size) for half in halves])  # (2B, F)
         first, second = self.head(gathered).chunk(2)
         loss = nt_xent(first, second, self.temperature)
