@@ -31,6 +31,7 @@ from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
 from run.checkpoint import check_finite, set_damaged_aside
 from run.describe import begin_folder, describe_model, result_of
+from run.forecast import time_left
 from run.learning import (
     build_fitting_network,
     build_learner,
@@ -46,6 +47,7 @@ from run.repairing import repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import Setup, set_up
+from run.standing import refuse_if_ended_since, refuse_without_checkpoint, standing_of
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -98,7 +100,8 @@ def train(session: Session, interrupt: Interrupt) -> None:
     """Train to the end: at each epoch split, train on both pools, test, and save."""
     state, defense, printed = session.progress, session.defense, EpochTable()
     epochs = range(state.epoch, session.config.num_epochs)
-    for epoch in progress(epochs, "epochs", unit="epoch", leave=True):
+    bar = progress(epochs, "epochs", unit="epoch", leave=True, own_time=True)
+    for epoch in bar:
         session.start_clock()
 
         # ------------------------------------------- divide all samples into clean and polluted
@@ -121,7 +124,9 @@ def train(session: Session, interrupt: Interrupt) -> None:
         row = session.complete_row(training_seconds, state.step - first_step)
         with interrupt.deferred():
             session.finish_epoch(row)
-        printed.row(shown(row))
+        left = time_left(session)
+        bar.set_postfix_str("" if left is None else f"{left} left")
+        printed.row(shown(row) | {"left": "-" if left is None else str(left)})
 
 
 def take_steps(session: Session, interrupt: Interrupt) -> None:
@@ -168,6 +173,8 @@ def leave_report(
     session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any], finished: bool
 ) -> None:
     """Write the report; of a run that has just ended, what cannot be written is but said."""
+    if not finished:
+        refuse_if_ended_since(session.setup.start, session.folder)
     try:
         for line in write_report(session, findings, verdict, result):
             say(line)
@@ -213,8 +220,8 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
 
         run_bench(session)
         return 0
-    if arguments.report and start.state is None:
-        raise InputError(f"--report: there is no checkpoint in {session.folder.checkpoints}")
+    if arguments.report:
+        refuse_without_checkpoint(start, session.folder)
     if start.only_evaluate or arguments.report:
         return tell(session, arguments)
     with alone:
@@ -253,6 +260,8 @@ def tell(session: Session, arguments: argparse.Namespace) -> int:
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
     verdict = read_verdict(session.folder.result)
     is_whole = verdict is not None and is_saved(session.folder.path)
+    if arguments.report and not finished:
+        say(f"{session.folder.path}: {standing_of(session)}")
     if own_folder and (arguments.report or (finished and not is_whole)):
         write = arguments.report or session.config.report
         verdict = examine_data(session, score, finished, write)

@@ -124,7 +124,8 @@ def add_tasks(parser: Parser) -> None:
     tasks.add_argument(
         "--report",
         action="store_true",
-        help="write the report of a finished or interrupted run anew, and stop; nothing is trained",
+        help="write the report of a run anew, finished or not, perhaps while another process "
+        "trains it, and stop; nothing is trained",
     )
     tasks.add_argument(
         "--export",

@@ -74,6 +74,11 @@ class Config(DataSettings, DefenseSettings):
             raise contradiction("lr_scheduler", "learning_rate", why)
         return self
 
+    def is_tested(self, epoch: int) -> bool:
+        """Return whether ACC and ASR are measured after the 0-based `epoch`."""
+        done = epoch + 1
+        return done == self.num_epochs or done % self.test_interval == 0
+
     def class_counts(self) -> dict[str, int]:
         """Return every given `num_classes`, by dotted key; all must fit the data."""
         of_network = getattr(self.network.settings, "num_classes", None)

@@ -103,6 +103,11 @@ class AntiBackdoorLearning(StagedDefense):
         chosen = ~clean if self.stage(epoch) == UNLEARN else clean
         return torch.nonzero(chosen.cpu()).flatten()
 
+    def looks_in(self, epoch: int) -> int:
+        """The end of the first stage isolates by a look at all samples."""
+        first_after = self.stage(epoch) != ISOLATE and epoch == self.settings.isolation_epochs
+        return len(self.setting.ground.training) if first_after else 0
+
     def steps_in(self, epoch: int) -> int:
         """Return the steps of a pass over what the stage trains on."""
         total = len(self.setting.ground.training)

@@ -14,7 +14,7 @@ from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.settings import GlobalSection
 from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
-from defense.virtual import check_layers, train_virtual_model
+from defense.virtual import check_layers, images_of_virtual_model, train_virtual_model
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model import Network
@@ -117,6 +117,13 @@ class AdaptiveSplitting(Defense):
     def images_in_step(self, epoch: int) -> int:
         """Five forwards of a batch: two to guess labels, three to train."""
         return 5 * self.semi.loader.batch_size
+
+    def looks_in(self, epoch: int) -> int:
+        """Every split looks at all samples once; the meta-split twice, and trains between."""
+        samples = len(self.setting.ground.training)
+        if self.stage(epoch) != META_SPLIT:
+            return samples
+        return 2 * samples + 3 * images_of_virtual_model(self.setting)
 
     def stage(self, epoch: int) -> str:
         """Return the stage's name."""

@@ -134,6 +134,10 @@ class Decoupling(StagedDefense):
 
     # ------------------------------------------------------------------------------ the steps
 
+    def looks_in(self, epoch: int) -> int:
+        """The last stage splits by a look at all samples."""
+        return len(self.setting.ground.training) if self.stage(epoch) == MIXMATCH else 0
+
     def steps_in(self, epoch: int) -> int:
         """Return the steps of a pass, or of MixMatch as many as the YAML says."""
         total, stage = len(self.setting.ground.training), self.stage(epoch)

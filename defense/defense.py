@@ -117,6 +117,13 @@ class Defense(ABC):
     def images_in_step(self, epoch: int) -> int:
         """Return the forward passes of single images in a step of `epoch`, to state a speed."""
 
+    def looks_in(self, epoch: int) -> int:
+        """Return the forwards of single images outside the steps of `epoch`, to state a time.
+
+        One that is trained on counts three times.
+        """
+        return 0
+
     @abstractmethod
     def stage(self, epoch: int) -> str:
         """Return the name of the stage that the 0-based `epoch` belongs to."""

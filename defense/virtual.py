@@ -47,6 +47,14 @@ def copy_into(virtual: Network | None, network: Network) -> Network:
     return virtual
 
 
+def images_of_virtual_model(setting: Setting) -> int:
+    """Return how many images, each as often as it comes by, a virtual model is trained on."""
+    meta, count = setting.config.meta, len(setting.ground.training)
+    if meta.train_iteration is None:
+        return meta.epoch * count
+    return meta.train_iteration * setting.config.loader.batch_size
+
+
 def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = None) -> Network:
     """Return a copy of the model after `meta.epoch` epochs on all samples with given labels.
 

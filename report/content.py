@@ -9,6 +9,7 @@ from typing import Any
 from data.review import Review, no_review
 from report.findings import Findings
 from report.verdict import Verdict
+from run.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PageContent:
         config: the merged configuration.
         manifest: content of `manifest.json`.
         title: of the page.
-        finished: whether the run reached its last epoch.
+        standing: how far the run has come.
         review: what a person has said of samples before.
     """
 
@@ -34,8 +35,13 @@ class PageContent:
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
     title: str
-    finished: bool
+    standing: Standing
     review: Review = field(default_factory=no_review)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its last epoch."""
+        return self.standing.finished
 
     @property
     def knows_truth(self) -> bool:

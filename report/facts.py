@@ -52,14 +52,14 @@ def measured(when: str, row: Row) -> Measured:
 def facts(content: PageContent) -> dict[str, str]:
     """Return what the run was, by name."""
     findings, result = content.findings, content.result
-    planned, done = content.config.get("num_epochs"), len(content.rows)
+    planned, done = content.standing.planned, len(content.rows)
     found = {
         "training samples": f"{len(findings):,} of {findings.training.num_classes} classes",
         "verified samples": f"{len(findings.seeds):,}",
         "may be kept": f"{int(findings.kept.sum()):,} of {len(findings):,} (purified.txt)",
         "defence": result.get("defense") or content.config.get("defense"),
         "data set": result.get("dataset") or content.config.get("dataset"),
-        "epochs": str(done) if planned in (None, done) else f"{done} of {planned}",
+        "epochs": str(done) if planned == done else f"{done} of {planned}",
         "time": duration(content),
         "device": result.get("device") or content.manifest.get("device"),
     }

@@ -19,6 +19,7 @@ from report.verdict import VERDICT_FILE, Verdict
 from run.describe import manifest_of
 from run.folder import RunFolder
 from run.session import Session
+from run.standing import standing_of
 from utils.errors import InputError, TrainingError
 from utils.files import write_text
 
@@ -61,7 +62,7 @@ def _write(
             config=session.config.as_yaml(),
             manifest=manifest_of(session),
             title=session.folder.path.name,
-            finished=session.progress.epoch >= session.config.num_epochs,
+            standing=standing_of(session),
             review=session.material.review,
         ),
     )

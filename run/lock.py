@@ -69,16 +69,23 @@ def refuse_if_held(folder: Path) -> None:
 
     To be asked before the data are read, which may take minutes; `sole_writer` decides.
     """
+    if is_held(folder):
+        raise refusal(folder)
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether another process is writing into a run's folder; change nothing."""
     if not lock_file(folder).is_file():
-        return
+        return False
     lock = FileLock(lock_file(folder))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise refusal(folder) from None
+        return True
     except (OSError, NotImplementedError):
-        return  # storage that cannot be written; `sole_writer` says so
+        return False  # storage that cannot be written; `sole_writer` says so
     lock.release()
+    return False
 
 
 def refusal(folder: Path) -> InputError:

@@ -94,6 +94,12 @@ class Score:
     recalls: tuple[float | None, ...] = ()
 
 
+def tested_images(truth: Truth) -> int:
+    """Return how many images a test looks at."""
+    triggered = truth.triggered_test
+    return len(truth.clean_test) + (0 if triggered is None else len(triggered))
+
+
 def evaluate(
     network: nn.Module, truth: Truth, chain: Chain, engine: Engine, batch_size: int
 ) -> Score:

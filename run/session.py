@@ -201,10 +201,7 @@ class Session:
         means = (self.progress.totals / defense.steps_in(epoch)).tolist()
         measured = dict(zip(defense.loss_names, means, strict=True))
         row |= {name: measured[name] for name in defense.losses_in(epoch)}
-        epochs_done = self.progress.epoch + 1
-        is_last = epochs_done == self.config.num_epochs
-        tested = is_last or epochs_done % self.config.test_interval == 0
-        score = self.evaluate() if tested else Score(None, None)
+        score = self.evaluate() if self.config.is_tested(epoch) else Score(None, None)
         row["acc"] = score.acc
         if self.config.truth_known:
             row["asr"] = score.asr

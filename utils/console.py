@@ -20,6 +20,7 @@ from utils.printable import clipped, fitting, printable
 
 Item = TypeVar("Item")
 HEADER_EVERY = 20  # rows
+WITHOUT_ESTIMATE = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # of a bar
 _silent = False  # in all processes of a run but the first
 
 
@@ -76,12 +77,22 @@ def progress(
     unit: str,
     leave: bool = False,
     total: int | None = None,
+    own_time: bool = False,
 ) -> tqdm[Item]:
     """Return `items` with a progress bar, which is shown on a terminal only.
 
-    `total`: their number, where they do not tell it themselves.
+    Args:
+        items: to go through.
+        description: of the bar.
+        unit: of an item.
+        leave: whether the bar stays at its end.
+        total: their number, where they do not tell it themselves.
+        own_time: whether the caller says in the postfix what time is left; the bar would take all
+            items for equally long.
     """
     look: dict[str, Any] = {"leave": leave, "disable": _silent or not sys.stderr.isatty()}
+    if own_time:
+        look["bar_format"] = WITHOUT_ESTIMATE
     return tqdm(
         items, desc=printable(description), unit=unit, total=total, dynamic_ncols=True, **look
     )

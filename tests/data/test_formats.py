@@ -59,6 +59,32 @@ def test_fiftyone_finds_images_by_names_without_endings(tmp_path: Path) -> None:
     assert (worst["attributes"]["rank"], worst["attributes"]["kept"]) == (1, False)
 
 
+def test_fiftyones_layout_in_every_part(tmp_path: Path) -> None:
+    """As its importer reads it: names are paths below the data's folder, without their endings."""
+    given = listing()
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    content = written(tmp_path, "fiftyone", "fiftyone/labels.json", given)
+    found = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.png")]
+    by_name = {path.with_suffix("").as_posix(): path.as_posix() for path in found}
+    assert content["labels"].keys() == by_name.keys()
+    for name, label in content["labels"].items():
+        assert set(label) == {"label", "confidence", "attributes"}
+        assert label["label"] in content["classes"]
+        assert type(label["confidence"]) is float and 0 <= label["confidence"] <= 1
+        plain = {key: type(value) for key, value in label["attributes"].items()}
+        assert plain == {
+            "file": str,
+            "own_label": str,
+            "own_probability": float,
+            "suspicion": float,
+            "rank": int,
+            "kept": bool,
+        }
+        assert label["attributes"]["file"] == by_name[name]
+
+
 def test_two_images_that_fiftyone_cannot_tell_apart_are_said(tmp_path: Path) -> None:
     files = ("a/1.png", "a/1.jpg", "a/.x", "b/2.png", "b/3.png", "b.b/4")
     lines = FORMATS.get("fiftyone")().write(listing(files), tmp_path)

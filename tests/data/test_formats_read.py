@@ -1,8 +1,10 @@
 """What is written for other tools, read by these tools themselves where they are installed.
 
 cleanlab and sarif-tools come with requirements-dev.txt. Label Studio's SDK and FiftyOne bring
-hundreds of megabytes (FiftyOne a database server, too); `pip install label-studio-sdk fiftyone`
-brings their tests to life. Without them the layouts are checked in test_formats.py.
+hundreds of megabytes; `pip install label-studio-sdk fiftyone` brings their tests to life. FiftyOne
+works only with a MongoDB server, which its installation downloads from fastdl.mongodb.org: where
+that host cannot be reached, its test cannot run. Without them the layouts are checked in
+test_formats.py.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from defense.history import History
 from report.content import PageContent
 from report.findings import Findings, Opinion
 from report.verdict import Verdict
+from run.standing import Standing
 from tests.conftest import colourful_images
 
 COUNT = 40
@@ -73,6 +74,6 @@ def make_content(truth: bool = True, **changes: Any) -> PageContent:
         "config": {"num_epochs": 6, "dataset": "digits"},
         "manifest": {**manifest, "poisoned_indices": [0, 1, 2, 3, 9]},
         "title": "Report of the run example",
-        "finished": True,
+        "standing": Standing(6, 6),
     }
     return PageContent(**{**content, **changes})

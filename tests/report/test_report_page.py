@@ -21,6 +21,8 @@ from report.facts import LONGEST_LIST, as_yaml
 from report.labels import label_matrix, largest_pairs
 from report.page import render, write_page
 from report.verdict import UNSEEN_KINDS, Verdict
+from run.forecast import Span
+from run.standing import Standing
 from tests.report.report_example import make_content, make_findings, make_rows
 
 TRUTH_WORDS = ("ASR", "attack", "AUROC", "TPR", "FPR", "purity", "the truth", "poisoned_")
@@ -60,7 +62,7 @@ def example(truth: bool = True) -> str:
 def without_charts(content: PageContent) -> PageContent:
     """Return the content as it is before the first epoch; charts take the most time."""
     findings = replace(content.findings, history=History())
-    return replace(content, findings=findings, rows=[], result={}, finished=False)
+    return replace(content, findings=findings, rows=[], result={}, standing=Standing(0, 6))
 
 
 def with_names(content: PageContent, classes: tuple[str, ...], file: str) -> PageContent:
@@ -203,7 +205,12 @@ def without_test_images(content: PageContent) -> PageContent:
 
 
 def after_one_epoch(content: PageContent) -> PageContent:
-    return replace(content, rows=content.rows[:1], result={}, finished=False)
+    return replace(content, rows=content.rows[:1], result={}, standing=Standing(1, 6))
+
+
+def while_it_trains(content: PageContent) -> PageContent:
+    standing = Standing(3, 6, running=True, left=Span(700.0, 1200.0))
+    return replace(without_charts(content), standing=standing)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +220,8 @@ def after_one_epoch(content: PageContent) -> PageContent:
         (without_charts, False, 0, ["after 0 epochs", "0 of 6", "Not measured"]),
         (without_splits, False, 2, ["supervised: epoch 0 to 5", "75.00\u00a0%"]),
         (without_test_images, False, 5, ["Not measured"]),
-        (after_one_epoch, True, 6, ["not finished", "after 1 epoch.", "class-aware: epoch 0."]),
+        (after_one_epoch, True, 6, ["stopped after epoch 1 of 6.", "class-aware: epoch 0."]),
+        (while_it_trains, False, 0, ["still training, epoch 3 of 6, 12 to 20 min left."]),
     ],
 )
 def test_poor_runs_have_a_page(

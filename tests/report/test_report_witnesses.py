@@ -13,6 +13,7 @@ from report.page import render
 from report.pictures import listed
 from report.ranking import Ranking
 from report.witnessed import heard
+from run.standing import Standing
 from tests.report.made_up import with_witness
 from tests.report.report_example import COUNT, make_content, make_findings, make_rows
 
@@ -21,7 +22,7 @@ EVIL = "<b>cat</b>"
 
 def poor(content: PageContent) -> PageContent:
     """Return the content without rows, since charts take the most time."""
-    return replace(content, rows=[], result={}, finished=False)
+    return replace(content, rows=[], result={}, standing=Standing(0, 6))
 
 
 def test_a_witness_is_told_with_its_classes_and_samples() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from run.checkpoint import BEST, DAMAGED, LATEST, PREVIOUS, load_checkpoint, set
 from run.folder import RunFolder
 from run.lock import holder_file, lock_file, refuse_if_held, sole_writer
 from run.resume import Resumption, find_start
+from run.standing import refuse_if_ended_since, refuse_without_checkpoint
 from tests.run.checkpoints import whole_state
 from tests.run.processes import finished, start, wait_until
 from utils.errors import InputError
@@ -144,11 +146,45 @@ def test_two_starts_of_one_name(tmp_path: Path) -> None:
     assert code == 2
     assert f"is being written by process {first.pid} on {socket.gethostname()}" in errors
     assert len(errors.splitlines()) == 1
-    assert finished(report)[0] == 0
+    code, said, _ = finished(report)
+    assert code == 0
+    told = r"still training, epoch 1 of 3, .+ left"
+    assert re.search(told, said)
+    page = tmp_path / "digits" / "report" / "report.html"
+    assert re.search(told, page.read_text(encoding="utf-8"))
     (tmp_path / "go").touch()
     assert finished(first)[0] == 0
     assert seeds_in(tmp_path / "digits") == {100}
     assert not (tmp_path / "digits.1").exists()
+
+
+def test_a_report_asked_for_in_the_first_epoch_says_when_there_will_be_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    with pytest.raises(InputError, match="there is no checkpoint in") as alone:
+        refuse_without_checkpoint(SCRATCH, folder)
+    assert "first epoch" not in str(alone.value)
+    process = hold(folder.path)
+    said = f"process {process.pid} on .* writes one at the end of its first epoch"
+    with pytest.raises(InputError, match=said):
+        refuse_without_checkpoint(SCRATCH, folder)
+    process.communicate("")
+
+
+def test_a_report_of_an_early_epoch_never_replaces_that_of_the_end(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    latest = folder.checkpoints / LATEST
+    torch.save(whole_state(1), latest)
+    found = find_start(folder, None, 2)
+    refuse_if_ended_since(found, folder)
+    torch.save(whole_state(2), folder.checkpoints / "new.pt")
+    os.replace(folder.checkpoints / "new.pt", latest)
+    refuse_if_ended_since(found, folder)  # it goes on, and only the end leaves a report
+    folder.result.write_text("{}")
+    with pytest.raises(InputError, match="the run ended while"):
+        refuse_if_ended_since(found, folder)
+    refuse_if_ended_since(find_start(folder, None, 2), folder)
 
 
 def test_two_starts_at_the_same_moment(tmp_path: Path) -> None:
