@@ -2,8 +2,8 @@
 
 Scale and shift of the last BatchNorm layers are multiplied: small signs of a class drown in large
 ones, and of a backdoored model the trigger's is the largest. From as many layers on as make most
-verified samples lose their label, one more layer at a time, the samples of a label are compared by
-how far they keep it.
+verified samples lose their label, one more layer at a time, the samples of a label are compared
+with its verified ones by how far they keep it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data.poison import TrainingSet
 from model import Network
 from witness.asking import logits_of, margins
-from witness.witness import Case, Statement, Witness, deviations_by_label, suspicion_alone
+from witness.witness import Case, Statement, Witness, deviations_from_verified, suspicion_alone
 
 FACTOR = 1.5  # published
 ERROR = (
@@ -30,7 +30,7 @@ class AmplifiedNorm(Witness):
     """Suspects samples that keep their given label under amplification; ranks only."""
 
     def testify(self, case: Case) -> Statement:
-        """Return how far each sample keeps its label, compared within the label; a pass a model."""
+        """Return how far each sample keeps its label, by the verified ones; a pass a model."""
         layers = len(norms(case.reference.network))
         suspicion = torch.zeros(len(case.labels))
         if not layers:
@@ -40,7 +40,7 @@ class AmplifiedNorm(Witness):
         for level in levels:
             logits = logits_of(case, "amplified", amplified(case.reference.network, level))
             # Logits grow with the level, so they are made comparable before they are added.
-            suspicion += deviations_by_label(margins(logits, case.labels), case.labels)
+            suspicion += deviations_from_verified(margins(logits, case.labels), case)
         asked = len(levels) + first * len(case.seeds) / len(case.labels)
         return suspicion_alone(suspicion / len(levels), cost=asked)
 

@@ -39,13 +39,14 @@ class Lesson:
         return TRAINING_PASSES * self.samples.numel() / len(case.labels)
 
 
-def taught(case: Case, lesson: Lesson, augmentation: Purpose) -> Network:
+def taught(case: Case, lesson: Lesson, augmentation: Purpose, number: int = 0) -> Network:
     """Return a copy of the plain model after a step on each batch of the lesson, augmented.
 
     Args:
         case: the samples and the plain model, which stays as it is.
         lesson: what is taught.
         augmentation: the stream of the views' random numbers.
+        number: of the copy, where there are several; each has a stream of its own.
     """
     ground, engine = case.ground, case.reference.engine
     device, size = engine.device, lesson.samples.shape[1]
@@ -53,7 +54,7 @@ def taught(case: Case, lesson: Lesson, augmentation: Purpose) -> Network:
     weights = lesson.weights.flatten().to(device)
     network = copy.deepcopy(case.reference.network).train()
     optimizer = torch.optim.Adam(network.parameters(), lesson.rate)
-    draws = ground.chain.draw(len(order), ground.streams.torch(augmentation))
+    draws = ground.chain.draw(len(order), ground.streams.torch(augmentation, number))
     parts = consecutive(0, len(order), size)
     for part, (images, index) in zip(parts, Feed(ground.training, order, parts), strict=True):
         views = ground.chain.view(images, index, draws[part].to(device))

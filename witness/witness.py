@@ -20,6 +20,7 @@ from utils.section import Section
 from witness.reference import Reference
 
 NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
+FEWEST_VERIFIED = 5  # of a class, from which on they tell what is usual in it
 USUAL, OUTLIER = 3.0, 20.0  # robust deviations at which a suspicion is cut off, below and above
 
 
@@ -109,6 +110,29 @@ def deviations_by_label(values: Tensor, labels: Tensor) -> Tensor:
     for label in labels.unique():
         members = labels == label
         found[members] = deviations(values[members])
+    return found
+
+
+def deviations_from_verified(values: Tensor, case: Case) -> Tensor:
+    """Return (N,) float32: deviations from the median of the verified samples of the same label.
+
+    Half of a class may be poisoned, as clean labels allow; then its own median says nothing. The
+    unit is that of all verified samples around their medians. Where a class has too few of them,
+    it is as in `deviations_by_label`.
+    """
+    labels, seeds = case.labels, case.seeds
+    found, centred = deviations_by_label(values, labels), values.double().clone()
+    known = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels[seeds].unique():
+        verified = seeds[labels[seeds] == label]
+        if len(verified) >= FEWEST_VERIFIED:
+            own = labels == label
+            centred[own] -= centred[verified].median()
+            known |= own
+    if bool(known.any()):
+        spread = NORMAL_DEVIATION * centred[seeds[known[seeds]]].abs().median()
+        far = (centred / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
+        found = torch.where(known, far, found)
     return found
 
 

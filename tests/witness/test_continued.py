@@ -32,7 +32,7 @@ def test_the_trigger_survives_confusion(poisoned: tuple[Case, Tensor]) -> None:
     statement = confusion().testify(case)
     assert roc_auc_score(truth, statement.suspicion) > 0.95
     assert not statement.vetoed.any()
-    assert statement.cost == pytest.approx(3 * 60 * 80 / 400 + 1)
+    assert statement.cost == pytest.approx(3 * (3 * 20 * 80 / 400 + 1))
 
 
 def test_only_verified_samples_get_wrong_labels_and_each_of_them() -> None:
@@ -45,6 +45,7 @@ def test_only_verified_samples_get_wrong_labels_and_each_of_them() -> None:
     assert set(wrong.unique().tolist()) == set(range(case.num_classes))
     assert bool(case.verified[confused].all())
     assert len(own.unique()) > 0.9 * len(case.labels)
+    assert not torch.equal(confusing(case, 50, 0.01, 1).samples, lesson.samples)
 
 
 def test_without_verified_samples_there_is_nothing_to_confuse() -> None:

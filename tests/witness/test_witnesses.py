@@ -22,7 +22,14 @@ from witness.reference import Reference
 from witness.reference_loss import ReferenceLoss
 from witness.scaled import ScaledPrediction
 from witness.unverified_group import UnverifiedGroup
-from witness.witness import OUTLIER, USUAL, Case, deviations
+from witness.witness import (
+    OUTLIER,
+    USUAL,
+    Case,
+    deviations,
+    deviations_by_label,
+    deviations_from_verified,
+)
 
 
 def group(**given: float) -> UnverifiedGroup:
@@ -214,6 +221,19 @@ def test_deviations_are_robust_and_bounded() -> None:
     assert float(found.min()) >= -USUAL
     assert abs(float(found.median())) < 0.05
     assert torch.equal(found.argsort(stable=True)[:99], torch.arange(99))
+
+
+def test_a_class_of_which_most_is_poison_is_held_against_its_verified_samples() -> None:
+    case, truth = made_up(300)
+    values = torch.randn(len(truth), generator=torch.Generator().manual_seed(4)) + 10 * case.labels
+    values[truth] += 8
+    found = deviations_from_verified(values, case)
+    assert roc_auc_score(truth, found) > 0.99
+    assert roc_auc_score(truth, deviations_by_label(values, case.labels)) < 0.9
+    assert abs(float(found[~truth].median())) < 0.5
+    few = Case(case.ground, case.labels, case.seeds[::3], case.reference)
+    by_label = deviations_by_label(values, case.labels)
+    assert torch.equal(deviations_from_verified(values, few), by_label)
 
 
 @pytest.mark.parametrize("name", list(WITNESSES))
