@@ -12,6 +12,8 @@ ATTACKS: Registry[Attack] = Registry(
         "blend": "data.attack.blend:Blend",
         "bpp": "data.attack.bpp:Bpp",
         "clb": "data.attack.clb:Clb",
+        "flip": "data.attack.flip:Flip",
+        "gcb": "data.attack.gcb:Gcb",
         "iab": "data.attack.iab:Iab",
         "label_noise": "data.attack.label_noise:LabelNoise",
         "natural_feature": "data.attack.natural_feature:NaturalFeature",
