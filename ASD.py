@@ -30,6 +30,7 @@ from report.judge import judge
 from report.verdict import Verdict, exit_code, read_verdict
 from report.write import write_report
 from run.checkpoint import check_finite, set_damaged_aside
+from run.choosing import choose_seeds
 from run.describe import begin_folder, describe_model, result_of
 from run.forecast import time_left
 from run.learning import (
@@ -60,8 +61,11 @@ from utils.world import leave, lost_contact
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
 
-def prepare(setup: Setup) -> Session:
-    """Build everything that a run needs, up to the point at which it starts or goes on."""
+def prepare(setup: Setup, only_looks: bool = False) -> Session:
+    """Build everything that a run needs, up to the point at which it starts or goes on.
+
+    `only_looks`: nothing will be trained, so no witness need be asked.
+    """
     # ------------------------------- the poisoned data set: what the defender sees, and truth
     material = read_material(setup)
     views = build_views(setup.config, material.training)
@@ -72,10 +76,14 @@ def prepare(setup: Setup) -> Session:
     method = DEFENSES.get(setup.config.defense)
     learner = build_learner(setup.config, network, method.follows)
 
+    # --------------------------- witnesses; where nobody has verified samples, they choose some
+    hearing = call_witnesses(setup, material, ground)
+    material = choose_seeds(setup, material, hearing, only_looks)
+
     # ---------------------------------------------- the defence, which never sees the truth
     device = ground.engine.device
-    hearing = call_witnesses(setup, material, ground)
-    knowledge = Knowledge(material.seeds.to(device), material.review.to(device), hearing)
+    asked = hearing if setup.config.needs_hearing else None
+    knowledge = Knowledge(material.seeds.to(device), material.review.to(device), asked)
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
     defense = method(setting)
 
@@ -211,7 +219,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     if setup.config.repair.method is not None and not arguments.check:
         with alone:
             return mend(setup, arguments)
-    session = prepare(setup)
+    session = prepare(setup, only_looks=arguments.check or arguments.bench)
     if arguments.check:
         print_plan(session)
         return 0

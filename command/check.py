@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from data.build import size_of
+from run.material import Material
 from run.session import Session
 from utils.console import say, table
 
@@ -63,6 +64,14 @@ def describe_attack(session: Session) -> dict[str, str]:
     }
 
 
+def describe_seeds(material: Material) -> dict[str, str]:
+    """Return how many samples the defence starts from, and who vouches for them."""
+    if material.chosen is not None:
+        return {"verified seeds": f"none; the witnesses will choose {len(material.chosen)}"}
+    who = "verified seeds" if material.seeds_checked else "seeds, unchecked"
+    return {who: str(len(material.seeds))}
+
+
 def written(steps: Sequence[int]) -> str:
     """Return the steps of an epoch, from the fewest to the most."""
     low, high = min(steps), max(steps)
@@ -79,9 +88,7 @@ def print_plan(session: Session) -> None:
         "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
         f"{width}x{height}, {training.num_classes} classes",
         **describe_attack(session),
-        "verified seeds" if material.seeds_checked else "seeds, unchecked": str(
-            len(material.seeds)
-        ),
+        **describe_seeds(material),
         "defence": config.defense,
         "network": f"{config.network.name}, "
         f"{sum(p.numel() for p in session.network.parameters()):,} weights",

@@ -138,7 +138,7 @@ class Material:
     Attributes:
         data: as loaded; of own data, with held-out verified samples as the test set.
         training, truth: what the defender sees, and what is true.
-        seeds: (n,) int64, sorted, the verified samples.
+        seeds: (n,) int64, sorted, the verified samples; none where witnesses shall choose them.
         seeds_checked: whether somebody vouches for them: a person, the truth, or a data set that
             is known to be clean.
         holds_out: whether ACC is measured on verified samples that are held out of training.
@@ -155,9 +155,15 @@ class Material:
 
     def fingerprints(self, truth_known: bool) -> dict[str, str]:
         """Return the SHA-256 of everything by which a run knows its data, by name."""
-        seeds = hashlib.sha256(self.seeds.numpy().tobytes()).hexdigest()
-        found = {"data": self.data.fingerprint(), "seeds": seeds}
+        found = {"data": self.data.fingerprint()}
+        if len(self.seeds):
+            found["seeds"] = seeds_fingerprint(self.seeds)
         return found | ({"poison": self.truth.fingerprint()} if truth_known else {})
+
+
+def seeds_fingerprint(seeds: Tensor) -> str:
+    """Return the SHA-256 of the verified samples `seeds` (n,) int64."""
+    return hashlib.sha256(seeds.numpy().tobytes()).hexdigest()
 
 
 def assemble(
@@ -171,12 +177,14 @@ def assemble(
     if config.data.truth is not None:
         own = import_truth(config, data, image_cache(config))
         seeds = verified_seeds(config.global_, own.training, own.truth.untouched, streams)
-        return Material(own.data, own.training, own.truth, seeds, True, lines=own.lines)
+        checked = not config.global_.chosen
+        return Material(own.data, own.training, own.truth, seeds, checked, lines=own.lines)
     if config.truth_known:
         training, truth = poison_data(config, data, streams, device)
         seeds = verified_seeds(config.global_, training, truth.untouched, streams)
         lines = describe_poison(training, truth)
-        return Material(data, training, truth, seeds, seeds_checked=True, lines=lines)
+        checked = not config.global_.chosen
+        return Material(data, training, truth, seeds, checked, lines=lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
     return Material(

@@ -71,6 +71,8 @@ def verify(config: DataSettings, data: ImageData, streams: Streams, cache: Path)
         InputError: the list or the folder of verified samples does not fit the data.
     """
     schedule, folder = config.global_, seed_folder(config)
+    if schedule.chosen:
+        return unverified(data, folder)
     least = 1 if schedule.seed_num == "auto" else schedule.seed_num
     lines: list[str] = []
     if folder is not None:
@@ -92,6 +94,20 @@ def as_training(data: ImageData) -> TrainingSet:
     return leave_clean(data)[0]
 
 
+def unverified(data: ImageData, folder: Path | None) -> Verified:
+    """Return own data of which no sample is verified: witnesses shall choose.
+
+    Raises:
+        InputError: there are verified images in `folder`, which are better.
+    """
+    if folder is not None:
+        raise InputError(
+            f"global.seed_choice: witnesses is for data without verified images, and {folder} "
+            f"holds some; leave the key out, or move the folder away"
+        )
+    return Verified(data, torch.empty(0, dtype=torch.int64), False, False, ())
+
+
 def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> Verified:
     """Draw seeds from the data; they count as checked where the data are known to be clean."""
     training = as_training(data)
@@ -106,7 +122,7 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
         f"NOBODY HAS CHECKED THE SEEDS: {count} images a class were drawn from the folder itself "
         f"and may be poisoned, so this run can never conclude `no sign of poison`{unmeasured}; put "
         f"about twenty checked images a class into {SEEDS}/<class>/ beside {TRAIN}/, or list them "
-        f"in a file (global.seed_indices)"
+        f"in a file (global.seed_indices); without any, global.seed_choice=witnesses is safer"
     )
     return Verified(data, seeds, False, False, (line,))
 

@@ -28,7 +28,12 @@ COLUMNS = ("file", "label")
 def verified_seeds(
     schedule: SeedsSection, training: TrainingSet, clean: Tensor, streams: Streams
 ) -> Tensor:
-    """Return the verified samples, as sorted indices: those of a file, or drawn as in the paper."""
+    """Return the verified samples, as sorted indices: those of a file, or drawn as in the paper.
+
+    None at all where witnesses shall choose them.
+    """
+    if schedule.chosen:
+        return torch.empty(0, dtype=torch.int64)
     if schedule.seed_indices is not None:
         least = 1 if schedule.seed_num == "auto" else schedule.seed_num
         return read_seeds(schedule.seed_indices, training, least)

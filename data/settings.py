@@ -18,18 +18,34 @@ class SeedsSection(Section):
     """The part of `global` that says which samples are verified.
 
     `seed_num` a class. They are those that `seed_indices` (a file of sample numbers or file names)
-    lists, or the images in `seed_dir`; `seed_num: auto` takes what these give.
+    lists, or the images in `seed_dir`; `seed_num: auto` takes what these give. Where nobody has
+    verified any, `seed_choice: witnesses` lets the witnesses choose those that they trust most; see
+    `witness/trust.py`.
     """
 
     seed_num: Literal["auto"] | Annotated[int, Field(ge=1)] = 10
     seed_indices: str | None = None
     seed_dir: str | None = None
+    seed_choice: Literal["verified", "witnesses"] = "verified"
+
+    @property
+    def chosen(self) -> bool:
+        """Whether no sample is verified, and witnesses choose those from which stage 1 starts."""
+        return self.seed_choice == "witnesses"
 
     @model_validator(mode="after")
     def _one_place(self) -> SeedsSection:
         if self.seed_dir is not None and self.seed_indices is not None:
             why = "the verified samples come from one place"
             raise contradiction("global.seed_dir", "global.seed_indices", why)
+        return self
+
+    @model_validator(mode="after")
+    def _chosen_where_nobody_verified(self) -> SeedsSection:
+        for key in ("seed_dir", "seed_indices"):
+            if self.chosen and getattr(self, key) is not None:
+                why = "what a person has verified is better; leave one of them out"
+                raise contradiction("global.seed_choice: witnesses", f"global.{key}", why)
         return self
 
 

@@ -127,7 +127,9 @@ def limits(result: Mapping[str, Any]) -> list[str]:
     found = [
         "No proof that the model has no backdoor. It says nothing about other data than these."
     ]
-    if not result.get("seeds_checked", False):
+    if result.get("seed_choice") == "witnesses":
+        found.append("Nobody had verified a sample: the start was chosen by the witnesses.")
+    elif not result.get("seeds_checked", False):
         found.append("Nobody had checked the samples from which the defence started.")
     if "attack" in result:
         found.append("The data were poisoned on purpose, to measure the defence.")

@@ -34,7 +34,8 @@ def examine(session: Session) -> Findings:
     hearing = session.defense.setting.knowledge.hearing
     testimony = NOBODY if hearing is None else hearing.testimony
     review = session.material.review
-    return gather(training, opinion, history, seeds, review, truth, testimony)
+    chosen = session.config.global_.chosen
+    return gather(training, opinion, history, seeds, review, truth, testimony, chosen)
 
 
 def gather(
@@ -45,6 +46,7 @@ def gather(
     review: Review,
     poisoned: Tensor | None,
     testimony: Testimony = NOBODY,
+    chosen: bool = False,
 ) -> Findings:
     """Return what follows from what the model and the splits say of N samples.
 
@@ -56,6 +58,7 @@ def gather(
         review: what a person has said.
         poisoned: (N,) bool, the truth, passed on unread; None where nobody knows it.
         testimony: of witnesses beside the model.
+        chosen: whether no sample is verified, and the witnesses have chosen the seeds.
     """
     labels, predicted, classes = training.labels.cpu(), opinion.predicted, training.num_classes
     contradicted = contradiction(opinion, history)
@@ -72,7 +75,8 @@ def gather(
         seeds=seeds,
         contradiction=contradicted,
         score=suspicion(against, labels, standing_out, review),
-        kept=may_be_kept(opinion, labels, seeds, review, testimony),
+        kept=may_be_kept(opinion, labels, seeds[:0] if chosen else seeds, review, testimony),
         poisoned=poisoned,
         testimony=testimony,
+        chosen=chosen,
     )

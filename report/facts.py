@@ -55,7 +55,7 @@ def facts(content: PageContent) -> dict[str, str]:
     planned, done = content.standing.planned, len(content.rows)
     found = {
         "training samples": f"{len(findings):,} of {findings.training.num_classes} classes",
-        "verified samples": f"{len(findings.seeds):,}",
+        **tell_seeds(findings),
         "may be kept": f"{int(findings.kept.sum()):,} of {len(findings):,} (purified.txt)",
         "defence": result.get("defense") or content.config.get("defense"),
         "data set": result.get("dataset") or content.config.get("dataset"),
@@ -64,6 +64,14 @@ def facts(content: PageContent) -> dict[str, str]:
         "device": result.get("device") or content.manifest.get("device"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def tell_seeds(findings: Findings) -> dict[str, str]:
+    """Return from how many samples the defence started, and who chose them."""
+    count = f"{len(findings.seeds):,}"
+    if not findings.chosen:
+        return {"verified samples": count}
+    return {"verified samples": f"none; the witnesses chose {count} to start from"}
 
 
 def duration(content: PageContent) -> str:

@@ -56,6 +56,7 @@ class Findings:
         kept: (N,) bool, the samples that may be kept.
         poisoned: (N,) bool, the truth; None where nobody knows it.
         testimony: of witnesses beside the model.
+        chosen: whether no sample is verified, and the witnesses have chosen the seeds.
     """
 
     training: TrainingSet
@@ -67,6 +68,7 @@ class Findings:
     kept: Tensor
     poisoned: Tensor | None
     testimony: Testimony = NOBODY
+    chosen: bool = False
 
     def __len__(self) -> int:
         return len(self.training)

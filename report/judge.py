@@ -24,6 +24,7 @@ from report.findings import Findings
 from report.verdict import UNSEEN_KINDS, Verdict
 
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
+CHOSEN = "no verified samples: the start was chosen by the witnesses"
 SMALLEST_SHARE = 0.005  # of the samples, poisoned: that much would have to show before an all-clear
 
 
@@ -79,7 +80,7 @@ def judge(
     charges = charge(suspects, broad, statistics)
     charges = [*charges, *charge_by_witness(suspects, accusations or {}, limits)]
     if charges:
-        return accuse(charges, statistics)
+        return accuse(charges, statistics, CHOSEN if findings.chosen else None)
     doubts = [*unseen(findings, seeds_checked), *unsure(suspects, dense[:1], statistics)]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
@@ -147,10 +148,13 @@ def charge_by_witness(
     ]
 
 
-def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
+def accuse(
+    charges: list[Charge], statistics: dict[str, float], caution: str | None = None
+) -> Verdict:
     """Return the verdict `poisoned`; of the charges against a class a witness's number counts.
 
-    It names the samples, where the model cannot tell poison from hard ones.
+    It names the samples, where the model cannot tell poison from hard ones. `caution`: one more
+    sentence for a reader.
     """
     best: dict[str, Charge] = {}
     for one in sorted(charges, key=lambda one: not one.by_witness):
@@ -162,6 +166,7 @@ def accuse(charges: list[Charge], statistics: dict[str, float]) -> Verdict:
         "that is how poison looks, and how labels look that somebody gave to samples of other "
         "classes by mistake; the pictures of the first suspects tell which"
     )
+    reasons += [] if caution is None else [caution]
     return Verdict(
         name="poisoned",
         suspected_target=names[0],
@@ -180,7 +185,9 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
         f"all samples with this label, poisoned or not"
         for label in findings.lost_classes
     ]
-    if not seeds_checked:
+    if findings.chosen:
+        found.append(f"{CHOSEN}, and witnesses can be fooled")
+    elif not seeds_checked:
         found.append("nobody has checked the verified samples, so they may be poisoned themselves")
     return found
 

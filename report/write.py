@@ -107,7 +107,8 @@ def doubts(findings: Findings) -> list[str]:
     if not found:
         return []
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    kind = "samples that the witnesses chose" if findings.chosen else "verified samples"
     return [
-        f"{len(found)} verified samples look poisoned or mislabelled to the model; look again at "
+        f"{len(found)} {kind} look poisoned or mislabelled to the model; look again at "
         f"{', '.join(found[:SHOWN])}{more}"
     ]

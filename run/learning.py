@@ -78,16 +78,18 @@ def lay_ground(setup: Setup, material: Material, views: Views, network: Network)
     )
 
 
-def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing | None:
-    """Return whom the defence may ask beside the model that it trains; None where it asks nobody.
+def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing:
+    """Return whom one may ask beside the model that is trained.
 
-    Nothing is trained yet: they are heard when the first split asks.
+    Nothing is trained yet: they are heard when the first split asks, or when they are to choose the
+    samples from which stage 1 starts.
     """
     config = setup.config
-    if not config.needs_hearing:
-        return None
     cache = Path(config.storage_dir).expanduser() / "cache"
-    return Hearing(config.witness, ground, material.seeds, cache)
+    # Who shall choose the seeds hears of none: not even of those that a person has reviewed since,
+    # as they are few, of some classes only, and the choice would depend on them.
+    seeds = material.seeds[:0] if config.global_.chosen else material.seeds
+    return Hearing(config.witness, ground, seeds, cache)
 
 
 def build_learner(config: Config, network: Network, follows: bool) -> Learner:

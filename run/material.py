@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from data.build import assemble, load_data
+from data.build import assemble, load_data, seeds_fingerprint
 from data.dataset.decode import Frame
 from data.poison import TrainingSet, Truth
 from data.review import Review, read_review
@@ -24,6 +24,8 @@ class Material:
         seeds: (n,) int64, sorted, the verified samples, those of the review included.
         review: what a person has said of some samples.
         seeds_checked: whether somebody vouches for the seeds.
+        chosen: (n,) int64, sorted, what the witnesses have chosen where no sample is verified; None
+            where samples are, or as long as nobody has chosen.
         holds_out: whether ACC is measured on verified samples that training never sees.
         frame: how a file of any size becomes a stored image.
         fingerprints: SHA-256 of all this, by name.
@@ -37,6 +39,13 @@ class Material:
     holds_out: bool
     frame: Frame
     fingerprints: dict[str, str]
+    chosen: Tensor | None = None
+
+    def with_chosen(self, chosen: Tensor) -> Material:
+        """Return the same once the witnesses have chosen the samples `chosen` (n,) int64."""
+        known = {**self.fingerprints, "seeds": seeds_fingerprint(chosen)}
+        seeds = self.review.seeds(chosen)
+        return replace(self, seeds=seeds, chosen=chosen, fingerprints=known)
 
 
 def read_material(setup: Setup) -> Material:

@@ -14,9 +14,17 @@ from data.dataset import Split
 from defense import DEFENSES, Knowledge, Setting
 from model import Network
 from repair import REPAIRS, RepairSetting
+from run.choosing import choose_seeds
 from run.describe import begin_folder
 from run.folder import RunFolder
-from run.learning import Views, build_fitting_network, build_learner, build_views, lay_ground
+from run.learning import (
+    Views,
+    build_fitting_network,
+    build_learner,
+    build_views,
+    call_witnesses,
+    lay_ground,
+)
 from run.material import Material, read_material
 from run.names import find_folder
 from run.product import load_model
@@ -85,6 +93,7 @@ def repaired_session(setup: Setup) -> Session:
     source = source_folder(setup)
     load_into(network, source, material)
     ground = lay_ground(setup, material, views, network)
+    material = choose_seeds(setup, material, call_witnesses(setup, material, ground))
     method = setup.config.repair.method
     assert method is not None
     clean = clean_samples(setup, material, ground)

@@ -127,7 +127,7 @@ class Session:
         if not self.engine.world.is_first:
             return
         scheduler = None if self.learner.scheduler is None else self.learner.scheduler.state_dict()
-        average = self.learner.average
+        average, chosen = self.learner.average, self.material.chosen
         save_checkpoint(
             self.folder.checkpoints,
             {
@@ -143,6 +143,7 @@ class Session:
                 "seed": self.setup.streams.seed,
                 "processes": self.engine.world.size,
                 "fingerprints": self.material.fingerprints,
+                **({} if chosen is None else {"seeds": chosen}),
             },
             best,
         )

@@ -117,6 +117,7 @@ class CheckpointState(_Part):
     optimizer_state_dict: dict[Text, Any]  # compared with the optimiser in `run.restore`
     scheduler_state_dict: dict[Text, Any] | None  # likewise
     average_state_dict: AverageState | None = None
+    seeds: Annotated[Tensor, _vector(torch.int64)] | None = None  # that the witnesses have chosen
     defense_state_dict: dict[Text, Any] = Field(default_factory=dict)  # by its own method
     config: dict[str, Any]
     seed: Annotated[int, Field(ge=0, lt=2**63)]

@@ -5,7 +5,8 @@ model that has learnt such a trigger takes filtered images of all classes for th
 with WaNet a slight blur leads 87 of 100 images there, on clean ones no more than 12. So a class is
 accused to which much more leads. Which of its samples have the trigger? Softening moves an image's
 features in a direction; samples with the trigger lie far along it already. Sharpening undoes the
-trigger; the samples lose their label by it. Verified samples say what is usual.
+trigger; the samples lose their label by it. Verified samples say what is usual; where there are
+none, those samples are vetoed that are the higher one of two groups.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch.nn import functional
 
 from training.passes import answers
 from utils.section import Section
-from witness.pattern import softened
+from witness.line import divide_line
+from witness.pattern import FEWEST, softened
 from witness.reference import classify
 from witness.witness import USUAL, Case, Statement, Witness, deviations
 
@@ -28,6 +30,7 @@ WARPS = 2  # random ones, beside the plain blur
 WARP_GRID = 4  # control points a side
 WARP_PIXELS = 0.5  # by which a warp moves a point on average, as images of 32 pixels have it
 RIDGE = 0.05  # of the mean variance of a feature, added to all
+FEWEST_VERIFIED = 2
 Filter = Callable[[Tensor], Tensor]
 
 
@@ -55,18 +58,29 @@ class FilteredPrediction(Witness):
         accused = {
             label: min(1.0, share / (2 * limits.led))
             for label, share in enumerate(led.tolist())
-            if share >= limits.led and int(case.verified[case.labels == label].sum()) >= 2
+            if share >= limits.led and self.may_be_told(case, label)
         }
         sharp = [filtered_features(case, sharpen(by)) for by in SHARPENED] if accused else []
         for label in accused:
             members = torch.nonzero(case.labels == label).flatten()
             score = trace_scores(case, members, soft, sharp)
             verified = case.verified[members]
-            limit = score[verified].quantile(limits.trusted)
             suspicion[members] = score.float().clamp(-USUAL, USUAL)
-            vetoed[members] = (score > limit) & ~verified
+            if bool(verified.any()):
+                vetoed[members] = (score > score[verified].quantile(limits.trusted)) & ~verified
+            else:  # the higher one of two groups
+                vetoed[members] = divide_line(score).high > 0.5
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion)
         return Statement(suspicion, vetoed, accused, cost=len(soft) + len(sharp))
+
+    def may_be_told(self, case: Case, label: int) -> bool:
+        """Return whether a class has enough samples, and enough verified ones where there are any.
+
+        Of few images a plain model has learnt so little that a blur leads anywhere.
+        """
+        own = case.labels == label
+        told = not len(case.seeds) or int(case.verified[own].sum()) >= FEWEST_VERIFIED
+        return told and int(own.sum()) >= FEWEST
 
 
 def led_to_each(case: Case, features: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from utils.console import say
 from witness import WITNESSES
 from witness.reference import Reference, find_reference
 from witness.settings import WitnessSection
+from witness.trust import ASKED, most_trusted
 from witness.witness import Case, Statement
 
 
@@ -88,6 +89,19 @@ class Hearing:
             vetoed |= statement.vetoed
             say(self._told(choice.name, statement))
         return Testimony(statements, vetoed, self.reference.loss)
+
+    def most_trusted(self, count: int) -> Tensor:
+        """Return the `count` samples of each class that all witnesses trust most, (C * count,).
+
+        Beside those that are heard, others are asked, whose vetoes count for this alone.
+        """
+        case = Case(self.ground, self.ground.training.labels.cpu(), self.seeds, self.reference)
+        said = dict(self.testimony.statements)
+        for name in ASKED:
+            if name not in said:
+                kind = WITNESSES.get(name)
+                said[name] = kind(kind.Settings()).testify(case)
+        return most_trusted(case, said, count)
 
     def _told(self, name: str, statement: Statement) -> str:
         """Return a line that says what a witness has said."""

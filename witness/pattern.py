@@ -37,7 +37,8 @@ class StaticPattern(Witness):
         `separation`: between the two groups in standard deviations, where the pattern is in at
         least `share` of a label's images; twice as much where it is in fewer, since natural images
         have small groups, too: near duplicates. `verified`: share of the verified samples that may
-        have it. `largest`: share of the label that may have it.
+        have it; where there are none, twice the separation is asked for. `largest`: share of the
+        label that may have it.
         """
 
         separation: float = 3.0
@@ -75,10 +76,9 @@ class StaticPattern(Witness):
         limits = self.settings
         assert isinstance(limits, StaticPattern.Settings)
         seeds = float(line.high[verified].mean()) if bool(verified.any()) else 0.0
+        needed = self.needed(line) if bool(verified.any()) else 2 * limits.separation
         return (
-            line.separation >= self.needed(line)
-            and seeds <= limits.verified
-            and line.share <= limits.largest
+            line.separation >= needed and seeds <= limits.verified and line.share <= limits.largest
         )
 
 

@@ -42,6 +42,7 @@ class PoisonChannels(Witness):
         assert isinstance(limits, PoisonChannels.Settings)
         suspicion = deviations(poison_scores(case.reference.features, case.reference.losses))
         beyond = (suspicion >= limits.gap) & ~case.verified
+        # Of nobody, a mean is NaN: without verified samples nothing is sound, and it only ranks.
         seeds_beyond = float((suspicion[case.seeds] >= limits.gap).double().mean())
         share = float(beyond.double().mean())
         enough = int(beyond.sum()) >= FEWEST

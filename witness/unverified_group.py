@@ -7,10 +7,15 @@ leads away from the verified samples, divides the class in two along it, and ref
 class is accused where the groups lie far apart, hardly a verified sample is in the far one, and
 that one was learnt earlier: a trigger is easier than what it stands for. It asks nothing of labels
 or of how images look, so clean-label and invisible triggers are seen like others.
+
+Where no sample is verified, the far group is the one that was learnt earlier. Then only its whole
+strength accuses, and only a group that was learnt earlier than the other classes usually are, since
+nothing tells easy clean samples from poison: beside poison that is learnt late they come first.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,15 +45,24 @@ class Groups:
     Attributes:
         far: (n,) float64, 0..1, how much each sample belongs to the group away from the seeds.
         separation: between the groups' means, in standard deviations within them.
-        verified: mean of `far` over the verified samples.
+        verified: mean of `far` over the verified samples; NaN where there are none.
         earliness: by how much earlier the far group was learnt: 1 less the ratio of the groups'
             mean early losses; 0: as early, 1: at once.
+        far_loss: mean early loss of the far group.
+        whole_loss: of the class.
     """
 
     far: Tensor
     separation: float
     verified: float
     earliness: float
+    far_loss: float
+    whole_loss: float
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether there are verified samples that tell which group is the far one."""
+        return not math.isnan(self.verified)
 
     @property
     def distance(self) -> Tensor:
@@ -119,7 +133,7 @@ class UnverifiedGroup(Witness):
         assert isinstance(limits, UnverifiedGroup.Settings)
         return (
             (self.is_early(groups, others) or self.stands_alone(groups, others))
-            and groups.verified <= limits.verified
+            and not groups.verified > limits.verified
             and float((groups.far > 0.5).double().mean()) <= limits.largest
         )
 
@@ -134,9 +148,12 @@ class UnverifiedGroup(Witness):
         """Return whether the far group is far, and learnt early, beyond what is usual."""
         limits = self.settings
         assert isinstance(limits, UnverifiedGroup.Settings)
-        usual = statistics.median(other.strength for other in others or [groups])
-        leads = groups.strength >= limits.lead * usual
-        return groups.strength >= (limits.strength / 2 if leads else limits.strength)
+        if groups.is_checked:
+            usual = statistics.median(other.strength for other in others or [groups])
+            leads = groups.strength >= limits.lead * usual
+            return groups.strength >= (limits.strength / 2 if leads else limits.strength)
+        moment = statistics.median(other.whole_loss for other in others or [groups])
+        return groups.strength >= limits.strength and groups.far_loss < moment
 
     def stands_alone(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether the far group is very far, and at least a little earlier."""
@@ -144,7 +161,7 @@ class UnverifiedGroup(Witness):
         assert isinstance(limits, UnverifiedGroup.Settings)
         usual = statistics.median(other.separation for other in others or [groups])
         apart = groups.separation >= max(limits.separation, APART * usual)
-        return apart and groups.earliness >= EARLIER
+        return apart and groups.is_checked and groups.earliness >= EARLIER
 
 
 def early_losses(losses: Tensor) -> Tensor:
@@ -160,22 +177,23 @@ def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups |
         verified: (n,) bool.
         early: (n,) their early losses.
     """
-    if len(features) < FEWEST or int(verified.sum()) < FEWEST_VERIFIED:
+    if len(features) < FEWEST or 0 < int(verified.sum()) < FEWEST_VERIFIED:
         return None
     points = features.double()
     points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
     points = points[:, features.std(dim=0) > 1e-6]
     guesses = beginnings(points, verified, early)
     found = [divide(points, guess, verified, early) for guess in guesses]
-    return max(found, key=lambda groups: groups.strength * (1 - groups.verified))
+    return max(found, key=lambda one: one.strength * (1 - (one.verified if one.is_checked else 0)))
 
 
 def beginnings(points: Tensor, verified: Tensor, early: Tensor) -> list[Tensor]:
     """Return first guesses (n,) of who is far: away from the seeds, and what was learnt first."""
-    projected = points @ discriminant(points, (~verified).double())
-    found = []
+    found, known = [], bool(verified.any())
+    projected = points @ discriminant(points, (~verified).double()) if known else early
     for share in FIRST_SHARES:
-        found.append((projected > projected.quantile(1 - share)).double())
+        if known:
+            found.append((projected > projected.quantile(1 - share)).double())
         found.append((early < early.quantile(share)).double())
     return found
 
@@ -204,13 +222,21 @@ def divide(points: Tensor, far: Tensor, verified: Tensor, early: Tensor) -> Grou
         projected = points @ discriminant(points, far)
         if float((far - before).abs().max()) < 1e-3:
             break
-    # Which one is the far group: the one with fewer of the verified samples for its size.
-    if float(far[verified].mean()) > float(far.mean()):
+    # Which one is the far group: the one with fewer of the verified samples for its size; without
+    # any, the one that was learnt earlier.
+    is_near = float(far[verified].mean()) > float(far.mean())
+    if is_near or (not bool(verified.any()) and earliness_of(far, early) < 0):
         far = 1 - far
+    apart, seen = separation(projected, far), float(far[verified].mean())
+    far_loss = float((far * early).sum() / far.sum().clamp_min(1e-9))
+    return Groups(far, apart, seen, earliness_of(far, early), far_loss, float(early.mean()))
+
+
+def earliness_of(far: Tensor, early: Tensor) -> float:
+    """Return by how much earlier the far group was learnt; see `Groups`."""
     weight = far.sum().clamp_min(1e-9), (1 - far).sum().clamp_min(1e-9)
     far_loss, near_loss = (far * early).sum() / weight[0], ((1 - far) * early).sum() / weight[1]
-    earliness = 1 - float(far_loss / near_loss.clamp_min(1e-9))
-    return Groups(far, separation(projected, far), float(far[verified].mean()), earliness)
+    return 1 - float(far_loss / near_loss.clamp_min(1e-9))
 
 
 def belonging(values: Tensor, far: Tensor) -> Tensor:

@@ -76,10 +76,39 @@ def test_a_group_that_the_verified_samples_share_is_not_accused() -> None:
     assert not group().testify(shared).accused
 
 
-def test_without_verified_samples_nobody_is_accused() -> None:
+def unseeded(case: Case) -> Case:
+    return Case(case.ground, case.labels, case.seeds[:0], case.reference)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_verified_samples_the_group_that_was_learnt_first_is_the_poison(seed: int) -> None:
+    case, truth = made_up(100, seed)
+    said = group().testify(unseeded(case))
+    assert list(said.accused) == [1]
+    assert int((said.vetoed & truth).sum()) >= 95
+    assert int((said.vetoed & ~truth).sum()) <= 0.01 * int((~truth).sum())
+    assert not group().testify(unseeded(made_up(0, seed)[0])).accused
+
+
+def test_without_verified_samples_leading_the_other_classes_is_not_enough() -> None:
     case, _ = made_up(100)
-    nobody = Case(case.ground, case.labels, case.seeds[:0], case.reference)
-    assert not group().testify(nobody).accused
+    strength = float(group().testify(unseeded(case)).suspicion.max()) - USUAL
+    strict = group(strength=1.5 * strength)
+    assert list(strict.testify(case).accused) == [1]  # half the strength, and three times the usual
+    assert not strict.testify(unseeded(case)).accused
+
+
+def test_a_few_verified_samples_are_too_few_to_say_anything() -> None:
+    case, _ = made_up(100)
+    few = Case(case.ground, case.labels, case.seeds[::4], case.reference)
+    assert not group().testify(few).accused
+
+
+def test_channels_veto_nothing_without_verified_samples() -> None:
+    case, truth = channels(60)
+    said = PoisonChannels(settings_of(PoisonChannels)).testify(unseeded(case))
+    assert not said.vetoed.any() and not said.accused
+    assert roc_auc_score(truth, said.suspicion) > 0.99
 
 
 def test_what_was_learnt_first_is_suspected_within_its_label() -> None:

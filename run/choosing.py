@@ -1,0 +1,70 @@
+"""Where nobody has verified a sample: the witnesses choose those from which the defence starts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data.poison import TrainingSet
+from data.seeds import number_to_draw
+from run.material import Material
+from run.setup import Setup
+from utils.console import say
+from utils.errors import InputError
+from witness.hearing import Hearing
+
+
+def choose_seeds(
+    setup: Setup, material: Material, hearing: Hearing, only_looks: bool = False
+) -> Material:
+    """Return the material with the samples that the witnesses trust most, where they shall choose.
+
+    They are kept in the checkpoint: a run that goes on has the same, whatever the witnesses would
+    say on another machine.
+
+    Args:
+        setup: of the run.
+        material: its data.
+        hearing: of the witnesses; they are asked here, unless the checkpoint knows the answer.
+        only_looks: nothing is trained, so that the first samples of each class stand for those.
+
+    Raises:
+        InputError: a class is too small, or the checkpoint has other samples.
+    """
+    schedule, training = setup.config.global_, material.training
+    if not schedule.chosen:
+        return material
+    count = number_to_draw(schedule, training)
+    refuse_small_classes(training, count)
+    state = setup.start.own_state
+    if state is not None and state.get("seeds") is not None:
+        found = state["seeds"]
+    elif only_looks:
+        found = first_of_each_class(training, count)
+    else:
+        found = hearing.most_trusted(count)
+    chosen = material.with_chosen(found)
+    setup.start.refuse_other_data(chosen.fingerprints)
+    if not only_looks:
+        say(
+            f"no verified samples: the start was chosen by the witnesses, {count} samples a class; "
+            f"so this run never concludes `no sign of poison`"
+        )
+    return chosen
+
+
+def refuse_small_classes(training: TrainingSet, count: int) -> None:
+    """Raise `InputError` if a class has fewer than `count` samples."""
+    sizes = torch.bincount(training.labels.cpu(), minlength=training.num_classes)
+    if int(sizes.min()) < count:
+        name = training.classes[int(sizes.argmin())]
+        raise InputError(
+            f"global.seed_num: {count} asked for, but class {name!r} has {int(sizes.min())} samples"
+        )
+
+
+def first_of_each_class(training: TrainingSet, count: int) -> Tensor:
+    """Return the first `count` samples of each class, as sorted indices (C * count,) int64."""
+    labels = training.labels.cpu()
+    members = [torch.nonzero(labels == label).flatten() for label in range(training.num_classes)]
+    return torch.cat([part[:count] for part in members]).sort().values
