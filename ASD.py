@@ -62,10 +62,7 @@ CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for
 
 
 def prepare(setup: Setup, only_looks: bool = False) -> Session:
-    """Build everything that a run needs, up to the point at which it starts or goes on.
-
-    `only_looks`: nothing will be trained, so no witness need be asked.
-    """
+    """Build all that a run needs, up to its start; `only_looks`: no witness need be asked."""
     # ------------------------------- the poisoned data set: what the defender sees, and truth
     material = read_material(setup)
     views = build_views(setup.config, material.training)
@@ -81,8 +78,7 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
     material = choose_seeds(setup, material, hearing, only_looks)
 
     # ---------------------------------------------- the defence, which never sees the truth
-    device = ground.engine.device
-    asked = hearing if setup.config.needs_hearing else None
+    device, asked = ground.engine.device, hearing if setup.config.needs_hearing else None
     knowledge = Knowledge(material.seeds.to(device), material.review.to(device), asked)
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
     defense = method(setting)
