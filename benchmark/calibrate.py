@@ -180,7 +180,7 @@ def report(
     real = {"what": "real runs of config/own_data.yaml on digits", "git_commit": git_commit()}
     write_text(out / "recorded.json", json.dumps({**real, "runs": rows}, indent=1) + "\n")
     say(table([{"kind": kind, **row} for kind, row in told.items()], headers="keys"))
-    say(json.dumps(about["bars"], indent=1))
+    say(json.dumps(about["bars"]))
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_text(RESULTS / f"{arguments.name}.json", json.dumps(result, indent=1) + "\n")
     shown = ("kind", "seed", "acc", "outcome", "targets", "accused", "broad_concentration")
     say(table([{key: row[key] for key in shown} for row in rows], headers="keys"))
-    say(json.dumps(result["counts"], indent=1))
+    say(json.dumps(result["counts"]))
 
 
 if __name__ == "__main__":
