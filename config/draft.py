@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from data.survey import Facts
+from model.backbone import is_pretrained
 
 
 class Draft:
@@ -48,6 +49,11 @@ class Draft:
     def side(self) -> int:
         """Side of the stored images, in pixels."""
         return self.number("data.image_size", self.facts.side)
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from weights that were learnt elsewhere."""
+        return is_pretrained(self.get("network"))
 
     @property
     def epochs(self) -> int:

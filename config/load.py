@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.auto import TYPICAL, covers, open_keys, settle
+from config.auto import TYPICAL, WANTED, covers, open_keys, settle
 from config.no_effect import without_effect
 from config.schema import Config
 from data.attack.settings import BackdoorSection
@@ -48,12 +48,14 @@ class Loaded:
         notices: lines about keys that have no effect, and about what was chosen for `auto`.
         open_keys: those that are `auto` and that nobody has chosen yet, since it takes a look at
             the data; in `config` they have values of some other data.
+        wants_backbone: whether one of them is `network: pretrained`.
     """
 
     config: Config
     name: str
     notices: list[str]
     open_keys: tuple[str, ...] = ()
+    wants_backbone: bool = False
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -197,7 +199,8 @@ def load_config(
     notices = of_stages(merged, config)
     notices += without_effect(config, places(sources, merged))
     if is_open:
-        return Loaded(config, run_name(path), notices, tuple(left))
+        wanted = (WANTED[0], merged.get(WANTED[0])) == WANTED
+        return Loaded(config, run_name(path), notices, tuple(left), wanted)
     return Loaded(config, run_name(path), notices + lines)
 
 

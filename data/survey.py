@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,10 @@ from data.dataset import DATASETS, Request
 from data.dataset.image_folder import ImageFolder
 from data.dataset.picture import UnreadableImage, opened
 from data.settings import DataSettings
+from model.backbone import Backbone, find_backbone
 
+SMALLEST_PHOTOGRAPH = 32  # pixels
+MOST_ON_CPU = 10_000  # samples
 PROBED = 400  # files whose header is read, evenly spaced over the set
 
 
@@ -29,6 +32,7 @@ class Facts:
         side: median of the images' shorter sides, in pixels.
         gpu: whether the run is on one.
         scalable: whether the data set is decoded to any `data.image_size`.
+        backbone: a network with weights learnt elsewhere, if one was looked for.
     """
 
     samples: int
@@ -36,6 +40,27 @@ class Facts:
     side: int
     gpu: bool = False
     scalable: bool = True
+    backbone: Backbone | None = None
+
+    @property
+    def suits_backbone(self) -> bool:
+        """Whether weights that were learnt on photographs would help these images, in time.
+
+        Smaller images show too little of what such weights know. On a CPU every look at a larger
+        set would take minutes.
+        """
+        fits = self.scalable and self.side >= SMALLEST_PHOTOGRAPH
+        return fits and (self.gpu or self.samples <= MOST_ON_CPU)
+
+    def with_backbone(self) -> Facts:
+        """Return the same with a look for a network that has learnt elsewhere, where it suits."""
+        if self.suits_backbone:
+            return replace(self, backbone=find_backbone(self.gpu))
+        why = (
+            f"weights of ImageNet are for images of {SMALLEST_PHOTOGRAPH} pixels and more, and on "
+            f"a CPU for at most {MOST_ON_CPU:,}"
+        )
+        return replace(self, backbone=Backbone(None, why))
 
 
 def survey(config: DataSettings, device: torch.device) -> Facts:

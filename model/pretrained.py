@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Collection, Iterator
@@ -32,6 +33,7 @@ RENAMED = (
     (re.compile(r"\bmlp\.linear_1\."), "mlp.0."),
     (re.compile(r"\bmlp\.linear_2\."), "mlp.3."),
 )
+SWITCH = "HF_HUB_OFFLINE"  # Hugging Face's environment variable; here it counts for all downloads
 OFFLINE = "download it where there is a network, and give the file in place of"
 
 
@@ -174,6 +176,7 @@ def from_torch_hub(address: str, key: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
         return path
+    refuse_offline(key, address)
     digest = re.search(r"-([0-9a-f]{8,})\.", name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +200,7 @@ def from_hugging_face(repository: str, key: str) -> Path:
     if isinstance(kept, str):
         return Path(kept)
     address = hub.hf_hub_url(repository, WEIGHTS_FILE)
+    refuse_offline(key, address)
     try:
         # The library asks for half a minute where nobody answers; this asks once.
         question = Request(address, method="HEAD")  # noqa: S310 (https, of the library)
@@ -205,6 +209,12 @@ def from_hugging_face(repository: str, key: str) -> Path:
         return Path(hub.hf_hub_download(repository, WEIGHTS_FILE, etag_timeout=PATIENCE))
     except (OSError, ValueError, RuntimeError, hub.errors.HfHubHTTPError) as error:
         raise unreachable(key, address, error) from error
+
+
+def refuse_offline(key: str, address: str) -> None:
+    """Raise `InputError` where the environment says that nothing shall be downloaded."""
+    if os.environ.get(SWITCH, "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise unreachable(key, address, OSError(f"{SWITCH} is set"))
 
 
 @contextmanager

@@ -88,4 +88,7 @@ def settle_auto(
         if not kept.open_keys:
             return kept
     earlier = None if state is None else state["config"]
-    return load_config(path, arguments.overrides, survey(loaded.config, device), earlier)
+    facts = survey(loaded.config, device)
+    if loaded.wants_backbone:
+        facts = facts.with_backbone()
+    return load_config(path, arguments.overrides, facts, earlier)

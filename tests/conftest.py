@@ -14,6 +14,9 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
+# No test downloads weights, and none depends on whether it could.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import torch
 from hypothesis import settings
 

@@ -179,6 +179,7 @@ def test_without_a_network_it_is_said_in_one_line(
     def unasked(*_: Any, **__: Any) -> Any:
         raise AssertionError("the library would ask for half a minute")
 
+    monkeypatch.delenv(learnt.SWITCH)
     monkeypatch.setattr(learnt, "urlopen", nobody)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", unasked)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
