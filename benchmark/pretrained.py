@@ -30,7 +30,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from config.load import load_config
+from config.load import load_config, read_mapping
 from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
 from data.export import export, make_empty_folder
@@ -154,12 +154,11 @@ def train(start: str, folder: Path, weights: Path, storage: Path) -> float:
 def record(start: str, run: Path, processor_seconds: float) -> dict[str, Any]:
     """Return what `result.json` of a run says, with what makes the comparison."""
     told: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    settings = (run / "config.yaml").read_text(encoding="utf-8")
-    found = re.search(r"image_size: (\d+)", settings)
+    settings = read_mapping(run / "config.yaml")
     return {
         **told,
         "start": start,
-        "image_size": int(found[1]) if found else None,
+        "image_size": settings["data"]["image_size"],
         "processor_seconds": round(processor_seconds, 1),
         "verified_of_a_class": VERIFIED,
         "tested_on": TESTED,

@@ -55,10 +55,7 @@ def open_case(path: Path, overrides: Sequence[str]) -> tuple[Case, Material]:
     material = read_material(setup)
     views = build_views(config, material.training)
     ground = lay_ground(setup, material, views, build_fitting_network(setup, material, views))
-    hearing = call_witnesses(setup, material, ground)
-    assert hearing is not None
-    labels = material.training.labels.cpu()
-    return Case(ground, labels, material.seeds.cpu(), hearing.reference), material
+    return call_witnesses(setup, material, ground).case, material
 
 
 def measured(statement: Statement, case: Case, material: Material) -> dict[str, Any]:

@@ -61,15 +61,18 @@ def draw_seeds(training: TrainingSet, clean: Tensor, count: int, streams: Stream
     chosen = []
     for label, name in enumerate(training.classes):
         candidates = torch.nonzero((training.labels == label) & clean).flatten()
-        if len(candidates) < count:
-            kind = "samples" if bool(clean.all()) else "clean samples"
-            raise InputError(
-                f"global.seed_num: {count} asked for, but class {name!r} has "
-                f"{len(candidates)} {kind}"
-            )
+        refuse_too_few(len(candidates), count, name, "" if bool(clean.all()) else "clean ")
         order = torch.randperm(len(candidates), generator=generator)
         chosen.append(candidates[order[:count]])
     return torch.cat(chosen).sort().values
+
+
+def refuse_too_few(found: int, count: int, name: str, kind: str = "") -> None:
+    """Raise `InputError` if the class `name` has fewer than `count` samples, `found`, of a kind."""
+    if found < count:
+        raise InputError(
+            f"global.seed_num: {count} asked for, but class {name!r} has {found} {kind}samples"
+        )
 
 
 def read_seeds(path: str, training: TrainingSet, count: int) -> Tensor:

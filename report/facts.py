@@ -11,6 +11,7 @@ import yaml
 from report.content import PageContent
 from report.drawing import Row, Stage, number, percent
 from report.findings import Findings
+from run.forecast import in_minutes
 from run.measure import ranking_quality
 
 LONGEST_LIST = 200  # entries of a list in the manifest
@@ -77,10 +78,7 @@ def tell_seeds(findings: Findings) -> dict[str, str]:
 def duration(content: PageContent) -> str:
     """Return the time that the epochs took."""
     seconds = sum(number(row, "seconds") or 0.0 for row in content.rows)
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds:.0f} s" if round(seconds / 60) < 2 else in_minutes(seconds)
 
 
 def judge_ranking(findings: Findings) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from data.dataset.source import first_of_each_class
 from data.poison import TrainingSet
-from data.seeds import number_to_draw
+from data.seeds import number_to_draw, refuse_too_few
 from run.material import Material
 from run.setup import Setup
 from utils.console import say
-from utils.errors import InputError
 from witness.hearing import Hearing
 
 
@@ -40,7 +39,8 @@ def choose_seeds(
     if state is not None and state.get("seeds") is not None:
         found = state["seeds"]
     elif only_looks:
-        found = first_of_each_class(training, count)
+        classes = training.num_classes
+        found = first_of_each_class(training.labels.cpu(), count * classes, classes)
     else:
         found = hearing.most_trusted(count)
     chosen = material.with_chosen(found)
@@ -56,15 +56,5 @@ def choose_seeds(
 def refuse_small_classes(training: TrainingSet, count: int) -> None:
     """Raise `InputError` if a class has fewer than `count` samples."""
     sizes = torch.bincount(training.labels.cpu(), minlength=training.num_classes)
-    if int(sizes.min()) < count:
-        name = training.classes[int(sizes.argmin())]
-        raise InputError(
-            f"global.seed_num: {count} asked for, but class {name!r} has {int(sizes.min())} samples"
-        )
-
-
-def first_of_each_class(training: TrainingSet, count: int) -> Tensor:
-    """Return the first `count` samples of each class, as sorted indices (C * count,) int64."""
-    labels = training.labels.cpu()
-    members = [torch.nonzero(labels == label).flatten() for label in range(training.num_classes)]
-    return torch.cat([part[:count] for part in members]).sort().values
+    smallest = int(sizes.argmin())
+    refuse_too_few(int(sizes[smallest]), count, training.classes[smallest])

@@ -76,6 +76,11 @@ def duration(seconds: float) -> str:
     """Return a time for a person: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{max(10 * round(seconds / 10), 10)} s"
+    return in_minutes(seconds)
+
+
+def in_minutes(seconds: float) -> str:
+    """Return a time of some minutes or hours."""
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 

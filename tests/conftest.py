@@ -107,3 +107,16 @@ def interrupted(function: Callable[..., None], at_call: int) -> Callable[..., No
             raise KeyboardInterrupt
 
     return call
+
+
+def stopped(function: Callable[..., Any], at_call: int) -> Callable[..., Any]:
+    """Return `function`, whose `at_call`th call, from 1, is interrupted before it does anything."""
+    calls = [0]
+
+    def call(*given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == at_call:
+            raise KeyboardInterrupt
+        return function(*given)
+
+    return call

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from model import Network
 from training.passes import answers
 from witness.witness import Case
 
 Change = Callable[[Tensor], Tensor]  # (n, H, W, 3) uint8 on the device -> the same
 
 
-def logits_of(
-    case: Case, title: str, network: Network | None = None, changed: Change | None = None
+def answers_of(
+    case: Case, title: str, network: nn.Module | None = None, changed: Change | None = None
 ) -> Tensor:
-    """Return the logits (N, C), float32, on the CPU, of all samples in plain views: one pass.
+    """Return the answers (N, ...), float32, on the CPU, to all samples in plain views: one pass.
 
     Args:
         case: the samples and the plain model.
         title: of the progress bar.
-        network: the copy that is asked, on the device; None: the plain model itself.
+        network: what is asked, on the device: a copy, which answers with logits (N, C), or a part;
+            None: the plain model itself.
         changed: what the images are turned into; None: nothing.
     """
     reference, ground = case.reference, case.ground
@@ -36,7 +36,7 @@ def logits_of(
         title,
         changed,
     )
-    return torch.cat([logits.float().cpu() for _, logits in asked])
+    return torch.cat([answer.float().cpu() for _, answer in asked])
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from data.poison import TrainingSet
 from model import Network
-from witness.asking import logits_of, margins
+from witness.asking import answers_of, margins
 from witness.witness import Case, Statement, Witness, deviations_from_verified, suspicion_alone
 
 FACTOR = 1.5  # published
-ERROR = (
-    0.4  # of the verified samples, from which on samples are compared; of few layers hardly more
-)
+ERROR = 0.4  # of the verified samples, from which on samples are compared; few layers reach it
 MOST = 5  # amplified models that are asked
 
 
@@ -38,7 +36,7 @@ class AmplifiedNorm(Witness):
         first = first_level(case, layers)
         levels = range(first, min(first + MOST, layers + 1))
         for level in levels:
-            logits = logits_of(case, "amplified", amplified(case.reference.network, level))
+            logits = answers_of(case, "amplified", amplified(case.reference.network, level))
             # Logits grow with the level, so they are made comparable before they are added.
             suspicion += deviations_from_verified(margins(logits, case.labels), case)
         asked = len(levels) + first * len(case.seeds) / len(case.labels)
@@ -68,7 +66,7 @@ def first_level(case: Case, layers: int) -> int:
         return layers
     few = verified_alone(case)
     for level in range(1, layers):
-        logits = logits_of(few, "amplified", amplified(case.reference.network, level))
+        logits = answers_of(few, "amplified", amplified(case.reference.network, level))
         if error_of(logits, labels) >= ERROR:
             return level
     return layers

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from utils.section import Section
-from witness.asking import logits_of
+from witness.asking import answers_of
 from witness.continued import Lesson, taught
 from witness.witness import Case, Statement, Witness, deviations, suspicion_alone
 
@@ -41,7 +41,7 @@ class ConfusionTraining(Witness):
         for copy in range(limits.copies):
             lesson = confusing(case, limits.steps, limits.rate, copy)
             network = taught(case, lesson, "confusion-augment", copy)
-            found = logits_of(case, "confused", network).log_softmax(dim=1)
+            found = answers_of(case, "confused", network).log_softmax(dim=1)
             kept += deviations(found.gather(1, case.labels[:, None])[:, 0])
             cost += lesson.cost(case) + 1
         return suspicion_alone(kept / limits.copies, cost=cost)

@@ -18,12 +18,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from training.passes import answers
 from utils.section import Section
+from witness.asking import answers_of, margins
 from witness.line import divide_line
-from witness.pattern import FEWEST, softened
+from witness.pattern import softened
 from witness.reference import classify
-from witness.witness import USUAL, Case, Statement, Witness, deviations
+from witness.witness import FEWEST, USUAL, Case, Statement, Witness, deviations
 
 SHARPENED = (1.0, 2.5)  # how often what softening takes away is added
 WARPS = 2  # random ones, beside the plain blur
@@ -90,7 +90,7 @@ def led_to_each(case: Case, features: Tensor) -> Tensor:
         case: with the unfiltered answers.
         features: (N, F) of the filtered images.
     """
-    moved = logits_of(case, features).softmax(dim=1) - case.reference.logits.softmax(dim=1)
+    moved = classified(case, features).softmax(dim=1) - case.reference.logits.softmax(dim=1)
     own = functional.one_hot(case.labels, case.num_classes).bool()
     others = (~own).sum(dim=0).clamp_min(1)
     return moved.masked_fill(own, 0.0).sum(dim=0) / others
@@ -104,9 +104,10 @@ def trace_scores(case: Case, members: Tensor, soft: list[Tensor], sharp: list[Te
     for features in soft:
         way = direction(features[others] - plain[others], plain[others])
         found.append(plain[members].double() @ way)
-    before = margin(reference.logits[members], label)
+    given = case.labels[members]
+    before = margins(reference.logits[members].double(), given)
     for features in sharp:
-        found.append(before - margin(logits_of(case, features)[members], label))
+        found.append(before - margins(classified(case, features)[members].double(), given))
     return torch.stack([deviations(values).double() for values in found]).mean(dim=0)
 
 
@@ -119,14 +120,7 @@ def direction(moves: Tensor, points: Tensor) -> Tensor:
     return torch.linalg.solve(spread, moves.double().mean(dim=0))
 
 
-def margin(logits: Tensor, label: int) -> Tensor:
-    """Return by how much the label's logit is above the highest other one, (n,) float64."""
-    others = logits.double().clone()
-    others[:, label] = -torch.inf
-    return logits[:, label].double() - others.amax(dim=1)
-
-
-def logits_of(case: Case, features: Tensor) -> Tensor:
+def classified(case: Case, features: Tensor) -> Tensor:
     """Return the reference's logits (N, C) of features (N, F)."""
     linear = case.reference.network.linear
     with torch.no_grad():
@@ -135,23 +129,12 @@ def logits_of(case: Case, features: Tensor) -> Tensor:
 
 def filtered_features(case: Case, filter_: Filter) -> Tensor:
     """Return the reference's features (N, F) float32 of filtered images, on the CPU."""
-    reference, ground = case.reference, case.ground
 
     def changed(images: Tensor) -> Tensor:
         pixels = images.permute(0, 3, 1, 2).float() / 255
         return (filter_(pixels).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1)
 
-    asked = answers(
-        reference.network.backbone,
-        ground.training,
-        reference.chain,
-        reference.engine,
-        ground.evaluation_batch,
-        ground.streams.torch("test"),
-        "filtered",
-        changed,
-    )
-    return torch.cat([features.float().cpu() for _, features in asked])
+    return answers_of(case, "filtered", case.reference.network.backbone, changed)
 
 
 def soft_filters(case: Case) -> list[Filter]:

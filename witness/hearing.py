@@ -77,14 +77,17 @@ class Hearing:
         return find_reference(self.settings.reference, self.ground, self.cache)
 
     @cached_property
+    def case(self) -> Case:
+        """What the witnesses look at."""
+        return Case(self.ground, self.ground.training.labels.cpu(), self.seeds, self.reference)
+
+    @cached_property
     def testimony(self) -> Testimony:
         """What all witnesses say."""
-        labels = self.ground.training.labels.cpu()
-        case = Case(self.ground, labels, self.seeds, self.reference)
-        vetoed = torch.zeros(len(labels), dtype=torch.bool)
+        vetoed = torch.zeros(len(self.case.labels), dtype=torch.bool)
         statements: dict[str, Statement] = {}
         for choice in self.settings.heard:
-            statement = WITNESSES.get(choice.name)(choice.settings).testify(case)
+            statement = WITNESSES.get(choice.name)(choice.settings).testify(self.case)
             statements[choice.name] = statement
             vetoed |= statement.vetoed
             say(self._told(choice.name, statement))
@@ -95,13 +98,12 @@ class Hearing:
 
         Beside those that are heard, others are asked, whose vetoes count for this alone.
         """
-        case = Case(self.ground, self.ground.training.labels.cpu(), self.seeds, self.reference)
         said = dict(self.testimony.statements)
         for name in ASKED:
             if name not in said:
                 kind = WITNESSES.get(name)
-                said[name] = kind(kind.Settings()).testify(case)
-        return most_trusted(case, said, count)
+                said[name] = kind(kind.Settings()).testify(self.case)
+        return most_trusted(self.case, said, count)
 
     def _told(self, name: str, statement: Statement) -> str:
         """Return a line that says what a witness has said."""

@@ -18,9 +18,8 @@ from torch.nn import functional
 
 from utils.section import Section
 from witness.line import Line, divide_line
-from witness.witness import USUAL, Case, Statement, Witness
+from witness.witness import FEWEST, USUAL, Case, Statement, Witness
 
-FEWEST = 40  # images of a label, below which a mean shows nothing
 CHUNK = 256  # images looked at in one go
 NEAR = 1.5  # deviations, within which an image of an accused label counts as one without pattern
 COST = 0.5  # of a pass: two looks at all images, without a network
@@ -46,6 +45,12 @@ class StaticPattern(Witness):
         verified: float = 0.15
         largest: float = 0.75
 
+    @property
+    def limits(self) -> StaticPattern.Settings:
+        """What it takes to accuse."""
+        assert isinstance(self.settings, StaticPattern.Settings)
+        return self.settings
+
     def testify(self, case: Case) -> Statement:
         """Divide each label's images by the pattern that they share."""
         count, verified = len(case.labels), case.verified
@@ -67,14 +72,12 @@ class StaticPattern(Witness):
 
     def needed(self, line: Line) -> float:
         """Return the separation that accuses, for a high group of that size."""
-        limits = self.settings
-        assert isinstance(limits, StaticPattern.Settings)
+        limits = self.limits
         return limits.separation if line.share >= limits.share else 2 * limits.separation
 
     def accuses(self, line: Line, verified: Tensor) -> bool:
         """Return whether a label so divided is held to be poisoned; `verified`: (n,) bool."""
-        limits = self.settings
-        assert isinstance(limits, StaticPattern.Settings)
+        limits = self.limits
         seeds = float(line.high[verified].mean()) if bool(verified.any()) else 0.0
         needed = self.needed(line) if bool(verified.any()) else 2 * limits.separation
         return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from witness.asking import Change, logits_of
+from witness.asking import Change, answers_of
 from witness.witness import Case, Statement, Witness, deviations, suspicion_alone
 
 MOST = 10  # verified samples that all are mixed with, each a pass
@@ -25,7 +25,7 @@ class MixingPersistence(Witness):
         total = torch.zeros(len(case.labels), dtype=torch.double)
         count = torch.zeros_like(total)
         for partner in partners:
-            logits = logits_of(case, "mixed", changed=mixed_with(case, partner))
+            logits = answers_of(case, "mixed", changed=mixed_with(case, partner))
             kept = logits.log_softmax(dim=1).gather(1, case.labels[:, None])[:, 0]
             other = case.labels != case.labels[partner]
             total += torch.where(other, kept, 0).double()

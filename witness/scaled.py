@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.passes import answers
+from witness.asking import answers_of
 from witness.witness import Case, Statement, Witness, deviations, suspicion_alone
 
 OFFSET = 0.2  # of pixels in 0..1, taken off before scaling
@@ -27,25 +27,10 @@ class ScaledPrediction(Witness):
         return suspicion_alone(deviations(kept + tie), cost=len(FACTORS))
 
 
-@torch.no_grad()
 def agreement(case: Case, factor: float) -> Tensor:
     """Return the probability (N,) of the given label for images scaled by `factor`."""
-    reference, ground = case.reference, case.ground
-    training, found = ground.training, []
-    asked = answers(
-        reference.network,
-        training,
-        reference.chain,
-        reference.engine,
-        ground.evaluation_batch,
-        ground.streams.torch("test"),
-        "scaled",
-        lambda images: scaled(images, factor),
-    )
-    for part, logits in asked:
-        probabilities = logits.float().softmax(dim=1)
-        found.append(probabilities.gather(1, training.labels[part, None])[:, 0].cpu())
-    return torch.cat(found)
+    logits = answers_of(case, "scaled", changed=lambda images: scaled(images, factor))
+    return logits.softmax(dim=1).gather(1, case.labels[:, None])[:, 0]
 
 
 def scaled(images: Tensor, factor: float) -> Tensor:

@@ -21,12 +21,10 @@ from torch.nn import functional
 
 from utils.section import Section
 from witness.line import Line, divide_line
-from witness.unverified_group import FEWEST
-from witness.witness import Case, Statement, Witness, deviations
+from witness.witness import FEWEST, FEWEST_VERIFIED, Case, Statement, Witness, deviations
 
 ENTROPY = 4.0  # weight of a class's longest direction against its others; 0: all weigh the same
 SHRINKAGE = 0.3  # share of a round covariance that is mixed into the pooled one
-FEWEST_VERIFIED = 5  # a class; with fewer of one, all samples stand for the clean ones
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,7 @@ def whitened(case: Case) -> Tensor:
     """Return the features (N, F), float64, around their classes' centres in clean units."""
     points, labels, count = case.reference.features.double(), case.labels, case.num_classes
     clean = case.verified
+    # Where a class has too few verified samples, all of all classes stand for the clean ones.
     if int(torch.bincount(labels[clean], minlength=count).min()) < FEWEST_VERIFIED:
         clean = torch.ones_like(clean)
     points = points / points.std(dim=0).clamp_min(1e-9)

@@ -19,10 +19,7 @@ from witness.witness import Case, Statement
 
 # Asked although nobody hears them: each sees a kind of poison that the others do not.
 ASKED = ("unverified_group", "pattern", "pipd", "filtered")
-CONTRADICTED, VETOED = (
-    2.0,
-    4.0,
-)  # added to places in 0..1, so that each of them outweighs all places
+CONTRADICTED, VETOED = 2.0, 4.0  # added to places in 0..1, so that each outweighs all places
 
 
 def most_trusted(case: Case, statements: Mapping[str, Statement], count: int) -> Tensor:

@@ -25,11 +25,9 @@ from pydantic import Field
 from torch import Tensor
 
 from utils.section import Section
-from witness.witness import USUAL, Case, Statement, Witness
+from witness.witness import FEWEST, FEWEST_VERIFIED, USUAL, Case, Statement, Witness
 
 NEAR = 2.0  # deviations, within which a sample of an accused class counts as of the clean group
-FEWEST = 40  # samples of a class, below which two groups mean nothing
-FEWEST_VERIFIED = 5
 ROUNDS = 30  # of refining; it stops where it stands
 RIDGE = 0.02  # of the mean variance of a feature, added to all
 FIRST_SHARES = (0.2, 0.5)  # of a class, first guesses of how large the far group is
@@ -100,10 +98,15 @@ class UnverifiedGroup(Witness):
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
+    @property
+    def limits(self) -> UnverifiedGroup.Settings:
+        """What it takes to accuse."""
+        assert isinstance(self.settings, UnverifiedGroup.Settings)
+        return self.settings
+
     def testify(self, case: Case) -> Statement:
         """Divide every class; veto the far groups of those that are accused."""
-        count, limits = len(case.labels), self.settings
-        assert isinstance(limits, UnverifiedGroup.Settings)
+        count = len(case.labels)
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
         early = early_losses(case.reference.losses)
@@ -129,8 +132,7 @@ class UnverifiedGroup(Witness):
 
     def accuses(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether a class so divided is held to be poisoned; `others`: those beside it."""
-        limits = self.settings
-        assert isinstance(limits, UnverifiedGroup.Settings)
+        limits = self.limits
         return (
             (self.is_early(groups, others) or self.stands_alone(groups, others))
             and not groups.verified > limits.verified
@@ -139,15 +141,13 @@ class UnverifiedGroup(Witness):
 
     def surety(self, groups: Groups, others: Sequence[Groups]) -> float:
         """Return how surely an accused class is poisoned, 0..1; half at the limits."""
-        limits = self.settings
-        assert isinstance(limits, UnverifiedGroup.Settings)
+        limits = self.limits
         alone = groups.separation / limits.separation if self.stands_alone(groups, others) else 0.0
         return min(1.0, max(groups.strength / limits.strength, alone) / 2)
 
     def is_early(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether the far group is far, and learnt early, beyond what is usual."""
-        limits = self.settings
-        assert isinstance(limits, UnverifiedGroup.Settings)
+        limits = self.limits
         if groups.is_checked:
             usual = statistics.median(other.strength for other in others or [groups])
             leads = groups.strength >= limits.lead * usual
@@ -157,8 +157,7 @@ class UnverifiedGroup(Witness):
 
     def stands_alone(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether the far group is very far, and at least a little earlier."""
-        limits = self.settings
-        assert isinstance(limits, UnverifiedGroup.Settings)
+        limits = self.limits
         usual = statistics.median(other.separation for other in others or [groups])
         apart = groups.separation >= max(limits.separation, APART * usual)
         return apart and groups.is_checked and groups.earliness >= EARLIER

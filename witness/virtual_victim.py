@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from utils.section import Section
-from witness.asking import logits_of
+from witness.asking import answers_of
 from witness.continued import Lesson, taught
 from witness.witness import Case, Statement, Witness, deviations_by_label, suspicion_alone
 
@@ -35,7 +35,7 @@ class VirtualVictim(Witness):
             return suspicion_alone(torch.zeros(len(case.labels)))
         lesson = forgetting(case, limits.steps, limits.rate)
         network = taught(case, lesson, "forgetting-augment")
-        found = logits_of(case, "forgotten", network).log_softmax(dim=1)
+        found = answers_of(case, "forgotten", network).log_softmax(dim=1)
         certain = found.gather(1, case.labels[:, None])[:, 0]
         suspicion = deviations_by_label(certain, case.labels)
         return suspicion_alone(suspicion, cost=lesson.cost(case) + 1)

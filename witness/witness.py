@@ -20,6 +20,7 @@ from utils.section import Section
 from witness.reference import Reference
 
 NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
+FEWEST = 40  # samples of a class, below which groups in it, or its mean, say nothing
 FEWEST_VERIFIED = 5  # of a class, from which on they tell what is usual in it
 USUAL, OUTLIER = 3.0, 20.0  # robust deviations at which a suspicion is cut off, below and above
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
-from utils.errors import InputError
 from utils.section import Section
 
 # Places in a 32x32 image as (top, left, height, width), and opacities in training, as published.
@@ -44,11 +43,7 @@ class AdaptivePatch(Attack):
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)
-        if min(scene.height, scene.width) < SMALLEST:
-            raise InputError(
-                f"backdoor.adaptive_patch: the images are {scene.width}x{scene.height} pixels, and "
-                f"its patches need at least {SMALLEST}x{SMALLEST}; choose another attack"
-            )
+        scene.refuse_small_images("adaptive_patch", SMALLEST, "its patches need")
         drawn = [draw_patch(number, scene.height, scene.width) for number in range(len(BOXES))]
         self.patches = torch.stack([patch for patch, _ in drawn])  # (4, H, W, 3) float32
         self.masks = torch.stack([mask for _, mask in drawn])  # (4, H, W, 1) float32

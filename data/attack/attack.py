@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data.dataset import ImageData, Split
+from utils.errors import InputError
 from utils.section import Section
 from utils.streams import Streams
 
@@ -58,6 +59,20 @@ class Scene:
     width: int
     rule: LabelRule
     streams: Streams
+
+    def refuse_small_images(self, attack: str, smallest: int, needed_by: str) -> None:
+        """Raise `InputError` if a side of the images has fewer than `smallest` pixels.
+
+        Args:
+            attack: its name in the YAML.
+            smallest: pixels.
+            needed_by: what of the attack needs them, with its verb: "its networks need".
+        """
+        if min(self.height, self.width) < smallest:
+            raise InputError(
+                f"backdoor.{attack}: the images are {self.width}x{self.height} pixels, and "
+                f"{needed_by} at least {smallest}x{smallest}; choose another attack"
+            )
 
 
 class Attack(ABC):

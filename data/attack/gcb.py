@@ -16,7 +16,6 @@ from torch import Tensor
 from data.attack.attack import Attack, Scene, SplitName
 from data.attack.gcb_training import Feature, GcbSettings, Training
 from data.dataset import ImageData, Split
-from utils.errors import InputError
 from utils.section import Section
 
 SMALLEST = 8  # pixels: the generator halves the image three times
@@ -36,11 +35,7 @@ class Gcb(Attack):
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)
-        if min(scene.height, scene.width) < SMALLEST:
-            raise InputError(
-                f"backdoor.gcb: the images are {scene.width}x{scene.height} pixels, and its "
-                f"generator needs at least {SMALLEST}x{SMALLEST}; choose another attack"
-            )
+        scene.refuse_small_images("gcb", SMALLEST, "its generator needs")
         self.feature: Feature | None = None
         self.values = torch.zeros(0)  # (N,) float32, how much of it each training image has
 

@@ -23,6 +23,7 @@ from data.attack.learning import (
     LearningSettings,
     augmentation,
     build_classifier,
+    colours,
     repeatable_convolutions,
     set_rate,
     shuffled,
@@ -74,10 +75,7 @@ class Feature:
 
     def changed(self, images: Tensor, codes: Tensor) -> Tensor:
         """Return normalised images (n, 3, H, W), changed as the codes (n,) in -1..1 say."""
-        mean, std = (
-            torch.tensor(numbers, device=self.device)[:, None, None]
-            for numbers in (self.normalize.mean, self.normalize.std)
-        )
+        mean, std = colours(self.normalize, self.device)
         pixels = images * std + mean
         residual = self.strength / 255 * torch.tanh(self.generator(images))
         return ((pixels + codes[:, None, None, None] * residual).clamp(0, 1) - mean) / std

@@ -40,11 +40,7 @@ class Iab(Attack):
     def __init__(self, settings: Section, scene: Scene) -> None:
         super().__init__(settings, scene)
         assert isinstance(settings, self.Settings)
-        if min(scene.height, scene.width) < SMALLEST:
-            raise InputError(
-                f"backdoor.iab: the images are {scene.width}x{scene.height} pixels, and its "
-                f"networks need at least {SMALLEST}x{SMALLEST}; choose another attack"
-            )
+        scene.refuse_small_images("iab", SMALLEST, "its networks need")
         if int(settings.share * settings.batch_size) < 1:
             raise InputError(
                 f"backdoor.iab.share: {settings.share} of backdoor.iab.batch_size, "

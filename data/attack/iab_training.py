@@ -18,6 +18,7 @@ from data.attack.learning import (
     LearningSettings,
     augmentation,
     build_classifier,
+    colours,
     descend,
     repeatable_convolutions,
     set_rate,
@@ -70,10 +71,7 @@ class Trigger:
 
     def pattern(self, images: Tensor) -> Tensor:
         """Return the normalised patterns (n, 3, H, W) for normalised images."""
-        mean, std = (
-            torch.tensor(numbers, device=self.device)[:, None, None]
-            for numbers in (self.normalize.mean, self.normalize.std)
-        )
+        mean, std = colours(self.normalize, self.device)
         return (bounded(self.generator(images)) - mean) / std
 
     @torch.no_grad()

@@ -100,6 +100,12 @@ def views(chain: Chain, images: Tensor, index: Tensor, generator: torch.Generato
     return chain.view(images, index.to(device), draws).contiguous()
 
 
+def colours(normalize: Normalize, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and std, each (3, 1, 1), in which normalised images are counted."""
+    numbers = torch.tensor([normalize.mean, normalize.std], device=device)[:, :, None, None]
+    return numbers[0], numbers[1]
+
+
 def set_rate(optimizer: Optimizer, rate: float, epoch: int, epochs: int) -> None:
     """Set the learning rate of an epoch; a function of its number, so that nothing is to resume."""
     tenths = sum(epoch >= share * epochs for share in DECAYS)

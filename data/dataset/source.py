@@ -90,15 +90,26 @@ class Split:
 
         No draw is involved, so that anybody who reads `train_samples: 10000` has the same set.
         """
-        share, rest = divmod(count, num_classes)
-        keep = [
-            torch.nonzero(self.labels == label).flatten()[: share + (label < rest)]
-            for label in range(num_classes)
-        ]
-        index = torch.cat(keep).sort().values
+        index = first_of_each_class(self.labels, count, num_classes)
         if len(index) < count:
             raise InputError(f"data.train_samples: {count} asked for, {len(index)} can be had")
         return self.picked(index)
+
+
+def first_of_each_class(labels: Tensor, count: int, num_classes: int) -> Tensor:
+    """Return the first `count` samples, equally many of each class, as sorted indices.
+
+    Args:
+        labels: (N,) int64.
+        count: in all; a class that is too small gives all it has.
+        num_classes: number of classes.
+    """
+    share, rest = divmod(count, num_classes)
+    keep = [
+        torch.nonzero(labels == label).flatten()[: share + (label < rest)]
+        for label in range(num_classes)
+    ]
+    return torch.cat(keep).sort().values
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from report.examine import gather
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import Session
 from run.setup import set_up
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, TINY, stopped
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from utils.errors import InputError
@@ -141,17 +141,8 @@ def test_a_stopped_run_hears_the_same_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     assert ASD.main(arguments(tmp_path / "whole")) == 0
-    steps = [0]
-    real = MixMatch.step
-
-    def step(*given: Any) -> torch.Tensor:
-        steps[0] += 1
-        if steps[0] == after:
-            raise KeyboardInterrupt
-        return real(*given)
-
     with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", step)
+        patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
             ASD.main(arguments(tmp_path / "parts"))
     assert ASD.main(arguments(tmp_path / "parts")) == 0

@@ -14,7 +14,7 @@ import ASD
 from config.load import load_config
 from data.build import assemble, load_data
 from run.checkpoint import LATEST, load_checkpoint
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, TINY, stopped
 from tests.data.own_data_cases import OWN, draw_image, folder, make_folder, refused  # noqa: F401
 from tests.run.test_distributed import run_tiny
 from training.mixmatch import MixMatch
@@ -83,16 +83,8 @@ def test_a_stopped_run_keeps_its_start_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     assert ASD.main(arguments(tmp_path / "whole")) == 0
-    steps, real = [0], MixMatch.step
-
-    def step(*given: Any) -> torch.Tensor:
-        steps[0] += 1
-        if steps[0] == after:
-            raise KeyboardInterrupt
-        return real(*given)
-
     with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", step)
+        patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
             ASD.main(arguments(tmp_path / "parts"))
     # Where it goes on, the witnesses might say something else; they are not even asked.

@@ -19,7 +19,7 @@ from training.ground import Ground
 from utils.engine import Engine
 from utils.streams import Streams
 from witness import WITNESSES
-from witness.asking import logits_of, margins
+from witness.asking import answers_of, margins
 from witness.batch_norm import amplified, first_level, norms
 from witness.persistence import chosen_partners, mixed_with
 from witness.reference import Reference
@@ -117,8 +117,8 @@ def test_margins_tell_the_given_label_from_the_next() -> None:
 
 def test_what_is_asked_is_what_the_reference_said(poisoned: tuple[Case, Tensor]) -> None:
     case, _ = poisoned
-    torch.testing.assert_close(logits_of(case, "asked"), case.reference.logits)
-    black = logits_of(case, "asked", changed=torch.zeros_like)
+    torch.testing.assert_close(answers_of(case, "asked"), case.reference.logits)
+    black = answers_of(case, "asked", changed=torch.zeros_like)
     torch.testing.assert_close(black, black[:1].expand_as(black))
 
 

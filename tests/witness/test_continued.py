@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.witness.cases import made_up, settings_of
 from tests.witness.small import TARGET, learnt
-from witness.asking import logits_of
+from witness.asking import answers_of
 from witness.confusion import BATCH, CONFUSED, ConfusionTraining, confusing
 from witness.continued import Lesson, taught
 from witness.virtual_victim import VirtualVictim, forgetting
@@ -61,7 +61,7 @@ def test_a_copy_learns_its_lesson_and_the_reference_stays(poisoned: tuple[Case, 
     samples = torch.arange(400).repeat(3).view(-1, 40)
     lesson = Lesson(samples, torch.full_like(samples, 2), torch.ones(samples.shape), rate=0.01)
     network = taught(case, lesson, "confusion-augment")
-    share = (logits_of(case, "asked", network).argmax(dim=1) == 2).double().mean()
+    share = (answers_of(case, "asked", network).argmax(dim=1) == 2).double().mean()
     assert float(share) > 0.95
     after = case.reference.network.state_dict()
     assert all(torch.equal(value, before[key]) for key, value in after.items())
@@ -79,7 +79,7 @@ def test_samples_of_weight_zero_teach_nothing(poisoned: tuple[Case, Tensor]) -> 
         taught(case, Lesson(samples, given, weights, 0.01), "confusion-augment")
         for given in (labels, other)
     ]
-    first, second = (logits_of(case, "asked", network) for network in networks)
+    first, second = (answers_of(case, "asked", network) for network in networks)
     torch.testing.assert_close(first, second)
 
 
@@ -99,7 +99,7 @@ def test_forgetting_raises_the_losses_of_verified_samples_up_to_a_bound(
     lesson = forgetting(case, 8, 0.01)
     assert bool(case.verified[lesson.samples].all())
     assert bool((lesson.weights == -1).all())
-    logits = logits_of(case, "asked", taught(case, lesson, "forgetting-augment"))
+    logits = answers_of(case, "asked", taught(case, lesson, "forgetting-augment"))
     loss = nn.functional.cross_entropy(logits, case.labels, reduction="none")
     assert float(loss[case.seeds].mean()) > 2 * float(case.reference.loss[case.seeds].mean())
     many = taught(case, forgetting(case, 200, 0.01), "forgetting-augment")

@@ -12,7 +12,8 @@ from model import Network
 from tests.conftest import colourful_images
 from tests.witness.cases import CLASSES, CPU, VERIFIED, ground_of
 from utils.engine import Engine
-from witness.filtered import FilteredPrediction, direction, margin, sharpen, soft_filters
+from witness.asking import margins
+from witness.filtered import FilteredPrediction, direction, sharpen, soft_filters
 from witness.pattern import softened
 from witness.reference import Reference
 from witness.witness import Case, Statement
@@ -112,4 +113,4 @@ def test_the_direction_is_that_of_the_moves_where_nothing_spreads_more() -> None
 
 def test_the_margin_is_to_the_best_of_the_others() -> None:
     logits = torch.tensor([[1.0, 4.0, 3.0], [5.0, 2.0, 9.0]])
-    assert margin(logits, 1).tolist() == [1.0, -7.0]
+    assert margins(logits, torch.tensor([1, 1])).tolist() == [1.0, -7.0]
