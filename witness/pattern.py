@@ -13,6 +13,7 @@ image.
 from __future__ import annotations
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,10 +41,10 @@ class StaticPattern(Witness):
         label that may have it.
         """
 
-        separation: float = 3.0
-        share: float = 0.2
-        verified: float = 0.15
-        largest: float = 0.75
+        separation: float = Field(default=3.0, gt=0)
+        share: float = Field(default=0.2, gt=0, lt=1)
+        verified: float = Field(default=0.15, ge=0, lt=1)
+        largest: float = Field(default=0.75, gt=0, le=1)
 
     @property
     def limits(self) -> StaticPattern.Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from data.poison import TrainingSet
@@ -66,6 +67,13 @@ def test_what_verified_samples_have_is_no_trigger() -> None:
     case, _ = case_with(PATTERN, 80)
     marked = torch.arange(2 * EACH - 10, 2 * EACH)
     assert not heard(Case(case.ground, case.labels, marked, case.reference)).accused
+
+
+@pytest.mark.parametrize("key", ["separation", "share", "verified", "largest"])
+def test_limits_that_mean_nothing_are_refused(key: str) -> None:
+    for value in (-0.1, float("nan")):
+        with pytest.raises(ValidationError):
+            StaticPattern.Settings.model_validate({key: value})
 
 
 def test_the_order_of_the_samples_does_not_matter() -> None:
