@@ -76,18 +76,44 @@ def stopping(method: str, epoch: int, number: signal.Signals) -> str:
     )
 
 
-@pytest.mark.parametrize("epoch", range(1, 6))
+@pytest.mark.parametrize("epoch", range(6))
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_in_each_epoch(
     method: str, epoch: int, references: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The second epoch of a stage goes on with its optimiser, the first starts one."""
+    """The second epoch of a stage goes on with its optimiser, the first starts one.
+
+    Killed in the very first epoch, a run has nothing to go on from, and starts anew.
+    """
     given = arguments_for(method, tmp_path)
     command = [sys.executable, "-c", stopping(method, epoch, signal.SIGKILL), *given]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    latest = tmp_path / method / "checkpoint" / LATEST
+    assert latest.exists() == (epoch > 0)
     if epoch:
-        assert load_checkpoint(tmp_path / method / "checkpoint" / LATEST)["epoch"] == epoch
+        assert load_checkpoint(latest)["epoch"] == epoch
+    assert ASD.main(given) == 0
+    assert_same_end(tmp_path / method, references[method])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_before_the_result_is_written(
+    method: str, references: dict[str, Path], tmp_path: Path
+) -> None:
+    """The last epoch is kept, only the conclusion is drawn again."""
+    kill = (
+        "import os, sys\n"
+        "import ASD\n"
+        f"ASD.leave_report = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "sys.exit(ASD.main(sys.argv[1:]))\n"
+    )
+    given = arguments_for(method, tmp_path, "report=true")
+    command = [sys.executable, "-c", kill, *given]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    assert not (tmp_path / method / "result.json").exists()
+    assert load_checkpoint(tmp_path / method / "checkpoint" / LATEST)["epoch"] == 6
     assert ASD.main(given) == 0
     assert_same_end(tmp_path / method, references[method])
 
