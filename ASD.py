@@ -54,7 +54,7 @@ from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, bereaved, follow_launcher, launch
-from utils.memory import shortage
+from utils.memory import leave_old_objects_alone, shortage
 from utils.place import is_first_process
 from utils.world import leave, lost_contact
 
@@ -102,6 +102,7 @@ def begin(session: Session) -> None:
 
 def train(session: Session, interrupt: Interrupt) -> None:
     """Train to the end: at each epoch split, train on both pools, test, and save."""
+    leave_old_objects_alone()
     state, defense, printed = session.progress, session.defense, EpochTable()
     epochs = range(state.epoch, session.config.num_epochs)
     bar = progress(epochs, "epochs", unit="epoch", leave=True, own_time=True)

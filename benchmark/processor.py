@@ -30,15 +30,19 @@ from model import NETWORKS, build_network
 from model.place import place_network
 from run.versions import git_commit, versions
 from training.mixmatch import Batch, Mix, MixMatch
+from training.torch_parts import build_optimizer
+from utils.choice import Choice
 from utils.console import say, table
 from utils.device import processor_name
 from utils.engine import Engine, choose_engine
 from utils.files import PROJECT, write_text
+from utils.memory import leave_old_objects_alone
 from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 CPU = torch.device("cpu")
 SIZE, CLASSES, BATCH, IMAGES = (32, 32), 10, 64, 500
+ADAM = Choice("Adam")
 USUAL = ("resnet18_cifar:64", "resnet18_cifar:16", "fastnet:64", "fastnet:32")
 
 
@@ -57,7 +61,7 @@ def used_in_turns(works: dict[str, Work], repeats: int) -> dict[str, Timing]:
 def step_of(network: nn.Module, engine: Engine) -> Callable[[], object]:
     """Return a MixMatch step on random images."""
     place_network(network.train(), engine)
-    mixmatch = MixMatch(network, torch.optim.Adam(network.parameters()), engine, 0.5)
+    mixmatch = MixMatch(network, build_optimizer(ADAM, network.parameters()), engine, 0.5)
     views = torch.rand(3, BATCH, *SIZE, 3).permute(0, 1, 4, 2, 3)
     batch = Batch(views[0], torch.arange(BATCH) % CLASSES, (views[1], views[2]))
     mix = Mix(torch.tensor(0.3), torch.randperm(3 * BATCH))
@@ -137,6 +141,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    leave_old_objects_alone()  # as a run does
     results = []
     for text in arguments.networks:
         name, _, width = text.partition(":")

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.convolution import Convolution
+from model.convolution import Convolution, OwnGradient
 from model.following import FollowingBatchNorm2d
+from model.fused import own_kernels
 from model.zones import count_outputs
 from utils.precision import has_amx
 
@@ -66,6 +67,13 @@ class Normalisation(torch.autograd.Function):
         return into_images, slope * count, shift * count, None
 
 
+def in_bf16(x: Tensor) -> bool:
+    """Return whether a convolution of `x` on the CPU is computed in bf16."""
+    if x.device.type != "cpu":  # `meta` knows no autocast
+        return False
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == BF16
+
+
 class CompiledConv2d(nn.Conv2d):
     """A convolution that becomes matrix products where that is faster."""
 
@@ -73,7 +81,8 @@ class CompiledConv2d(nn.Conv2d):
         """Map (N, C, H, W) to (N, D, H', W')."""
         asked = torch.compiler.is_compiling() or self.is_wide(x)
         if not (asked and self.is_plain() and self.pays(x)):
-            return super().forward(x)
+            own = own_kernels(self) and in_bf16(x) and self.has_own_gradient()
+            return OwnGradient.apply(x.to(BF16), self.weight) if own else super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
@@ -100,10 +109,14 @@ class CompiledConv2d(nn.Conv2d):
 
         Narrower layers gain little, and published figures stay what they are, bit for bit.
         """
-        if self.in_channels < WIDE or x.device.type != "cpu":  # `meta` knows no autocast
+        if self.in_channels < WIDE:
             return False
-        in_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == BF16
-        return in_bf16 and has_amx()
+        return in_bf16(x) and has_amx()
+
+    def has_own_gradient(self) -> bool:
+        """Return whether `OwnGradient` computes it: a plain 3x3 convolution that learns."""
+        usual = self.is_plain() and self.kernel_size == (3, 3) and self.stride == (1, 1)
+        return usual and self.weight.requires_grad and torch.is_grad_enabled()
 
     def pays(self, x: Tensor) -> bool:
         """Return whether products give the weight gradient faster than PyTorch does (measured).
@@ -137,7 +150,11 @@ COMPILED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def prepare(network: nn.Module) -> None:
-    """Turn the layers of `network` into those of this file; their state stays what it is."""
+def prepare(network: nn.Module, own_kernels: bool = False) -> None:
+    """Turn the layers of `network` into those of this file; their state stays what it is.
+
+    `own_kernels`: tell them to use those of `model/kernels.py`.
+    """
     for module in network.modules():
         module.__class__ = COMPILED.get(type(module), type(module))
+        module.own_kernels = own_kernels  # type: ignore[assignment]

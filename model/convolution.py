@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model import unfolded
+from model import kernels, unfolded
 from model.products import convolve, weight_gradient
 from model.zones import count_outputs
 from utils.precision import has_amx
@@ -48,6 +48,25 @@ class Convolution(torch.autograd.Function):
         ways = unfolded.weight_gradient if unfolds(images) else weight_gradient
         into_weight = ways(images, gradients[0], kernel, stride)
         return image_gradient(images, weight, gradients[0], stride), into_weight, None
+
+
+class OwnGradient(torch.autograd.Function):
+    """A 3x3 convolution with stride 1 and padding 1 whose weight gradient is the project's own."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+        """Map `images` (N, C, H, W) in bf16 to (N, D, H, W); `weight` (D, C, 3, 3) is fp32."""
+        factors = weight.to(images.dtype)
+        ctx.save_for_backward(images, factors)
+        return functional.conv2d(images, factors, None, 1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of images and weight."""
+        images, factors = ctx.saved_tensors
+        for_images, for_weight = ctx.needs_input_grad
+        into_images = image_gradient(images, factors, gradients[0], 1) if for_images else None
+        return into_images, kernels.weight_gradient(images, gradients[0]) if for_weight else None
 
 
 def few_outputs(images: Tensor, weight: Tensor, stride: int) -> bool:

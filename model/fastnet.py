@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.fused import convolved, normalise
 from model.network import Network
 from utils.section import Section
 
@@ -75,8 +76,8 @@ class Group(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels_in, H, W) to (N, channels_out, H // 2, W // 2)."""
-        x = functional.gelu(self.bn1(functional.max_pool2d(self.conv1(x), 2)))
-        return functional.gelu(self.bn2(self.conv2(x)))
+        x = normalise(self.bn1, self.conv1(x), "gelu", half=True)
+        return normalise(self.bn2, self.conv2(x), "gelu")
 
 
 class Backbone(nn.Module):
@@ -92,7 +93,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) to features (N, 4 * width), scaled for the linear layer."""
-        x = functional.gelu(self.whitening(x))
+        x = convolved(self.whitening, x, "gelu")
         x = self.group3(self.group2(self.group1(x)))
         return x.amax(dim=(2, 3)) * LOGIT_SCALE
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from model.compiled import prepare
 from utils.engine import Engine
+from utils.memory import keep_freed_memory
 from utils.precision import has_amx
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -17,7 +18,9 @@ Module = TypeVar("Module", bound=nn.Module)
 def place_network(network: Module, engine: Engine) -> Module:
     """Move `network` to the engine's device, in the layout of its feature maps; return it."""
     if engine.device.type == "cpu" and (engine.compiled or (engine.bf16 and has_amx())):
-        prepare(network)
+        prepare(network, engine.own_kernels)
+    if engine.own_kernels:
+        keep_freed_memory()
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format
     if not engine.channels_last:
         network.register_forward_pre_hook(channels_first)

@@ -14,6 +14,7 @@ from utils.compiler import translated, why_not
 from utils.console import say
 from utils.device import device_name
 from utils.errors import InputError
+from utils.native_code import library
 from utils.precision import has_amx, native_bf16
 from utils.speed import SpeedSettings
 from utils.world import ALONE, World
@@ -44,6 +45,7 @@ class Engine:
         channels_last: whether feature maps are stored with the channel innermost.
         compiled: whether training steps are translated before they run.
         world: the processes that share the work.
+        own_kernels: whether parts are computed by the project's own code in C, for AMX.
     """
 
     device: torch.device
@@ -51,6 +53,7 @@ class Engine:
     channels_last: bool = False
     compiled: bool = False
     world: World = ALONE
+    own_kernels: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which forwards run."""
@@ -67,7 +70,8 @@ class Engine:
         layout = "channels_last" if self.channels_last else "channels_first"
         compiled = ", compiled" if self.compiled else ""
         processes = f", {self.world.size} processes" if self.world.size > 1 else ""
-        return f"{device_name(self.device)}, {precision}, {layout}{compiled}{processes}"
+        own = ", own kernels" if self.own_kernels else ""
+        return f"{device_name(self.device)}, {precision}, {layout}{compiled}{own}{processes}"
 
 
 def choose_engine(
@@ -101,7 +105,18 @@ def choose_engine(
         wide = bf16 and narrowest >= COMPILED_CPU_CHANNELS and not has_amx()
         wanted = world.size == 1 and (device.type == "cuda" or wide)
     compiled = wanted and can_translate(network, device)
-    return Engine(device, bf16, channels_last, compiled, world)
+    own = bf16 and channels_last and not compiled and device.type == "cpu" and has_own_kernels()
+    return Engine(device, bf16, channels_last, compiled, world, own)
+
+
+def has_own_kernels() -> bool:
+    """Return whether the project's own kernels can be used on this CPU; if not for AMX, say why."""
+    if not has_amx():
+        return False
+    found = library()
+    if isinstance(found, str):
+        say(f"speed: steps take longer without the project's own code in C, since {found}")
+    return not isinstance(found, str)
 
 
 def can_translate(network: nn.Module, device: torch.device) -> bool:

@@ -27,16 +27,26 @@ from training.mixmatch import Batch, Mix, MixMatch
 from utils.device import processor_name
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
+from utils.native_code import library
+from utils.precision import has_amx
 from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 CPU = torch.device("cpu")
 BATCH = 16
+needs_kernels = pytest.mark.skipif(
+    not has_amx() or isinstance(library(), str), reason="a processor with AMX, and a C compiler"
+)
 
 
 def narrow(width: int) -> nn.Module:
     network_class = NETWORKS.get("resnet18_cifar")
     return build_network(network_class, network_class.Settings(width=width), 4, 7)
+
+
+def laptop() -> nn.Module:
+    network_class = NETWORKS.get("fastnet")
+    return build_network(network_class, network_class.Settings(width=16), 4, 7)
 
 
 def few_layers() -> nn.Module:
@@ -100,6 +110,16 @@ def test_in_bf16_the_losses_follow_the_reference_within_a_band() -> None:
     means = [losses.unflatten(0, (10, 20)).mean(dim=1) for losses in (fast, reference)]
     torch.testing.assert_close(means[0], means[1], rtol=0.1, atol=0.05)
     assert means[1][-1, 1] < means[1][0, 1]  # and they do fall
+
+
+@needs_kernels
+def test_with_own_kernels_the_losses_follow_the_reference_within_the_same_band() -> None:
+    reference = losses_of(Engine(CPU), 200, network=laptop())
+    own = Engine(CPU, bf16=True, channels_last=True, own_kernels=True)
+    fast = losses_of(own, 200, network=laptop())
+    means = [losses.unflatten(0, (10, 20)).mean(dim=1) for losses in (fast, reference)]
+    torch.testing.assert_close(means[0], means[1], rtol=0.1, atol=0.05)
+    assert means[1][-1, 1] < means[1][0, 1]
 
 
 def test_auto_chooses_no_layout_that_crashes() -> None:

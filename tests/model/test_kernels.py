@@ -1,0 +1,204 @@
+"""The project's own kernels compute what PyTorch does, forwards and backwards."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model import NETWORKS, build_network, kernels
+from model.compiled import CompiledBatchNorm2d, CompiledConv2d, prepare
+from model.fused import Normalised, Shifted, activated, convolved, normalise
+from model.place import place_network
+from utils.engine import Engine
+from utils.native_code import library
+from utils.precision import has_amx
+
+pytestmark = pytest.mark.skipif(
+    not has_amx() or isinstance(library(), str), reason="a processor with AMX, and a C compiler"
+)
+CPU = torch.device("cpu")
+ROUNDING = 2**-8  # of bf16, relative to the largest of a few numbers
+sizes, channels = st.integers(1, 9), st.integers(1, 70)
+kinds = st.sampled_from(["none", "relu", "gelu"])
+
+
+def random(*size: int) -> Tensor:
+    """Return numbers that bf16 holds, fp32, with a mean that is not 0."""
+    return (torch.randn(size) * 2 + 0.7).bfloat16().float()
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    """Return whether the error is small beside the whole; what both lack is no error."""
+    return bool((ours.float() - theirs).norm() <= tolerance * theirs.norm() + 1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), channels, channels, st.integers(1, 19), st.integers(1, 19))
+def test_the_weight_gradient_is_pytorchs(
+    count: int, into: int, out: int, height: int, width: int
+) -> None:
+    torch.manual_seed(count + into)
+    images, gradient = random(count, into, height, width), random(count, out, height, width)
+    weight = torch.zeros(out, into, 3, 3, requires_grad=True)
+    functional.conv2d(images, weight, None, 1, 1).backward(gradient)
+    found = kernels.weight_gradient(images.bfloat16(), gradient.bfloat16())
+    assert weight.grad is not None and found.dtype == torch.float32
+    assert close(found, weight.grad, 1e-5)
+
+
+def test_large_maps_and_groups_that_do_not_come_out_even() -> None:
+    for count, side in ((3, 45), (7, 10), (67, 3)):
+        images, gradient = random(count, 33, side, side), random(count, 40, side, side)
+        weight = torch.zeros(40, 33, 3, 3, requires_grad=True)
+        functional.conv2d(images, weight, None, 1, 1).backward(gradient)
+        assert weight.grad is not None
+        found = kernels.weight_gradient(images.bfloat16(), gradient.bfloat16())
+        assert close(found, weight.grad, 1e-5)
+
+
+def plain(
+    images: Tensor, other: Tensor | None, weight: Tensor, bias: Tensor, half: bool, kind: str
+) -> Tensor:
+    values = functional.max_pool2d(images, 2) if half else images
+    values = functional.batch_norm(values, None, None, weight, bias, training=True)
+    return activated(values if other is None else values + other, kind)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 5), channels, st.integers(2, 9), st.integers(2, 9), st.booleans(), kinds,
+       st.booleans())  # fmt: skip
+def test_normalising_and_its_gradients_are_pytorchs(
+    count: int, depth: int, height: int, width: int, half: bool, kind: str, more: bool
+) -> None:
+    torch.manual_seed(depth)
+    # Each value once: where two of four are the largest, both ways to pass the gradient are right,
+    # and both take the first. No output near 0, where a gradient may be on either side of ReLU.
+    images = random(count, depth, height, width)
+    small = (height // 2, width // 2) if half else (height, width)
+    other = random(count, depth, *small) if more else None
+    weight, bias = torch.rand(depth) + 0.5, torch.randn(depth)
+    given = [part.requires_grad_() for part in (images, other, weight, bias) if part is not None]
+    expected = plain(images, other, weight, bias, half, kind)
+    gradient = random(*expected.shape) * (expected.abs() > 1e-3)
+    wanted = torch.autograd.grad(expected, given, gradient)
+    ours = images.bfloat16(), None if other is None else other.bfloat16()
+    result, mean, variance = Normalised.apply(*ours, weight, bias, 1e-5, half, kind)
+    found = torch.autograd.grad(result, given, gradient.bfloat16())
+    assert close(result, expected.detach(), ROUNDING)
+    values = functional.max_pool2d(images, 2) if half else images
+    torch.testing.assert_close(mean, values.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-4)
+    spread = values.var(dim=(0, 2, 3), unbiased=False)
+    torch.testing.assert_close(variance, spread, rtol=1e-4, atol=1e-4)
+    assert all(close(*pair, 3 * ROUNDING) for pair in zip(found, wanted, strict=True))
+
+
+@given(kinds)
+def test_activations_are_pytorchs_everywhere(kind: str) -> None:
+    values = torch.linspace(-12, 12, 4 * 6 * 8 * 16).view(4, 16, 6, 8).bfloat16()
+    bias = torch.zeros(16, requires_grad=True)
+    expected = activated(values.float() + bias[:, None, None], kind)
+    gradient = torch.ones_like(expected)
+    (wanted,) = torch.autograd.grad(expected, bias, gradient)
+    result = Shifted.apply(values, bias, kind)
+    (found,) = torch.autograd.grad(result, bias, gradient.bfloat16())
+    torch.testing.assert_close(result.float(), expected, rtol=ROUNDING, atol=2e-5)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    images = torch.zeros(2, 16, 4, 4, dtype=torch.bfloat16)
+    images[0, 3, 1, 1] = float("nan")
+    ones, zeros = torch.ones(16), torch.zeros(16)
+    for half in (False, True):
+        for kind in kernels.ACTIVATIONS:
+            pixels = kernels.pixels_of(images)
+            result = kernels.scale_map(pixels, None, ones, zeros, half, kind)
+            assert result.isnan().sum() == 1 and result[..., 3].isnan().any()
+            result, *_ = Normalised.apply(images, None, ones, zeros, 1e-5, half, kind)
+            assert result[:, 3].isnan().all() and not result[:, :3].isnan().any()
+
+
+def fastnet() -> nn.Module:
+    kind = NETWORKS.get("fastnet")
+    network = build_network(kind, kind.Settings.model_validate({"width": 16}), 10, 3)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.uniform_(part.bias, -0.5, 0.5)
+    return network.to(memory_format=torch.channels_last)
+
+
+def results(network: nn.Module, images: Tensor, bf16: bool = True) -> list[Tensor]:
+    """Return logits, the gradients, the statistics thereafter, and logits by these."""
+    network.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        logits = network(images)
+    slopes = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
+    statistics = [part.clone().float() for part in network.buffers()]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), torch.no_grad():
+        by_statistics = network.eval()(images)
+    return [logits.detach(), *slopes, *statistics, by_statistics]
+
+
+def test_a_network_is_as_close_to_fp32_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    images = torch.randn(32, 32, 32, 3).permute(0, 3, 1, 2)
+    usual = fastnet()
+    own = place_network(copy.deepcopy(usual), Engine(CPU, True, True, own_kernels=True))
+    exact = results(copy.deepcopy(usual), images, bf16=False)
+    called: list[str] = []
+    real = kernels.call
+    monkeypatch.setattr(kernels, "call", lambda *given: called.append(given[0]) or real(*given))
+    found = results(own, images)
+    assert set(called) == {
+        "normalise_map", "normalise_gradient", "weight_gradient", "scale_map", "sum_gradients",
+    }  # fmt: skip
+    # A quarter of a rounding: errors of statistics are small, and a matter of luck.
+    for ours, theirs, truth in zip(found, results(usual, images), exact, strict=True):
+        assert (ours - truth).norm() <= 1.1 * (theirs - truth).norm() + ROUNDING / 4 * truth.norm()
+
+
+def test_where_they_do_not_fit_pytorchs_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "call", lambda *_: pytest.fail("not here"))
+    norm, layer = CompiledBatchNorm2d(16).eval(), CompiledConv2d(3, 16, 2)
+    prepare(norm, own_kernels=True)
+    prepare(layer, own_kernels=True)
+    images = torch.randn(2, 16, 4, 4)
+    assert torch.equal(normalise(norm, images, "relu"), functional.relu(norm(images)))  # fp32
+    halves = images.bfloat16()  # eval, with a gradient through the weight
+    assert torch.equal(normalise(norm, halves, "gelu"), functional.gelu(norm(halves)))
+    seen: list[Tensor] = []
+    norm.train().register_forward_hook(lambda _m, _i, output: seen.append(output))
+    normalise(norm, halves, "none")  # who looks at the layer sees what it gives
+    assert len(seen) == 1
+    colours = torch.randn(2, 3, 5, 5)
+    assert torch.equal(convolved(layer, colours, "gelu"), functional.gelu(layer(colours)))
+
+
+def test_a_batch_gives_the_same_bits_with_any_number_of_threads() -> None:
+    """Of weight gradients each thread has a share, as in PyTorch; all else is image by image."""
+    torch.manual_seed(1)
+    given = (
+        random(5, 24, 6, 6).bfloat16(),
+        None,
+        torch.ones(24),
+        torch.zeros(24),
+        1e-5,
+        True,
+        "gelu",
+    )
+    threads = torch.get_num_threads()
+    found = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(Normalised.apply(*given))
+    torch.set_num_threads(threads)
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True)
+    )
