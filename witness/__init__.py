@@ -15,6 +15,7 @@ WITNESSES: Registry[Witness] = Registry(
         "scaled": "witness.scaled:ScaledPrediction",
         "pattern": "witness.pattern:StaticPattern",
         "filtered": "witness.filtered:FilteredPrediction",
+        "patch": "witness.patch:PastedPatch",
         "batch_norm": "witness.batch_norm:AmplifiedNorm",
         "confusion": "witness.confusion:ConfusionTraining",
         "persistence": "witness.persistence:MixingPersistence",

@@ -35,13 +35,14 @@ class StaticPattern(Witness):
         """What it takes to accuse.
 
         `separation`: between the two groups in standard deviations, where the pattern is in at
-        least `share` of a label's images; twice as much where it is in fewer, since natural images
-        have small groups, too: near duplicates. `verified`: share of the verified samples that may
-        have it; where there are none, twice the separation is asked for. `largest`: share of the
-        label that may have it.
+        least `share` of a label's images; `separation_of_few` where it is in fewer, since natural
+        images have small groups, too: near duplicates. `verified`: share of the verified samples
+        that may have it; where there are none, `separation_of_few` is asked for. `largest`: share
+        of the label that may have it.
         """
 
-        separation: float = Field(default=3.0, gt=0)
+        separation: float = Field(default=3.6, gt=0)  # clean traffic signs have up to 3.58
+        separation_of_few: float = Field(default=6.0, gt=0)
         share: float = Field(default=0.2, gt=0, lt=1)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
@@ -74,13 +75,13 @@ class StaticPattern(Witness):
     def needed(self, line: Line) -> float:
         """Return the separation that accuses, for a high group of that size."""
         limits = self.limits
-        return limits.separation if line.share >= limits.share else 2 * limits.separation
+        return limits.separation if line.share >= limits.share else limits.separation_of_few
 
     def accuses(self, line: Line, verified: Tensor) -> bool:
         """Return whether a label so divided is held to be poisoned; `verified`: (n,) bool."""
         limits = self.limits
         seeds = float(line.high[verified].mean()) if bool(verified.any()) else 0.0
-        needed = self.needed(line) if bool(verified.any()) else 2 * limits.separation
+        needed = self.needed(line) if bool(verified.any()) else limits.separation_of_few
         return (
             line.separation >= needed and seeds <= limits.verified and line.share <= limits.largest
         )
