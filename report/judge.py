@@ -111,8 +111,8 @@ def charge(
 ) -> list[Charge]:
     """Return the charges against the classes that stand out, the clearest first.
 
-    None by a weak model, none where the samples come from few classes, and none where no sample is
-    estimated to be poisoned.
+    None by a weak model, none where the samples come from few classes, and none where the estimate
+    leaves open whether any sample is poisoned.
     """
     if not broad or broad[-1].excess < statistics["poisoned_from"]:
         return []
@@ -123,7 +123,7 @@ def charge(
     found = []
     for one in broad:
         estimate = estimate_poisoned(pairs, one.label, targets)
-        if estimate.count > 0 and estimate.evenness >= statistics["even_from"]:
+        if estimate.low > 0 and estimate.evenness >= statistics["even_from"]:
             others = [suspects.names[label] for label in targets if label != one.label]
             aside = "".join(f", those labelled {name!r}" for name in sorted(others))
             reason = (

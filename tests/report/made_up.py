@@ -49,7 +49,7 @@ def made_up(
 
 def clean() -> Findings:
     """A set without poison that is large enough for an all-clear."""
-    return made_up(5000, count=5000)
+    return made_up(10_000, count=10_000)
 
 
 def renewed(findings: Findings) -> Findings:

@@ -45,9 +45,17 @@ def test_a_set_too_small_to_show_poison_is_not_acquitted() -> None:
     verdict = judge(made_up(1000), seeds_checked=True)
     assert verdict.name == "cannot_tell"
     assert verdict.reasons == (
-        "the set is small: 0.5% of it are 5 samples, which nobody can tell from hard ones; from 20 "
+        "the set is small: 0.5% of it are 5 samples, which nobody can tell from hard ones; from 40 "
         "on they would show",
     )
+
+
+@pytest.mark.parametrize(("low", "name"), [(0, "cannot_tell"), (1, "poisoned")])
+def test_nobody_is_accused_where_perhaps_nothing_is_there(
+    low: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("report.judge.estimate_poisoned", lambda *_: Estimate(67, low, 205))
+    assert judge(made_up(poisoned_from=950), seeds_checked=True).name == name
 
 
 def test_a_weak_model_accuses_nobody() -> None:
@@ -190,7 +198,7 @@ def test_errors_of_a_confident_model_in_class_order_are_no_poison(share: float) 
     findings = clean()
     order = findings.training.labels.argsort(stable=True)
     findings.training.labels[:] = findings.training.labels[order]
-    labels, wrong = findings.training.labels, torch.zeros(5000, dtype=torch.bool)
+    labels, wrong = findings.training.labels, torch.zeros(10_000, dtype=torch.bool)
     wrong[5 :: round(1 / share)] = True
     findings.opinion.predicted[:] = torch.where(wrong, spread(labels, 10), labels)
     findings.opinion.given[:] = torch.where(wrong, 0.0, 1.0)
