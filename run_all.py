@@ -23,13 +23,11 @@ from typing import Any
 
 from command.arguments import Parser
 from command.cells import gather_cells
-from command.jobs import FINISHED, Job, plan_jobs, run_job
+from command.jobs import FINISHED, METHODS, Job, plan_jobs, run_job
 from command.listing import report, result_row
 from command.published import read_published
 from command.table import Table
 from command.table_picture import write_table_picture
-from defense import DEFENSES
-from repair import REPAIRS
 from utils.console import Lines, quiet_libraries, say, say_error
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT
@@ -37,7 +35,6 @@ from utils.interrupt import Interrupt, Interrupted
 
 # The paper's columns and rows; the rows are those that a laptop can run.
 PAPER_DEFENSES = ("none", "fine_pruning", "nad", "abl", "dbd", "asd")
-METHODS = (*DEFENSES, *REPAIRS)
 PAPER_ATTACKS = ("badnets", "blend", "wanet", "iab", "refool", "clb")
 
 

@@ -28,6 +28,7 @@ from utils.plain_yaml import read_yaml
 from utils.printable import clipped
 
 FINISHED = "finished"
+METHODS = (*DEFENSES, *REPAIRS)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def plan_jobs(arguments: argparse.Namespace) -> list[Job]:
     """
     paths = [user_path(config, "command line") for config in arguments.configs]
     if arguments.defense:  # a*.yaml also finds a_none.yaml, which `a.yaml` stands for already
-        methods = [*DEFENSES, *REPAIRS]
-        variants = {beside(path, defense) for path in paths for defense in methods}
+        variants = {beside(path, method) for path in paths for method in METHODS}
         paths = [path for path in paths if path not in variants]
     jobs: dict[str, Job] = {}
     for path in paths:
@@ -177,7 +177,14 @@ def is_finished(job: Job) -> bool:
         earlier = load_config(job.path, job.overrides, earlier=settings)
         now = flat(earlier.config.as_yaml())
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return all(may_change(key) for key in changed)
+    return all(may_change(key) or is_of_another_method(key, job.column) for key in changed)
+
+
+def is_of_another_method(key: str, method: str) -> bool:
+    """Return whether a setting is only read by another method: `dbd.mixmatch_epochs` by DBD."""
+    first, _, rest = key.partition(".")
+    name = rest.partition(".")[0] if first == "repair" else first
+    return name in METHODS and name != method
 
 
 def run_job(job: Job, arguments: argparse.Namespace) -> str:

@@ -80,8 +80,15 @@ def test_a_failure_stops_nothing_and_what_is_finished_is_not_run_again(
     assert "finished before" in out
     assert (runs / "good_none" / "result.json").stat().st_mtime_ns == before
     assert rows_of(table)["good_none"] == row
-    # Another place or speed is no other run, another seed is.
-    for change, same in (("speed.evaluation_batch=7", True), ("seed.seed=7", False)):
+    # Another place or speed is no other run, nor is what another method reads; another seed is.
+    changes = {
+        "speed.evaluation_batch=7": True,
+        "dbd.mixmatch_epochs=7": True,
+        "repair.nad.num_epochs=7": True,
+        "seed.seed=7": False,
+        "loader.batch_size=7": False,
+    }
+    for change, same in changes.items():
         overrides = [*SHORT, f"storage_dir={runs}", change]
         assert is_finished(plan_job(good, "none", overrides)) == same
 
