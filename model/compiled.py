@@ -24,6 +24,8 @@ from utils.precision import has_amx
 
 BF16 = torch.bfloat16
 WIDE = 192  # channels
+LARGE = 2**20  # numbers of a weight, in bf16 2 MiB
+SMALL = 36  # pixels of a map
 
 
 def mean_by_image(values: Tensor) -> Tensor:
@@ -79,10 +81,12 @@ class CompiledConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, D, H', W')."""
+        if own_kernels(self) and in_bf16(x) and self.is_plain() and self.keeps_size():
+            own: Tensor = OwnGradient.apply(x.to(BF16), self.weight, self.is_product(x))
+            return own
         asked = torch.compiler.is_compiling() or self.is_wide(x)
         if not (asked and self.is_plain() and self.pays(x)):
-            own = own_kernels(self) and in_bf16(x) and self.has_own_gradient()
-            return OwnGradient.apply(x.to(BF16), self.weight) if own else super().forward(x)
+            return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
@@ -113,10 +117,17 @@ class CompiledConv2d(nn.Conv2d):
             return False
         return in_bf16(x) and has_amx()
 
-    def has_own_gradient(self) -> bool:
-        """Return whether `OwnGradient` computes it: a plain 3x3 convolution that learns."""
-        usual = self.is_plain() and self.kernel_size == (3, 3) and self.stride == (1, 1)
-        return usual and self.weight.requires_grad and torch.is_grad_enabled()
+    def keeps_size(self) -> bool:
+        """Return whether kernel and stride are those of `OwnGradient`."""
+        return self.kernel_size == (3, 3) and self.stride == (1, 1)
+
+    def is_product(self, x: Tensor) -> bool:
+        """Return whether AMX is best used by one product over all windows (measured).
+
+        PyTorch's convolution is as fast until its weight leaves the nearest large cache, and laying
+        the windows of larger maps down takes longer than that costs.
+        """
+        return self.weight.numel() > LARGE and x.shape[2] * x.shape[3] <= SMALL
 
     def pays(self, x: Tensor) -> bool:
         """Return whether products give the weight gradient faster than PyTorch does (measured).

@@ -54,19 +54,33 @@ class OwnGradient(torch.autograd.Function):
     """A 3x3 convolution with stride 1 and padding 1 whose weight gradient is the project's own."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
-        """Map `images` (N, C, H, W) in bf16 to (N, D, H, W); `weight` (D, C, 3, 3) is fp32."""
+    def forward(ctx: Any, images: Tensor, weight: Tensor, product: bool) -> Tensor:
+        """Map `images` (N, C, H, W) in bf16 to (N, D, H, W).
+
+        `weight` (D, C, 3, 3) is fp32; `product` says whether all windows are laid down.
+        """
         factors = weight.to(images.dtype)
         ctx.save_for_backward(images, factors)
+        ctx.product = product
+        if product:
+            return unfolded.convolve(images, factors, 1)
         return functional.conv2d(images, factors, None, 1, 1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Return the gradients of images and weight."""
-        images, factors = ctx.saved_tensors
-        for_images, for_weight = ctx.needs_input_grad
-        into_images = image_gradient(images, factors, gradients[0], 1) if for_images else None
-        return into_images, kernels.weight_gradient(images, gradients[0]) if for_weight else None
+        (images, factors), gradient = ctx.saved_tensors, gradients[0]
+        into_images = into_weight = None
+        if ctx.needs_input_grad[0]:
+            size = images.shape[2:]
+            into_images = (
+                unfolded.image_gradient(gradient, factors, *size, 1)
+                if ctx.product
+                else usual_image_gradient(images, factors, gradient, 1)
+            )
+        if ctx.needs_input_grad[1]:
+            into_weight = kernels.weight_gradient(images, gradient)
+        return into_images, into_weight, None
 
 
 def few_outputs(images: Tensor, weight: Tensor, stride: int) -> bool:
@@ -99,7 +113,12 @@ def image_gradient(images: Tensor, weight: Tensor, gradient: Tensor, stride: int
             return turned[:, :, down, right].permute(2, 3, 0, 1).reshape(-1, into)
 
         return convolve(gradient, kernel, 1, into, matrix)
-    sides = [stride] * 2, [kernel // 2] * 2, [1, 1]
+    return usual_image_gradient(images, weight, gradient, stride)
+
+
+def usual_image_gradient(images: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
+    """Return the gradient of a convolution's `images` as PyTorch computes it."""
+    sides = [stride] * 2, [weight.shape[2] // 2] * 2, [1, 1]
     computed = torch.ops.aten.convolution_backward(
         gradient, images, weight, None, *sides, False, [0, 0], 1, [True, False, False]
     )

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model import kernels
-from model.following import FollowingBatchNorm2d
-from model.kernels import as_maps, pixels_of, sized
+from model.kernels import dense, empty_maps, pixels_in, sized
 
 STATISTICS = 5  # mean, variance, scale, shift, 1 / deviation
 
@@ -25,39 +24,37 @@ class Normalised(torch.autograd.Function):
         other: Tensor | None,
         weight: Tensor,
         bias: Tensor,
-        epsilon: float,
+        norm: nn.BatchNorm2d,
         half: bool,
         activation: str,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the result (N, C, H', W') in bf16, and mean and variance, each (C,) fp32."""
-        pixels, added = pixels_of(images), None if other is None else pixels_of(other)
-        size = sized(pixels, half)
-        halves = torch.empty(size, dtype=torch.bfloat16) if half else None
-        which = torch.empty(size, dtype=torch.uint8) if half else None
-        statistics = torch.empty(STATISTICS, size[3])
-        result = torch.empty(size, dtype=torch.bfloat16)
-        given = pixels, added, weight.contiguous(), bias.contiguous(), epsilon
-        made = halves, which, statistics, result
-        kind = kernels.ACTIVATIONS[activation]
-        kernels.call("normalise_map", *given, *made, *pixels.shape, int(half), kind)
-        ctx.save_for_backward(pixels if halves is None else halves, added, which, statistics)
-        ctx.size, ctx.kind = pixels.shape, kind
-        mean, variance = statistics[0], statistics[1]
-        ctx.mark_non_differentiable(mean, variance)
-        return as_maps(result), mean, variance
+    ) -> Tensor:
+        """Return the result (N, C, H', W') in bf16; the running statistics of `norm` follow."""
+        maps, added = dense(images), None if other is None else dense(other)
+        size = sized(maps, half)
+        halves = empty_maps(size) if half else None
+        which = empty_maps(size, torch.uint8) if half else None
+        statistics, result = torch.empty(STATISTICS, size[1]), empty_maps(size)
+        kernels.call(
+            "normalise_map", maps, added, weight, bias, norm.eps,
+            norm.running_mean, norm.running_var, norm.momentum,
+            halves, which, statistics, result,
+            *pixels_in(maps), half, kernels.ACTIVATIONS[activation],
+        )  # fmt: skip
+        ctx.save_for_backward(maps if halves is None else halves, added, which, statistics)
+        ctx.size, ctx.kind = maps.shape, kernels.ACTIVATIONS[activation]
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of images, other, weight and bias."""
         values, added, which, statistics = ctx.saved_tensors
-        into_images = torch.empty(ctx.size, dtype=torch.bfloat16)
-        into_other = None if added is None else torch.empty_like(added)
-        affine = torch.empty(2, ctx.size[3])
-        given = pixels_of(gradients[0]), values, added, which, statistics
+        into_images = empty_maps(ctx.size)
+        into_other = None if added is None else empty_maps(added.shape)
+        affine = torch.empty(2, ctx.size[1])
+        given = dense(gradients[0]), values, added, which, statistics
         made = into_images, into_other, affine
-        kernels.call("normalise_gradient", *given, *made, *ctx.size, ctx.kind)
-        more = None if into_other is None else as_maps(into_other)
-        return as_maps(into_images), more, affine[0], affine[1], None, None, None
+        kernels.call("normalise_gradient", *given, *made, *pixels_in(into_images), ctx.kind)
+        return into_images, into_other, affine[0], affine[1], None, None, None
 
 
 class Shifted(torch.autograd.Function):
@@ -66,18 +63,16 @@ class Shifted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, bias: Tensor, activation: str) -> Tensor:
         """Return the result (N, C, H, W) in bf16."""
-        pixels, shift = pixels_of(images), bias.contiguous()
-        ctx.save_for_backward(pixels, shift)
+        maps = dense(images)
+        ctx.save_for_backward(maps, bias)
         ctx.activation = activation
-        result = kernels.scale_map(pixels, None, torch.ones_like(shift), shift, False, activation)
-        return as_maps(result)
+        return kernels.scale_map(maps, None, torch.ones_like(bias), bias, False, activation)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
         """Return the gradient of the bias."""
-        pixels, shift = ctx.saved_tensors
-        gradient = pixels_of(gradients[0])
-        return None, kernels.slope_sums(pixels, gradient, shift, ctx.activation), None
+        maps, bias = ctx.saved_tensors
+        return None, kernels.slope_sums(maps, dense(gradients[0]), bias, ctx.activation), None
 
 
 def activated(values: Tensor, activation: str) -> Tensor:
@@ -110,25 +105,21 @@ def normalise(
         half: whether x is the maximum of 2x2 pixels of the images.
         other: of the size of the result; None: nothing is added.
     """
-    usual = norm.affine and norm.track_running_stats and images.dtype == torch.bfloat16
-    if usual and own_kernels(norm):
-        with_statistics = norm.training and len(images) > 1 and norm.momentum is not None
-        if with_statistics and isinstance(norm, FollowingBatchNorm2d):
-            return by_batch(norm, images, activation, half, other)
+    if images.dtype == torch.bfloat16 and own_kernels(norm) and is_usual(norm):
+        if norm.training and len(images) > 1:
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
+            given = images, other, norm.weight, norm.bias, norm, half, activation
+            return cast("Tensor", Normalised.apply(*given))
         if not norm.training and not torch.is_grad_enabled():
             return by_running_statistics(norm, images, activation, half, other)
     values = norm(functional.max_pool2d(images, 2) if half else images)
     return activated(values if other is None else values + other, activation)
 
 
-def by_batch(
-    norm: FollowingBatchNorm2d, images: Tensor, activation: str, half: bool, other: Tensor | None
-) -> Tensor:
-    """Return `normalise` in train mode."""
-    given = images, other, norm.weight, norm.bias, norm.eps, half, activation
-    result, mean, variance = Normalised.apply(*given)
-    norm.follow(mean, variance, result.numel() // result.shape[1])
-    return cast("Tensor", result)
+def is_usual(norm: nn.BatchNorm2d) -> bool:
+    """Return whether `norm` has a scale, and running statistics that follow at a constant rate."""
+    return norm.affine and norm.track_running_stats and norm.momentum is not None
 
 
 def by_running_statistics(
@@ -138,9 +129,8 @@ def by_running_statistics(
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
-    added = None if other is None else pixels_of(other)
-    pixels = pixels_of(images)
-    return as_maps(kernels.scale_map(pixels, added, scale, shift, half, activation))
+    added = None if other is None else dense(other)
+    return kernels.scale_map(dense(images), added, scale, shift, half, activation)
 
 
 def convolved(layer: nn.Conv2d, images: Tensor, activation: str) -> Tensor:

@@ -1,13 +1,14 @@
 """The project's own loops for processors with AMX, in C (`model/native/`), called with tensors.
 
-All maps are (N, C, H, W) in bf16 with the channel innermost in memory; statistics and weights are
-fp32. PyTorch's own operators pass over a map once for the maximum, twice or more for BatchNorm,
-once for the activation, and back again; these do what they can in one pass (see docs/speed.md).
+All maps are (N, C, H, W) in bf16, channels_last; statistics and weights are fp32. PyTorch's own
+operators pass over a map once for the maximum, twice or more for BatchNorm, once for the
+activation, and back again; these do what they can in one pass (see docs/speed.md).
 """
 
 from __future__ import annotations
 
-import ctypes
+from ctypes import CDLL, c_double, c_int, c_long, c_void_p
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,40 +17,53 @@ from torch import Tensor
 from utils.native_code import library
 
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
+POINTER, SIZE = [c_void_p], [c_long]
+ARGUMENTS: dict[str, list[Any]] = {
+    "weight_gradient": 3 * POINTER + 5 * SIZE,
+    "scale_map": 5 * POINTER + 4 * SIZE + 2 * [c_int],
+    "normalise_map": 4 * POINTER + [c_double] + 2 * POINTER + [c_double] + 4 * POINTER
+                     + 4 * SIZE + 2 * [c_int],
+    "sum_gradients": 7 * POINTER + 3 * SIZE + [c_int],
+    "normalise_gradient": 8 * POINTER + 4 * SIZE + [c_int],
+}  # fmt: skip
+
+
+@cache
+def function(name: str) -> Any:
+    """Return a function of the library that knows what it is given."""
+    loaded = library()
+    assert isinstance(loaded, CDLL)
+    found = getattr(loaded, name)
+    found.argtypes, found.restype = ARGUMENTS[name], None
+    return found
 
 
 def call(name: str, *values: Tensor | int | float | None) -> None:
     """Call a function of the library; tensors are handed over as addresses."""
-    loaded = library()
-    assert isinstance(loaded, ctypes.CDLL)
-    function = getattr(loaded, name)
-    function.restype = None
-    function(*map(as_argument, values))
+    given = [value.data_ptr() if isinstance(value, Tensor) else value for value in values]
+    function(name)(*given)
 
 
-def as_argument(value: Tensor | int | float | None) -> Any:
-    """Return what C takes: an address, a `long` or a `double`."""
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    return ctypes.c_void_p() if value is None else ctypes.c_long(value)
+def dense(maps: Tensor) -> Tensor:
+    """Return maps (N, C, H, W) in bf16, with one pixel's channels after the other's in memory."""
+    return maps.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
 
 
-def pixels_of(maps: Tensor) -> Tensor:
-    """Return maps (N, C, H, W) as (N, H, W, C) bf16, one after the other in memory."""
-    return maps.permute(0, 2, 3, 1).to(torch.bfloat16).contiguous()
+def empty_maps(size: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Return memory for maps of `size` (N, C, H, W)."""
+    return torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
 
 
-def as_maps(pixels: Tensor) -> Tensor:
-    """Return (N, H, W, C) as (N, C, H, W), channels_last."""
-    return pixels.permute(0, 3, 1, 2)
+def pixels_in(maps: Tensor) -> tuple[int, int, int, int]:
+    """Return the size of maps (N, C, H, W) as C wants it: (N, H, W, C)."""
+    count, channels, height, width = maps.shape
+    return count, height, width, channels
 
 
-def sized(pixels: Tensor, half: bool) -> tuple[int, int, int, int]:
-    """Return the size of `pixels` (N, H, W, C), of half of it along H and W where asked."""
-    count, height, width, channels = pixels.shape
-    return (count, height // 2, width // 2, channels) if half else (count, height, width, channels)
+def sized(maps: Tensor, half: bool) -> tuple[int, int, int, int]:
+    """Return the size of `maps` (N, C, H, W), of half of it along H and W where asked."""
+    count, channels, height, width = maps.shape
+    return (count, channels, height // 2, width // 2) if half else (count, channels, height, width)
 
 
 def weight_gradient(images: Tensor, gradient: Tensor) -> Tensor:
@@ -59,48 +73,43 @@ def weight_gradient(images: Tensor, gradient: Tensor) -> Tensor:
         images: (N, C, H, W).
         gradient: (N, D, H, W), of the outputs.
     """
-    pixels, slopes = pixels_of(images), pixels_of(gradient)
-    weight = torch.empty(slopes.shape[3], 3, 3, pixels.shape[3])
-    call("weight_gradient", pixels, slopes, weight, *pixels.shape, slopes.shape[3])
-    return as_maps(weight)
+    images, gradient = dense(images), dense(gradient)
+    into, out = images.shape[1], gradient.shape[1]
+    weight = empty_maps((out, into, 3, 3), torch.float32)
+    call("weight_gradient", images, gradient, weight, *pixels_in(images), out)
+    return weight
 
 
 def scale_map(
-    pixels: Tensor,
-    other: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    half: bool,
-    activation: str,
+    maps: Tensor, other: Tensor | None, scale: Tensor, shift: Tensor, half: bool, activation: str
 ) -> Tensor:
-    """Return `activation(scale * x + shift + other)`, x being `pixels` (N, H, W, C).
+    """Return `activation(scale * x + shift + other)`, x being `maps` (N, C, H, W).
 
     Args:
-        pixels: bf16.
-        other: of the size of the result, bf16; None: nothing is added.
+        maps: dense.
+        other: of the size of the result, dense; None: nothing is added.
         scale: (C,) fp32.
         shift: (C,) fp32.
         half: whether x is the maximum of 2x2 pixels.
         activation: none, relu or gelu.
     """
-    result = torch.empty(sized(pixels, half), dtype=torch.bfloat16)
-    kind = ACTIVATIONS[activation]
-    call("scale_map", pixels, other, scale, shift, result, *pixels.shape, int(half), kind)
+    result, kind = empty_maps(sized(maps, half)), ACTIVATIONS[activation]
+    call("scale_map", maps, other, scale, shift, result, *pixels_in(maps), half, kind)
     return result
 
 
-def slope_sums(pixels: Tensor, gradient: Tensor, shift: Tensor, activation: str) -> Tensor:
+def slope_sums(maps: Tensor, gradient: Tensor, shift: Tensor, activation: str) -> Tensor:
     """Return the sums (C,) of the gradient of `activation(x + shift)` over all of x.
 
     Args:
-        pixels: x, (N, H, W, C) bf16.
+        maps: x, (N, C, H, W), dense.
         gradient: of the activation's output, the same.
         shift: (C,) fp32.
         activation: as above.
     """
-    count, height, width, channels = pixels.shape
+    count, height, width, channels = pixels_in(maps)
     sums, ones = torch.empty(2, channels), torch.ones(channels)
     size = count, height * width, channels
-    given = gradient, pixels, None, ones, shift, sums
+    given = gradient, maps, None, ones, shift, None, sums
     call("sum_gradients", *given, *size, ACTIVATIONS[activation])
     return sums[0]

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
+from model.fused import normalise
 from model.network import Network
 from utils.section import Section
 
@@ -47,9 +47,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels_in, H, W) to (N, channels_out, H / stride, W / stride)."""
-        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        return functional.relu(out + self.shortcut(x), inplace=True)
+        out = normalise(self.bn1, self.conv1(x), "relu")
+        return normalise(self.bn2, self.conv2(out), "relu", other=self.shortcut(x))
 
 
 class Backbone(nn.Module):
@@ -82,7 +81,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) to features (N, 8 * width)."""
-        out = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = normalise(self.bn1, self.conv1(x), "relu")
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return out.mean(dim=(2, 3))
 

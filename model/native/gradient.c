@@ -6,9 +6,11 @@ typedef struct {
     long pixels, channels;
 } Image;
 
-/* Sums (2, C) over one image of the gradient before the activation, and of it times the value. */
+/* Sums (2, C) over one image of the gradient before the activation, which is kept in `before`, and
+ * of it times the value. */
 ALWAYS void sum_slopes(const bf16 *gradient, const bf16 *image, const bf16 *other,
-                       const float *scale, const float *shift, float *sums, Image s, int kind) {
+                       const float *scale, const float *shift, bf16 *before, float *sums, Image s,
+                       int kind) {
     for (long c = 0; c < s.channels; c += LANES) {
         __mmask16 mask = lanes_left(s.channels - c);
         __m512 a = _mm512_maskz_loadu_ps(mask, scale + c), b = _mm512_maskz_loadu_ps(mask, shift + c);
@@ -16,33 +18,35 @@ ALWAYS void sum_slopes(const bf16 *gradient, const bf16 *image, const bf16 *othe
         for (long i = c; i < s.pixels * s.channels; i += s.channels) {
             __m512 value = load_bf16(image + i, mask), z = _mm512_fmadd_ps(value, a, b);
             if (other) z = _mm512_add_ps(z, load_bf16(other + i, mask));
-            __m512 before = slope(z, load_bf16(gradient + i, mask), kind);
-            sum = _mm512_add_ps(sum, before);
-            products = _mm512_fmadd_ps(before, value, products);
+            __m512 slopes = slope(z, load_bf16(gradient + i, mask), kind);
+            if (before) store_bf16(before + i, mask, slopes);
+            sum = _mm512_add_ps(sum, slopes);
+            products = _mm512_fmadd_ps(slopes, value, products);
         }
         _mm512_mask_storeu_ps(sums + c, mask, sum);
         _mm512_mask_storeu_ps(sums + s.channels + c, mask, products);
     }
 }
 
-/* Sums (2, C) over all images, in their order; of values alone, `scale` times which plus `shift`,
- * and `other` where there is one, went into the activation. */
+/* Sums (2, C) over all images, in their order; `scale` times values plus `shift`, and plus `other`
+ * where there is one, went into the activation. Neither `other` nor `before` need be given. */
 void sum_gradients(const bf16 *gradients, const bf16 *images, const bf16 *other, const float *scale,
-                   const float *shift, float *sums, long count, long pixels, long channels,
-                   int kind) {
+                   const float *shift, bf16 *before, float *sums, long count, long pixels,
+                   long channels, int kind) {
     Image s = {pixels, channels};
     float *parts = scratch(3, sizeof(float) * 2 * (size_t)(count * channels));
 #pragma omp parallel for
     for (long n = 0; n < count; n++) {
         long at = n * pixels * channels;
-        const bf16 *more = other ? other + at : NULL;
+        const bf16 *gradient = gradients + at, *image = images + at, *more = other ? other + at : NULL;
+        bf16 *to = before ? before + at : NULL;
         float *part = parts + 2 * channels * n;
         if (kind == GELU)
-            sum_slopes(gradients + at, images + at, more, scale, shift, part, s, GELU);
+            sum_slopes(gradient, image, more, scale, shift, to, part, s, GELU);
         else if (kind == RELU)
-            sum_slopes(gradients + at, images + at, more, scale, shift, part, s, RELU);
+            sum_slopes(gradient, image, more, scale, shift, to, part, s, RELU);
         else
-            sum_slopes(gradients + at, images + at, more, scale, shift, part, s, NONE);
+            sum_slopes(gradient, image, more, scale, shift, to, part, s, NONE);
     }
     for (long c = 0; c < 2 * channels; c++) {
         double sum = 0;
@@ -52,35 +56,23 @@ void sum_gradients(const bf16 *gradients, const bf16 *images, const bf16 *other,
 }
 
 /* One image's gradient before the normalisation: rates (3, C) times the gradient before the
- * activation, times the value, and alone. `into_other` takes the first as it is. */
-ALWAYS void spread(const bf16 *gradient, const bf16 *image, const bf16 *other, const float *scale,
-                   const float *shift, const float *rates, bf16 *into, bf16 *into_other, Image s,
-                   int kind) {
+ * activation, times the value, and alone. With `scale` and `shift` the first passed through ReLU. */
+ALWAYS void combine(const bf16 *before, const bf16 *image, const float *rates, const float *scale,
+                    const float *shift, bf16 *into, Image s) {
     for (long c = 0; c < s.channels; c += LANES) {
         __mmask16 mask = lanes_left(s.channels - c);
-        __m512 a = _mm512_maskz_loadu_ps(mask, scale + c), b = _mm512_maskz_loadu_ps(mask, shift + c);
-        __m512 alone = _mm512_maskz_loadu_ps(mask, rates + s.channels + c);
-        __m512 rate = _mm512_maskz_loadu_ps(mask, rates + c);
+        __m512 first = _mm512_maskz_loadu_ps(mask, rates + c);
+        __m512 second = _mm512_maskz_loadu_ps(mask, rates + s.channels + c);
+        __m512 alone = _mm512_maskz_loadu_ps(mask, rates + 2 * s.channels + c);
+        __m512 a = scale ? _mm512_maskz_loadu_ps(mask, scale + c) : first;
+        __m512 b = scale ? _mm512_maskz_loadu_ps(mask, shift + c) : first;
         for (long i = c; i < s.pixels * s.channels; i += s.channels) {
-            __m512 value = load_bf16(image + i, mask), z = _mm512_fmadd_ps(value, a, b);
-            if (other) z = _mm512_add_ps(z, load_bf16(other + i, mask));
-            __m512 before = slope(z, load_bf16(gradient + i, mask), kind);
-            if (into_other) store_bf16(into_other + i, mask, before);
-            __m512 sum = _mm512_fmadd_ps(before, a, _mm512_fmadd_ps(rate, value, alone));
-            store_bf16(into + i, mask, sum);
+            __m512 value = load_bf16(image + i, mask), slopes = load_bf16(before + i, mask);
+            if (scale) slopes = slope(_mm512_fmadd_ps(value, a, b), slopes, RELU);
+            __m512 sum = _mm512_fmadd_ps(second, value, alone);
+            store_bf16(into + i, mask, _mm512_fmadd_ps(first, slopes, sum));
         }
     }
-}
-
-static void spread_kind(const bf16 *gradient, const bf16 *image, const bf16 *other,
-                        const float *scale, const float *shift, const float *rates, bf16 *into,
-                        bf16 *into_other, Image s, int kind) {
-    if (kind == GELU)
-        spread(gradient, image, other, scale, shift, rates, into, into_other, s, GELU);
-    else if (kind == RELU)
-        spread(gradient, image, other, scale, shift, rates, into, into_other, s, RELU);
-    else
-        spread(gradient, image, other, scale, shift, rates, into, into_other, s, NONE);
 }
 
 /* Give each pixel of a halved map's gradient (C) to the one of four that it came from. */
@@ -120,13 +112,18 @@ void normalise_gradient(const bf16 *gradients, const bf16 *values, const bf16 *o
     long pixels = which ? (height / 2) * (width / 2) : height * width, out = pixels * channels;
     const float *mean = statistics, *scale = mean + 2 * channels, *shift = scale + channels;
     const float *inverse = shift + channels;
-    float *sums = scratch(4, sizeof(float) * 4 * (size_t)channels), *rates = sums + 2 * channels;
-    sum_gradients(gradients, values, other, scale, shift, sums, count, pixels, channels, kind);
+    float *sums = scratch(4, sizeof(float) * 5 * (size_t)channels), *rates = sums + 2 * channels;
+    bf16 *before = into_other; /* else kept only if it is dear to compute again */
+    if (!before && kind == GELU) before = scratch(6, sizeof(bf16) * (size_t)(count * out));
+    sum_gradients(gradients, values, other, scale, shift, before, sums, count, pixels, channels,
+                  kind);
+    int again = !before && kind == RELU;
     for (long c = 0; c < channels; c++) {
         float centred = inverse[c] * (sums[channels + c] - mean[c] * sums[c]);
         float per_pixel = 1 / (float)(count * pixels);
-        rates[c] = -scale[c] * inverse[c] * centred * per_pixel;
-        rates[channels + c] = -mean[c] * rates[c] - scale[c] * sums[c] * per_pixel;
+        rates[c] = scale[c];
+        rates[channels + c] = -scale[c] * inverse[c] * centred * per_pixel;
+        rates[2 * channels + c] = -mean[c] * rates[channels + c] - scale[c] * sums[c] * per_pixel;
         into_affine[c] = centred;
         into_affine[channels + c] = sums[c];
     }
@@ -134,8 +131,11 @@ void normalise_gradient(const bf16 *gradients, const bf16 *values, const bf16 *o
     for (long n = 0; n < count; n++) {
         long at = n * out;
         bf16 *to = which ? scratch(2, sizeof(bf16) * (size_t)out) : into_images + at;
-        spread_kind(gradients + at, values + at, other ? other + at : NULL, scale, shift, rates, to,
-                    into_other ? into_other + at : NULL, (Image){pixels, channels}, kind);
+        Image s = {pixels, channels};
+        if (again)
+            combine(gradients + at, values + at, rates, scale, shift, to, s);
+        else
+            combine((before ? before : gradients) + at, values + at, rates, NULL, NULL, to, s);
         if (which)
             unhalve(to, which + at, into_images + n * height * width * channels, height, width,
                     channels);

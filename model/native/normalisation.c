@@ -112,11 +112,23 @@ void scale_map(const bf16 *images, const bf16 *other, const float *scale, const 
     }
 }
 
+/* Let the statistics of evaluation follow those of a batch of `seen` pixels. */
+static void follow(float *running_mean, float *running_variance, const float *mean,
+                   const float *variance, double momentum, long seen, long channels) {
+    float step = (float)momentum, unbiased = (float)((double)seen / (double)(seen - 1));
+    for (long c = 0; c < channels; c++) {
+        running_mean[c] += step * (mean[c] - running_mean[c]);
+        running_variance[c] += step * (variance[c] * unbiased - running_variance[c]);
+    }
+}
+
 /* Statistics of the batch: as above. `halves` and `which` (N, H / 2, W / 2, C) are kept for the
- * gradient where maps are halved. `statistics` (5, C): mean, variance, scale, shift, and 1 / deviation. */
+ * gradient where maps are halved. `statistics` (5, C): mean, variance, scale, shift, and 1 /
+ * deviation. */
 void normalise_map(const bf16 *images, const bf16 *other, const float *weight, const float *bias,
-                   double epsilon, bf16 *halves, uint8_t *which, float *statistics, bf16 *outputs,
-                   long count, long height, long width, long channels, int half, int kind) {
+                   double epsilon, float *running_mean, float *running_variance, double momentum,
+                   bf16 *halves, uint8_t *which, float *statistics, bf16 *outputs, long count,
+                   long height, long width, long channels, int half, int kind) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;
     float *sums = scratch(3, sizeof(float) * 2 * (size_t)(count * channels));
@@ -134,6 +146,8 @@ void normalise_map(const bf16 *images, const bf16 *other, const float *weight, c
         scale[c] = weight[c] * shift[channels + c];
         shift[c] = (float)(bias[c] - mean * scale[c]);
     }
+    follow(running_mean, running_variance, statistics, variance, momentum, count * pixels(small),
+           channels);
 #pragma omp parallel for
     for (long n = 0; n < count; n++)
         apply_kind((half ? halves : images) + n * out, other ? other + n * out : NULL, scale, shift,
