@@ -116,7 +116,7 @@ class AntiBackdoorLearning(StagedDefense):
 
     def images_in_step(self, epoch: int) -> int:
         """Return the images of a batch."""
-        return self.setting.config.loader.batch_size
+        return self.settings.batch_size or self.setting.config.loader.batch_size
 
     def stage_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the stage's steps on its pool; yield the objective after each."""

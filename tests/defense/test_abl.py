@@ -131,6 +131,13 @@ def test_the_stages_make_the_length(tmp_path: Path) -> None:
     ]
 
 
+def test_batches_may_have_a_size_of_their_own(tmp_path: Path) -> None:
+    usual = prepared("abl", tmp_path)
+    own = prepared("abl", tmp_path / "own", "abl.batch_size=16")
+    assert (usual.images_in_step(0), own.images_in_step(0)) == (64, 16)
+    assert (usual.steps_in(0), own.steps_in(0)) == (5, 19)
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [
