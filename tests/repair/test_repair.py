@@ -126,6 +126,7 @@ def test_pruning_ends_before_accuracy_falls() -> None:
 def test_channels_are_ranked_on_one_part_and_judged_on_the_other() -> None:
     """BackdoorBench ranks and stops on the same images; here they are different ones."""
     given = {"num_epochs": 8, "batch_size": 16, "learning_rate": 0.05, "step": 1 / 32}
+    given["largest_drop"] = 0.4  # with less, a processor whose last digits differ may prune none
     repair = build("fine_pruning", given)
     network = trained_network()
     repair.fine_tune(network, torch.empty(0, dtype=torch.int64))  # type: ignore[attr-defined]
@@ -141,7 +142,7 @@ def test_channels_are_ranked_on_one_part_and_judged_on_the_other() -> None:
     used = maps[0][ranked].mean(dim=(0, 2, 3)).tolist()
     order = sorted(range(32), key=lambda channel: used[channel])
     labels = repair.setting.clean.labels[judged]
-    count = plain_count(network, views[judged], labels, order, 0.1)
+    count = plain_count(network, views[judged], labels, order, 0.4)
     assert found.tolist() == order[:count]
     assert 0 < count < 31
 
