@@ -185,6 +185,11 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
         f"all samples with this label, poisoned or not"
         for label in findings.lost_classes
     ]
+    if not findings.history.epochs:
+        found.append(
+            "nothing was set apart in training: the model has learnt every label, those of poison "
+            "too, so it contradicts none of them; a defence that splits the samples would tell"
+        )
     if findings.chosen:
         found.append(f"{CHOSEN}, and witnesses can be fooled")
     elif not seeds_checked:

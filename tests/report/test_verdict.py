@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from defense.history import History
 from report.estimate import Estimate
 from report.findings import Findings
 from report.judge import Accusation, judge
@@ -56,6 +57,13 @@ def test_nobody_is_accused_where_perhaps_nothing_is_there(
 ) -> None:
     monkeypatch.setattr("report.judge.estimate_poisoned", lambda *_: Estimate(67, low, 205))
     assert judge(made_up(poisoned_from=950), seeds_checked=True).name == name
+
+
+def test_a_model_that_has_learnt_every_label_acquits_nobody() -> None:
+    assert judge(clean(), seeds_checked=True).name == "no_sign"
+    undefended = judge(replace(clean(), history=History()), seeds_checked=True)
+    assert undefended.name == "cannot_tell"
+    assert "the model has learnt every label" in undefended.reasons[0]
 
 
 def test_a_weak_model_accuses_nobody() -> None:
