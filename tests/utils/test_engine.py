@@ -106,7 +106,7 @@ def test_nothing_is_compiled_where_the_probe_fails(
     why_not.cache_clear()
     assert not engine.compiled
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["speed.compile: not compiled, since RuntimeError: Failed to find C compiler"]
+    assert "speed.compile: not compiled, since RuntimeError: Failed to find C compiler" in lines
 
 
 def test_the_probe_notices_a_wrong_number(monkeypatch: pytest.MonkeyPatch) -> None:
