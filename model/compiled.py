@@ -20,7 +20,7 @@ from model.convolution import Convolution, OwnGradient
 from model.following import FollowingBatchNorm2d
 from model.fused import own_kernels
 from model.zones import count_outputs
-from utils.precision import has_amx
+from utils.precision import has_amx, in_bf16
 
 BF16 = torch.bfloat16
 WIDE = 192  # channels
@@ -67,13 +67,6 @@ class Normalisation(torch.autograd.Function):
         into_images = (rest * (weight * scale)[:, None, None]).to(images.dtype)
         count = images.numel() // images.shape[1]
         return into_images, slope * count, shift * count, None
-
-
-def in_bf16(x: Tensor) -> bool:
-    """Return whether a convolution of `x` on the CPU is computed in bf16."""
-    if x.device.type != "cpu":  # `meta` knows no autocast
-        return False
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == BF16
 
 
 class CompiledConv2d(nn.Conv2d):

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from model import kernels
 from model.kernels import dense, empty_maps, pixels_in, sized
+from model.synchronised import SharedBatchNorm2d
+from utils.precision import in_bf16
 
 STATISTICS = 5  # mean, variance, scale, shift, 1 / deviation
 
@@ -118,7 +120,12 @@ def normalise(
 
 
 def is_usual(norm: nn.BatchNorm2d) -> bool:
-    """Return whether `norm` has a scale, and running statistics that follow at a constant rate."""
+    """Return whether `norm` has a scale, and running statistics that follow at a constant rate.
+
+    Those over the batches of all processes are none of this process's alone.
+    """
+    if isinstance(norm, SharedBatchNorm2d):
+        return False
     return norm.affine and norm.track_running_stats and norm.momentum is not None
 
 
@@ -139,8 +146,7 @@ def convolved(layer: nn.Conv2d, images: Tensor, activation: str) -> Tensor:
     For images that need no gradient, and a layer whose weight is none that is learnt.
     """
     learnt = images.requires_grad or layer.weight.requires_grad
-    in_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    if layer.bias is None or learnt or not in_bf16 or not own_kernels(layer):
+    if layer.bias is None or learnt or not in_bf16(images) or not own_kernels(layer):
         return activated(layer(images), activation)
     values = functional.conv2d(images, layer.weight, None, layer.stride, layer.padding)
     return cast("Tensor", Shifted.apply(values, layer.bias, activation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import Tensor
 
 NATIVE_BF16 = (8, 0)  # compute capability, Ampere; before it bf16 is emulated, and slow
 
@@ -22,6 +23,13 @@ def native_bf16(device: torch.device) -> bool:
 def has_amx() -> bool:
     """Return whether the CPU multiplies tiles of matrices (Intel, from 2023 on)."""
     return AMX
+
+
+def in_bf16(values: Tensor) -> bool:
+    """Return whether a convolution of `values` on the CPU is computed in bf16 here."""
+    if values.device.type != "cpu":  # `meta` knows no autocast
+        return False
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def cpu_has(probe: str) -> bool:

@@ -15,6 +15,7 @@ from model import NETWORKS, build_network, kernels
 from model.compiled import CompiledBatchNorm2d, CompiledConv2d, prepare
 from model.fused import Normalised, Shifted, activated, convolved, normalise
 from model.place import place_network
+from model.synchronised import SharedBatchNorm2d
 from utils.engine import Engine
 from utils.native_code import library
 from utils.precision import has_amx
@@ -182,6 +183,22 @@ def test_where_they_do_not_fit_pytorchs_are_taken(monkeypatch: pytest.MonkeyPatc
     assert len(seen) == 1
     colours = torch.randn(2, 3, 5, 5)
     assert torch.equal(convolved(layer, colours, "gelu"), functional.gelu(layer(colours)))
+
+
+def test_statistics_of_all_processes_are_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `sync_bn` a batch is that of all processes, which the own kernels do not see."""
+    called: list[Tensor] = []
+
+    def forward(self: SharedBatchNorm2d, images: Tensor) -> Tensor:
+        called.append(images)
+        return images
+
+    monkeypatch.setattr(SharedBatchNorm2d, "forward", forward)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), SharedBatchNorm2d(16)).train()
+    place_network(network, Engine(CPU, bf16=True, channels_last=True, own_kernels=True))
+    images = random(4, 16, 8, 8).bfloat16()
+    normalise(network[1], images, "relu")  # type: ignore[arg-type]
+    assert len(called) == 1
 
 
 def test_a_batch_gives_the_same_bits_with_any_number_of_threads() -> None:
