@@ -1,6 +1,6 @@
 """The first hour on a new GPU, in five minutes: `python -m benchmark.first_gpu [--minutes 5]`.
 
-It runs `tests/test_cuda.py`, times the paper's step in every way on random images, and writes
+It runs `tests/test_cuda*.py`, times the paper's step in every way on random images, and writes
 `results/bench/first_gpu-<device>.json`. Nothing is downloaded. What a fault leaves of a GPU's state
 ends with the process, and each finding is written down before the next is looked for, so a crash or
 the end of the time costs the rest of one part, never the file.
@@ -44,7 +44,7 @@ from utils.streams import Streams
 from utils.world import ALONE
 
 FOLDER = PROJECT / "results" / "bench"
-TESTS = PROJECT / "tests" / "test_cuda.py"
+TESTS = sorted((PROJECT / "tests").glob("test_cuda*.py"))
 SIDE, CLASSES, IMAGES = 32, 10, 10_000
 STEPS, REPEATS = 20, 5
 
@@ -76,7 +76,7 @@ def run_tests(write: Callable[[Finding], None]) -> None:
     """Run the tests that need a GPU."""
     import pytest  # here: only those who test have it
 
-    pytest.main(["-q", "-p", "no:cacheprovider", str(TESTS)], plugins=[Recorder(write)])
+    pytest.main(["-q", "-p", "no:cacheprovider", *map(str, TESTS)], plugins=[Recorder(write)])
 
 
 def describe(device: torch.device) -> Finding:

@@ -29,7 +29,7 @@ from run.resume import Resumption
 from run.setup import Setup
 from run.versions import git_commit, versions
 from utils.console import say, table
-from utils.device import find_device
+from utils.device import device_name, find_device
 from utils.files import write_text
 from utils.streams import Streams
 from utils.world import ALONE
@@ -38,9 +38,8 @@ from witness import WITNESSES, Case, Statement
 ASKED = tuple(name for name in WITNESSES if name != "probabilities")  # that needs a file
 
 
-def open_case(path: Path, overrides: Sequence[str]) -> tuple[Case, Material]:
+def open_case(path: Path, overrides: Sequence[str], device: torch.device) -> tuple[Case, Material]:
     """Return what witnesses look at, and beside it what is true."""
-    device, _ = find_device("cpu")
     heard = f"witness.heard=[{ASKED[0]}]"
     loaded = load_config(path, [heard, "defense=asd", *overrides])
     config = loaded.config
@@ -89,9 +88,11 @@ def auroc(suspicion: Tensor, poisoned: Tensor) -> float | None:
     return float(roc_auc_score(poisoned.numpy(), suspicion.numpy()))
 
 
-def hear_all(path: Path, overrides: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+def hear_all(
+    path: Path, overrides: Sequence[str], names: Sequence[str], device: torch.device
+) -> list[dict[str, Any]]:
     """Return a row for each witness on one poisoned set."""
-    case, material = open_case(path, overrides)
+    case, material = open_case(path, overrides, device)
     rows = []
     for name in names:
         witness = WITNESSES.get(name)
@@ -114,7 +115,8 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     file: Path | None = arguments.json
     there = file is not None and file.exists()
     content = json.loads(file.read_text()) if file is not None and there else {"cases": {}}
-    content["run_on"] = {**versions(), "commit": git_commit(), "device": "cpu"}
+    device, _ = find_device(arguments.gpu)
+    content["run_on"] = {**versions(), "commit": git_commit(), "device": device_name(device)}
     for seed in arguments.seeds:
         for path in arguments.configs:
             key = key_of(path, seed, overrides)
@@ -123,7 +125,7 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
                 name for name in arguments.witnesses if name not in {row["witness"] for row in kept}
             ]
             if names:
-                kept += hear_all(path, [*overrides, f"seed.seed={seed}"], names)
+                kept += hear_all(path, [*overrides, f"seed.seed={seed}"], names, device)
             show(key, kept)
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -155,6 +157,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[100], metavar="N")
     parser.add_argument("--witnesses", nargs="+", default=list(ASKED), choices=ASKED)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    parser.add_argument("--gpu", default="cpu", help="as of ASD.py (default: %(default)s)")
     run(parser.parse_args(given[:end]), given[end + 1 :])
     return 0
 
