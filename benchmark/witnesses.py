@@ -35,7 +35,10 @@ from utils.streams import Streams
 from utils.world import ALONE
 from witness import WITNESSES, Case, Statement
 
-ASKED = tuple(name for name in WITNESSES if name != "probabilities")  # that needs a file
+# `probabilities` needs a file, and those who wait a defence that trains.
+ASKED = tuple(
+    name for name in WITNESSES if name != "probabilities" and not WITNESSES.get(name).waits
+)
 
 
 def open_case(path: Path, overrides: Sequence[str], device: torch.device) -> tuple[Case, Material]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -51,6 +50,22 @@ def joined_per_class(epoch: int, schedule: GlobalSection, sizes: Tensor) -> Tens
     return (schedule.growth * epoch * sizes).long()
 
 
+def checked_losses(given: object, count: int) -> Tensor:
+    """Return losses of `count` samples that a checkpoint holds.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if (
+        isinstance(given, Tensor)
+        and given.shape == (count,)
+        and given.dtype == torch.float32
+        and bool(given.isfinite().all())
+    ):
+        return given
+    raise ValueError(f"told: finite losses of {count} samples are expected")
+
+
 class AdaptiveSplitting(Defense):
     """Splits anew at every epoch and trains with MixMatch on both pools."""
 
@@ -83,13 +98,22 @@ class AdaptiveSplitting(Defense):
         return Alignment(shares_of(labels, self.setting.ground.training.num_classes))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running mean of the guesses, where they are aligned."""
-        return {} if self.alignment is None else {"alignment": self.alignment.state_dict()}
+        """Return the running mean of the guesses, where they are aligned, and what was told."""
+        state: dict[str, Any] = {}
+        if self.alignment is not None:
+            state["alignment"] = self.alignment.state_dict()
+        hearing = self.setting.knowledge.hearing
+        if hearing is not None and hearing.model_loss is not None:
+            state["told"] = hearing.model_loss
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state_dict` gave."""
         if self.alignment is not None:
             self.alignment.load_state_dict(state["alignment"])
+        hearing = self.setting.knowledge.hearing
+        if hearing is not None and "told" in state:
+            hearing.tell(checked_losses(state["told"], len(self.setting.ground.training)))
 
     def _refuse_empty_polluted_pool(self) -> None:
         last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
@@ -155,6 +179,8 @@ class AdaptiveSplitting(Defense):
         training, schedule = self.setting.ground.training, self.schedule
         seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
         loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
+        if stage != CLASS_AWARE and self.setting.knowledge.hearing is not None:
+            self.setting.knowledge.hearing.tell(loss)
         eligible = self._without_barred(loss)
         if stage == CLASS_AWARE:
             joined = joined_per_class(epoch, schedule, self.sizes)
@@ -188,7 +214,7 @@ class AdaptiveSplitting(Defense):
         """The columns of a share that the data give, empty in the stages without one."""
         return dict.fromkeys(FIGURES) if self.schedule.epsilon == "auto" else {}
 
-    @cached_property
+    @property
     def _testimony(self) -> Testimony:
         """What the witnesses say, on the device; nothing where nobody is heard."""
         hearing, device = self.setting.knowledge.hearing, self.setting.ground.engine.device

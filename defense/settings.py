@@ -14,6 +14,7 @@ from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
 from utils.choice import Choice
 from utils.section import Section, contradiction
+from witness import WITNESSES
 from witness.settings import WitnessSection
 
 HALF = 0.5  # the paper's share
@@ -243,6 +244,10 @@ class DefenseSettings(Section):
         if self.global_.epsilon == "auto" and self.split.criterion.name != "cross_entropy":
             why = "the plain model's losses are cross entropies; set split.criterion.cross_entropy"
             raise contradiction("global.epsilon: auto", "split.criterion", why)
+        for choice in self.witness.heard:
+            if WITNESSES.get(choice.name).waits and self.split.criterion.name != "cross_entropy":
+                why = "it compares cross entropies; set split.criterion.cross_entropy"
+                raise contradiction(f"witness.heard.{choice.name}", "split.criterion", why)
         return self
 
     @model_validator(mode="after")

@@ -38,6 +38,15 @@ def widened(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `values` in `dtype`.
+
+    Not asked of those that have it: what a function of autograd returns must not be what it was
+    given in disguise, or PyTorch 2.11 translates a gradient of zeros.
+    """
+    return values if values.dtype == dtype else values.to(dtype)
+
+
 class Normalisation(torch.autograd.Function):
     """BatchNorm in train mode (Ioffe and Szegedy 2015), with sums taken image by image."""
 
@@ -54,7 +63,7 @@ class Normalisation(torch.autograd.Function):
         ctx.save_for_backward(images, weight, mean, scale)
         ctx.mark_non_differentiable(mean, variance)
         normalised = centred * (weight * scale)[:, None, None] + bias[:, None, None]
-        return normalised.to(images.dtype), mean, variance
+        return narrowed(normalised, images.dtype), mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:

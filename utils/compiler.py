@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from utils.agreement import disagreement
 from utils.console import say, waiting
 from utils.files import PROJECT
 from utils.memory import keep_freed_memory
@@ -73,41 +74,54 @@ def compiled(function: Function, device: torch.device) -> Function:
 
 
 def translated(function: Function, device: torch.device) -> Function:
-    """Return `function` compiled; as it is from the first call on if it cannot be translated.
+    """Return `function` compiled; as it is if it cannot be translated, or not rightly.
 
-    The first call raises before anything is computed, so it may be taken again.
+    That shows at the first call. Then the step is taken in both ways, once each, before it counts.
     """
     if device.type == "cpu":
         keep_freed_memory()
-    runs = [compiled(function, device)]
-    untried = [True]
+    runs: list[Callable[..., Any]] = []
+
+    def replay(*given: Any) -> Any:
+        if device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may go
+        return step(*given)
+
+    step = compiled(function, device)
 
     @wraps(function)
     def call(*given: Any) -> Any:
-        if device.type == "cuda":
-            torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may go
+        if runs:
+            return runs[0](*given)
+        runs.append(replay if is_right(function, replay, given) else function)
         try:
-            result = first_call(runs[0], given) if untried[0] else runs[0](*given)
-        except compiler_errors() as error:
-            if not untried[0]:
-                raise
+            return runs[0](*given)
+        except compiler_errors() as error:  # of several processes, which nothing was tried with
             say(f"not compiled, since translating failed: {short_reason(error)}")
             runs[0] = function
-            result = function(*given)
-        untried[0] = False
-        return result
+            return function(*given)
 
     return cast("Function", call)
 
 
-def first_call(function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-    """Return what `function` gives; say that this takes a while, and how long it took."""
+def is_right(usual: Callable[..., Any], step: Callable[..., Any], given: tuple[Any, ...]) -> bool:
+    """Return whether a step can be translated and computes what it should; if not, say why.
+
+    Translating takes a while: that is said, too.
+    """
     say(f"translating a training step; what is done is kept in {os.path.relpath(CACHE)}")
     began = time.monotonic()
-    with waiting("translating"):
-        result = function(*given)
-    say(f"translated and taken once in {time.monotonic() - began:.0f} s")
-    return result
+    try:
+        with waiting("translating"):
+            why = disagreement(usual, step, given)
+    except compiler_errors() as error:
+        say(f"not compiled, since translating failed: {short_reason(error)}")
+        return False
+    if why is not None:
+        say(f"not compiled: translated, a step would be wrong, {why}")
+        return False
+    say(f"translated and tried in {time.monotonic() - began:.0f} s")
+    return True
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:

@@ -10,6 +10,7 @@ WITNESSES: Registry[Witness] = Registry(
     "witness",
     {
         "unverified_group": "witness.unverified_group:UnverifiedGroup",
+        "contradicted_group": "witness.contradicted_group:ContradictedGroup",
         "reference_loss": "witness.reference_loss:ReferenceLoss",
         "pipd": "witness.pipd:PoisonChannels",
         "scaled": "witness.scaled:ScaledPrediction",

@@ -1,7 +1,8 @@
 """The hearing: all witnesses that the YAML names, asked once, before the first split that asks.
 
-What they say is a function of the data and the reference, which is kept on the disk; so a run that
-goes on hears the same.
+Those who wait are asked once, too, when stage 1 has ended. What they say is a function of the data,
+of the reference, which is kept on the disk, and of what the model in training said then, which the
+checkpoint holds; so a run that goes on hears the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from training.ground import Ground
+from utils.choice import Choice
 from utils.console import say
 from witness import WITNESSES
 from witness.reference import Reference, find_reference
@@ -70,6 +72,7 @@ class Hearing:
     ) -> None:
         self.settings, self.ground = settings, ground
         self.seeds, self.cache = seeds.cpu(), cache
+        self._model_loss: Tensor | None = None
 
     @cached_property
     def reference(self) -> Reference:
@@ -81,17 +84,50 @@ class Hearing:
         """What the witnesses look at."""
         return Case(self.ground, self.ground.training.labels.cpu(), self.seeds, self.reference)
 
-    @cached_property
+    @property
     def testimony(self) -> Testimony:
-        """What all witnesses say."""
-        vetoed = torch.zeros(len(self.case.labels), dtype=torch.bool)
-        statements: dict[str, Statement] = {}
+        """What all witnesses say that have been heard so far."""
+        return self._at_first if self._model_loss is None else self._in_the_end
+
+    @property
+    def model_loss(self) -> Tensor | None:
+        """What those who waited were told, (N,) float32 on the CPU; None: they wait, or none do."""
+        return self._model_loss
+
+    def tell(self, model_loss: Tensor) -> None:
+        """Let those be heard who wait for the model in training, if there are any.
+
+        Args:
+            model_loss: (N,) its losses at the end of stage 1; what it says later changes nothing.
+        """
+        if self._model_loss is None and any(self._waits(choice) for choice in self.settings.heard):
+            self._model_loss = model_loss.detach().float().cpu().clone()
+
+    @cached_property
+    def _at_first(self) -> Testimony:
+        return self._heard(self.case, NOBODY, waits=False)
+
+    @cached_property
+    def _in_the_end(self) -> Testimony:
+        case = replace(self.case, model_loss=self._model_loss)
+        return self._heard(case, self._at_first, waits=True)
+
+    def _heard(self, case: Case, before: Testimony, waits: bool) -> Testimony:
+        """Return what was said before, and what those say who wait for the model, or do not."""
+        vetoed = torch.zeros(len(case.labels), dtype=torch.bool)
+        statements = dict(before.statements)
         for choice in self.settings.heard:
-            statement = WITNESSES.get(choice.name)(choice.settings).testify(self.case)
-            statements[choice.name] = statement
+            if self._waits(choice) == waits:
+                statement = WITNESSES.get(choice.name)(choice.settings).testify(case)
+                statements[choice.name] = statement
+                say(self._told(choice.name, statement))
+        for statement in statements.values():
             vetoed |= statement.vetoed
-            say(self._told(choice.name, statement))
         return Testimony(statements, vetoed, self.reference.loss)
+
+    @staticmethod
+    def _waits(choice: Choice) -> bool:
+        return WITNESSES.get(choice.name).waits
 
     def most_trusted(self, count: int) -> Tensor:
         """Return the `count` samples of each class that all witnesses trust most, (C * count,).

@@ -178,12 +178,17 @@ def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups |
     """
     if len(features) < FEWEST or 0 < int(verified.sum()) < FEWEST_VERIFIED:
         return None
-    points = features.double()
-    points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
-    points = points[:, features.std(dim=0) > 1e-6]
+    points = standardised(features)
     guesses = beginnings(points, verified, early)
     found = [divide(points, guess, verified, early) for guess in guesses]
     return max(found, key=lambda one: one.strength * (1 - (one.verified if one.is_checked else 0)))
+
+
+def standardised(features: Tensor) -> Tensor:
+    """Return (n, F') float64: features of mean 0 and deviation 1, without those that never move."""
+    points = features.double()
+    points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
+    return points[:, features.std(dim=0) > 1e-6]
 
 
 def beginnings(points: Tensor, verified: Tensor, early: Tensor) -> list[Tensor]:

@@ -1,8 +1,9 @@
 """What every witness has in common: it looks at the samples and says which ones it suspects.
 
 The model that is being trained is one witness, and it can be fooled: a sample whose trigger it has
-learnt looks like a clean one. A witness here never sees that model. It sees a plain one, trained on
-everything without defence, or something from outside; never the truth.
+learnt looks like a clean one. A witness here sees a plain one, trained on everything without
+defence, or something from outside; never the truth. Who waits is told, once, what the model in
+training makes of the samples at a time when it cannot have learnt a trigger yet.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ class Case:
         labels: (N,) int64, given labels.
         seeds: (n,) int64, the verified samples.
         reference: what a plain model says of all samples.
+        model_loss: (N,) float32, cross entropy of the model in training for the given labels, when
+            stage 1 has ended; None before.
     """
 
     ground: Ground
     labels: Tensor
     seeds: Tensor
     reference: Reference
+    model_loss: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
@@ -82,9 +86,12 @@ class Witness(ABC):
     Attributes:
         sees: kinds of poison that it sees although the model in training may not; the names are
             those of `report.verdict.UNSEEN_KINDS`.
+        waits: whether it is heard when stage 1 has ended, since it compares the plain model with
+            the one in training.
     """
 
     sees: ClassVar[tuple[str, ...]] = ()
+    waits: ClassVar[bool] = False
 
     class Settings(Section):
         """What the YAML may set below the witness's name."""

@@ -22,6 +22,7 @@ from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from utils.errors import InputError
 from utils.interrupt import Interrupt
+from witness.contradicted_group import ContradictedGroup
 from witness.reference import Trainer
 from witness.unverified_group import UnverifiedGroup
 from witness.witness import Case, Statement
@@ -136,16 +137,20 @@ def test_columns_of_the_log_and_of_the_suspects(tmp_path: Path, with_vetoes: Non
     assert all(row["kept"] == "0" for row in suspects if row["vetoed_by"])
 
 
+WAITS = "witness.heard=[unverified_group, contradicted_group]"
+
+
 @pytest.mark.parametrize("after", [2, 11, 14, 25])
+@pytest.mark.parametrize("more", [(), (WAITS,)])
 def test_a_stopped_run_hears_the_same_and_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, more: tuple[str, ...]
 ) -> None:
-    assert ASD.main(arguments(tmp_path / "whole")) == 0
+    assert ASD.main(arguments(tmp_path / "whole", *more)) == 0
     with monkeypatch.context() as patch:
         patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path / "parts"))
-    assert ASD.main(arguments(tmp_path / "parts")) == 0
+            ASD.main(arguments(tmp_path / "parts", *more))
+    assert ASD.main(arguments(tmp_path / "parts", *more)) == 0
     ours, theirs = (
         load_checkpoint(tmp_path / name / "digits" / "checkpoint" / LATEST)
         for name in ("parts", "whole")
@@ -155,6 +160,46 @@ def test_a_stopped_run_hears_the_same_and_ends_alike(
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert log(tmp_path / "parts") == log(tmp_path / "whole")
+
+
+def veto_others(_: ContradictedGroup, case: Case) -> Statement:
+    """Object to every seventh sample that is not verified, of class 4 above all."""
+    assert case.model_loss is not None
+    vetoed = (torch.arange(len(case.labels)) % 7 == 1) & ~case.verified
+    return Statement(vetoed.float(), vetoed, {4: 0.7}, 0.0)
+
+
+def test_who_waits_is_heard_when_stage_1_has_ended_and_vetoes_from_then_on(
+    tmp_path: Path, with_vetoes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ContradictedGroup, "testify", veto_others)
+    given = parse_arguments(arguments(tmp_path, WAITS))
+    with Interrupt() as interrupt:
+        session = ASD.prepare(set_up(given, interrupt))
+    hearing = session.defense.setting.knowledge.hearing
+    assert hearing is not None
+    session.defense.split(2)
+    assert list(hearing.testimony.statements) == ["unverified_group"]
+    before = hearing.testimony.vetoed
+    assert "told" not in session.defense.state_dict()
+    pools = session.defense.split(3)
+    assert list(hearing.testimony.accused) == [3, 4]
+    later = hearing.testimony.vetoed & ~before
+    assert later.any()
+    assert not (pools.clean & hearing.testimony.vetoed).any()
+    told = session.defense.state_dict()["told"]
+    session.defense.split(6)
+    assert torch.equal(session.defense.state_dict()["told"], told)
+    assert not (session.defense.split(8).clean & later).any()
+
+
+@pytest.mark.parametrize(
+    "told", [torch.zeros(3), torch.zeros(300).double(), torch.full((300,), torch.nan), [0.0] * 300]
+)
+def test_what_was_told_is_checked_when_a_checkpoint_is_read(session: Session, told: Any) -> None:
+    state = {**session.defense.state_dict(), "told": told}
+    with pytest.raises(ValueError, match="losses of 300 samples"):
+        session.defense.load_state_dict(state)
 
 
 def flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -174,4 +219,11 @@ def test_the_paper_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_share_by_the_data_needs_cross_entropy() -> None:
     with pytest.raises(InputError, match=r"global\.epsilon: auto") as caught:
         load_config(DIGITS, ["global.epsilon=auto", "split.criterion={sce: null}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_witness_that_compares_cross_entropies_needs_them() -> None:
+    given = ["witness.heard=[contradicted_group]", "split.criterion={sce: null}"]
+    with pytest.raises(InputError, match=r"witness\.heard\.contradicted_group") as caught:
+        load_config(DIGITS, given)
     assert "\n" not in str(caught.value)

@@ -268,6 +268,7 @@ def test_a_class_of_which_most_is_poison_is_held_against_its_verified_samples() 
 @pytest.mark.parametrize("name", list(WITNESSES))
 def test_every_witness_is_a_function_of_the_case(name: str, tmp_path: Path) -> None:
     case, truth = made_up(40)
+    case = replace(case, model_loss=torch.where(truth, 4.0, 0.5))
     np.save(tmp_path / "p.npy", table(case, truth))
     witness = WITNESSES.get(name)
     given = {"file": str(tmp_path / "p.npy")} if name == "probabilities" else {}

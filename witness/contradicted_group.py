@@ -1,0 +1,117 @@
+"""A group within a class that the plain model knows and the model in training contradicts.
+
+Heard when stage 1 ends: until then the model has learnt from the most plausible labels alone, and
+knows no trigger. The plain model, which has learnt everything, holds poison apart in its features
+(`unverified_group`) and finds its labels easy; the model in training takes nearly all of the group
+for something else. A natural group of clean samples is about as hard for the one as for the other,
+also where it is an unusual one. A single sample may be either. So this sees what `global.epsilon:
+auto` sees in single samples, but in whole groups, with the poison in it that the model in training
+agrees with: a few of those among the clean pool would teach it the trigger, and with it the rest.
+
+Labels that fit their images are contradicted by nobody, so clean-label poison is not seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from utils.section import Section
+from witness.unverified_group import (
+    Groups,
+    best_division,
+    discriminant,
+    early_losses,
+    standardised,
+)
+from witness.witness import NORMAL_DEVIATION, USUAL, Case, Statement, Witness
+
+REACH = 2.5  # robust deviations of the rest of the class, from which on a sample is of the group
+ROUNDS = 10  # of growing; it stops where it stands
+
+
+class ContradictedGroup(Witness):
+    """Accuses classes, and vetoes their contradicted groups."""
+
+    sees = ("one_source",)
+    waits = True
+
+    class Settings(Section):
+        """What it takes to accuse.
+
+        `gap`: in nats, by how much more the group's loss falls from the model in training to the
+        plain one than that of the rest of its class. `reduction`: by how much at least.
+        `separation`: of the group from the rest, in standard deviations. `largest`: share of the
+        class that it may take.
+        """
+
+        gap: float = Field(default=1.5, gt=0)
+        reduction: float = Field(default=2.0, ge=0)
+        separation: float = Field(default=3.0, ge=0)
+        largest: float = Field(default=0.75, gt=0, le=1)
+
+    def testify(self, case: Case) -> Statement:
+        """Divide every class; veto the groups that are contradicted.
+
+        Raises:
+            ValueError: nobody has said yet what the model in training makes of the samples.
+        """
+        if case.model_loss is None:
+            raise ValueError("what the model in training says is not known yet")
+        count = len(case.labels)
+        suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
+        accused: dict[int, float] = {}
+        early = early_losses(case.reference.losses)
+        reduction = (case.model_loss - case.reference.loss).double()
+        for label in range(case.num_classes):
+            members = torch.nonzero(case.labels == label).flatten()
+            features = case.reference.features[members]
+            groups = best_division(features, case.verified[members], early[members])
+            if groups is None:
+                continue
+            far, near = means(groups, reduction[members])
+            suspicion[members] = groups.far.float() * max(far - near, 0.0)
+            if self.accuses(groups, far, near):
+                assert isinstance(self.settings, ContradictedGroup.Settings)
+                accused[label] = min(1.0, (far - near) / self.settings.gap / 2)
+                whole = grown(standardised(features), groups.far > 0.5)
+                vetoed[members] = whole & ~case.verified[members]
+        suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
+        return Statement(suspicion, vetoed, accused)
+
+    def accuses(self, groups: Groups, far: float, near: float) -> bool:
+        """Return whether a class is held to be poisoned; its groups' mean reductions, in nats."""
+        limits = self.settings
+        assert isinstance(limits, ContradictedGroup.Settings)
+        return (
+            far - near >= limits.gap
+            and far >= limits.reduction
+            and groups.separation >= limits.separation
+            and float((groups.far > 0.5).double().mean()) <= limits.largest
+        )
+
+
+def grown(points: Tensor, group: Tensor) -> Tensor:
+    """Return a group (n,) bool with all that lie as far from the rest of its class as it does.
+
+    A division finds the heart of the poison. What is left behind would teach the trigger all the
+    same, while a clean sample more is no loss; so the group takes what the best direction between
+    it and the rest holds to be unusual for the rest, and the direction is sought anew.
+    """
+    for _ in range(ROUNDS):
+        before = group
+        projected = points @ discriminant(points, group.double())
+        rest = projected[~group]
+        spread = NORMAL_DEVIATION * (rest - rest.median()).abs().median()
+        group = projected - rest.median() > REACH * spread
+        if torch.equal(group, before) or bool(group.all()):
+            break
+    return group
+
+
+def means(groups: Groups, reduction: Tensor) -> tuple[float, float]:
+    """Return the mean reductions, (n,) float64, of the far group and of the rest."""
+    weights = groups.far, 1 - groups.far
+    far, near = ((part * reduction).sum() / part.sum().clamp_min(1e-9) for part in weights)
+    return float(far), float(near)
