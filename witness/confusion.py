@@ -31,10 +31,11 @@ class ConfusionTraining(Witness):
         steps: int = Field(default=20, ge=1)
         rate: float = Field(default=0.002, gt=0)
 
+    settings: ConfusionTraining.Settings
+
     def testify(self, case: Case) -> Statement:
         """Confuse copies and return how likely they still find each sample's given label."""
         limits = self.settings
-        assert isinstance(limits, ConfusionTraining.Settings)
         if not len(case.seeds):
             return suspicion_alone(torch.zeros(len(case.labels)))
         kept, cost = torch.zeros(len(case.labels)), 0.0

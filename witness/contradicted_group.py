@@ -51,6 +51,8 @@ class ContradictedGroup(Witness):
         separation: float = Field(default=3.0, ge=0)
         largest: float = Field(default=0.75, gt=0, le=1)
 
+    settings: ContradictedGroup.Settings
+
     def testify(self, case: Case) -> Statement:
         """Divide every class; veto the groups that are contradicted.
 
@@ -73,7 +75,6 @@ class ContradictedGroup(Witness):
             far, near = means(groups, reduction[members])
             suspicion[members] = groups.far.float() * max(far - near, 0.0)
             if self.accuses(groups, far, near):
-                assert isinstance(self.settings, ContradictedGroup.Settings)
                 accused[label] = min(1.0, (far - near) / self.settings.gap / 2)
                 whole = grown(standardised(features), groups.far > 0.5)
                 vetoed[members] = whole & ~case.verified[members]
@@ -83,7 +84,6 @@ class ContradictedGroup(Witness):
     def accuses(self, groups: Groups, far: float, near: float) -> bool:
         """Return whether a class is held to be poisoned; its groups' mean reductions, in nats."""
         limits = self.settings
-        assert isinstance(limits, ContradictedGroup.Settings)
         return (
             far - near >= limits.gap
             and far >= limits.reduction

@@ -48,10 +48,11 @@ class FilteredPrediction(Witness):
         led: float = Field(default=0.35, gt=0, lt=1)
         trusted: float = Field(default=0.5, gt=0, lt=1)
 
+    settings: FilteredPrediction.Settings
+
     def testify(self, case: Case) -> Statement:
         """Filter all images; accuse classes, and look at the samples of those that are."""
         limits, count = self.settings, len(case.labels)
-        assert isinstance(limits, FilteredPrediction.Settings)
         soft = [filtered_features(case, filter_) for filter_ in soft_filters(case)]
         led = torch.stack([led_to_each(case, features) for features in soft]).amax(dim=0)
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)

@@ -71,11 +71,7 @@ class PastedPatch(Witness):
         scene: float = Field(default=0.65, ge=0)
         others: float = Field(default=4.0, ge=0)
 
-    @property
-    def limits(self) -> PastedPatch.Settings:
-        """What it takes to accuse."""
-        assert isinstance(self.settings, PastedPatch.Settings)
-        return self.settings
+    settings: PastedPatch.Settings
 
     def testify(self, case: Case) -> Statement:
         """Look for the window that most images of each label hold."""
@@ -86,7 +82,7 @@ class PastedPatch(Witness):
             members = torch.nonzero(case.labels == label).flatten()
             if len(members) < FEWEST:
                 continue
-            copies = most_copied(images, members, self.limits)
+            copies = most_copied(images, members, self.settings)
             if self.accuses(copies, images, members, case):
                 accused[label] = min(1.0, len(copies.members) / (2 * self.needed(members, case)))
                 vetoed[copies.members] = True
@@ -95,21 +91,21 @@ class PastedPatch(Witness):
 
     def needed(self, members: Tensor, case: Case) -> float:
         """Return the number of copies that accuses a label."""
-        fewest = max(self.limits.fewest, self.limits.share * len(members))
+        fewest = max(self.settings.fewest, self.settings.share * len(members))
         return fewest if bool(case.verified[members].any()) else 2 * fewest
 
     def accuses(self, copies: Copies, images: Tensor, members: Tensor, case: Case) -> bool:
         """Return whether the copies have been pasted into images of the label `members` (n,)."""
         count, verified = len(copies.members), case.verified
-        if not self.needed(members, case) <= count <= self.limits.largest * len(members):
+        if not self.needed(members, case) <= count <= self.settings.largest * len(members):
             return False
         # Whoever verified the samples has not seen poison: what they hold as often is natural.
         checked, held = int(verified[members].sum()), int(verified[copies.members].sum())
         if checked and 2 * held / checked > count / len(members):
             return False
         return (
-            holding(images, copies) - count <= self.limits.others * count
-            and are_different(images, copies.members, members, self.limits.scene)
+            holding(images, copies) - count <= self.settings.others * count
+            and are_different(images, copies.members, members, self.settings.scene)
             and not stands_elsewhere(images, members, copies)
         )
 

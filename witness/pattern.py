@@ -47,11 +47,7 @@ class StaticPattern(Witness):
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
-    @property
-    def limits(self) -> StaticPattern.Settings:
-        """What it takes to accuse."""
-        assert isinstance(self.settings, StaticPattern.Settings)
-        return self.settings
+    settings: StaticPattern.Settings
 
     def testify(self, case: Case) -> Statement:
         """Divide each label's images by the pattern that they share."""
@@ -74,12 +70,12 @@ class StaticPattern(Witness):
 
     def needed(self, line: Line) -> float:
         """Return the separation that accuses, for a high group of that size."""
-        limits = self.limits
+        limits = self.settings
         return limits.separation if line.share >= limits.share else limits.separation_of_few
 
     def accuses(self, line: Line, verified: Tensor) -> bool:
         """Return whether a label so divided is held to be poisoned; `verified`: (n,) bool."""
-        limits = self.limits
+        limits = self.settings
         seeds = float(line.high[verified].mean()) if bool(verified.any()) else 0.0
         needed = self.needed(line) if bool(verified.any()) else limits.separation_of_few
         return (

@@ -36,10 +36,11 @@ class PoisonChannels(Witness):
         gap: float = Field(default=8.0, gt=0)
         largest: float = Field(default=0.2, gt=0, lt=1)
 
+    settings: PoisonChannels.Settings
+
     def testify(self, case: Case) -> Statement:
         """Score all samples; veto those beyond the gap unless they are too many or verified."""
         limits = self.settings
-        assert isinstance(limits, PoisonChannels.Settings)
         suspicion = deviations(poison_scores(case.reference.features, case.reference.losses))
         beyond = (suspicion >= limits.gap) & ~case.verified
         # Of nobody, a mean is NaN: without verified samples nothing is sound, and it only ranks.

@@ -35,10 +35,11 @@ class OutsideProbabilities(Witness):
         file: str
         quantile: float = Field(default=0.01, ge=0, le=0.5)
 
+    settings: OutsideProbabilities.Settings
+
     def testify(self, case: Case) -> Statement:
         """Compare each given label's probability with those of the verified samples."""
         limits = self.settings
-        assert isinstance(limits, OutsideProbabilities.Settings)
         table = read_table(limits.file, len(case.labels), case.num_classes)
         surprise = -table.gather(1, case.labels[:, None])[:, 0].clamp_min(FLOOR).log()
         vetoed = torch.zeros(len(surprise), dtype=torch.bool)

@@ -91,19 +91,15 @@ class SpectralScore(Witness):
             scores[one.members] = one.scores
             others = [other for name, other in classes.items() if name != label]
             if self.accuses(one, others, case.verified):
-                accused[label] = min(1.0, one.line.separation / (2 * self.limits.separation))
+                accused[label] = min(1.0, one.line.separation / (2 * self.settings.separation))
                 vetoed[one.members] = one.far & ~case.verified[one.members]
         return Statement(deviations(scores.clamp_min(1e-9).log()), vetoed, accused)
 
-    @property
-    def limits(self) -> SpectralScore.Settings:
-        """What it takes to accuse."""
-        assert isinstance(self.settings, SpectralScore.Settings)
-        return self.settings
+    settings: SpectralScore.Settings
 
     def accuses(self, one: Stretch, others: list[Stretch], verified: Tensor) -> bool:
         """Return whether a class stands out from the `others`; `verified`: (N,) bool."""
-        own, limits = verified[one.members], self.limits
+        own, limits = verified[one.members], self.settings
         if len(others) < 2 or len(own) < FEWEST or int(own.sum()) < FEWEST_VERIFIED:
             return False
         usual = statistics.median(other.length for other in others)

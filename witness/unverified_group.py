@@ -98,11 +98,7 @@ class UnverifiedGroup(Witness):
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.75, gt=0, le=1)
 
-    @property
-    def limits(self) -> UnverifiedGroup.Settings:
-        """What it takes to accuse."""
-        assert isinstance(self.settings, UnverifiedGroup.Settings)
-        return self.settings
+    settings: UnverifiedGroup.Settings
 
     def testify(self, case: Case) -> Statement:
         """Divide every class; veto the far groups of those that are accused."""
@@ -132,7 +128,7 @@ class UnverifiedGroup(Witness):
 
     def accuses(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether a class so divided is held to be poisoned; `others`: those beside it."""
-        limits = self.limits
+        limits = self.settings
         return (
             (self.is_early(groups, others) or self.stands_alone(groups, others))
             and not groups.verified > limits.verified
@@ -141,13 +137,13 @@ class UnverifiedGroup(Witness):
 
     def surety(self, groups: Groups, others: Sequence[Groups]) -> float:
         """Return how surely an accused class is poisoned, 0..1; half at the limits."""
-        limits = self.limits
+        limits = self.settings
         alone = groups.separation / limits.separation if self.stands_alone(groups, others) else 0.0
         return min(1.0, max(groups.strength / limits.strength, alone) / 2)
 
     def is_early(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether the far group is far, and learnt early, beyond what is usual."""
-        limits = self.limits
+        limits = self.settings
         if groups.is_checked:
             usual = statistics.median(other.strength for other in others or [groups])
             leads = groups.strength >= limits.lead * usual
@@ -157,7 +153,7 @@ class UnverifiedGroup(Witness):
 
     def stands_alone(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether the far group is very far, and at least a little earlier."""
-        limits = self.limits
+        limits = self.settings
         usual = statistics.median(other.separation for other in others or [groups])
         apart = groups.separation >= max(limits.separation, APART * usual)
         return apart and groups.is_checked and groups.earliness >= EARLIER

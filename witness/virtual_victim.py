@@ -27,10 +27,11 @@ class VirtualVictim(Witness):
         steps: int = Field(default=6, ge=1)
         rate: float = Field(default=0.001, gt=0)
 
+    settings: VirtualVictim.Settings
+
     def testify(self, case: Case) -> Statement:
         """Let a copy forget, and return how likely it still finds each sample's given label."""
         limits = self.settings
-        assert isinstance(limits, VirtualVictim.Settings)
         if not len(case.seeds):
             return suspicion_alone(torch.zeros(len(case.labels)))
         lesson = forgetting(case, limits.steps, limits.rate)
