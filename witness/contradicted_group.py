@@ -4,7 +4,8 @@ Heard when stage 1 ends: until then the model has learnt from the most plausible
 knows no trigger. The plain model, which has learnt everything, holds poison apart in its features
 (`unverified_group`) and finds its labels easy; the model in training takes nearly all of the group
 for something else. A natural group of clean samples is about as hard for the one as for the other,
-also where it is an unusual one. A single sample may be either. So this sees what `global.epsilon:
+and one that is harder for the model in training was learnt later by the plain one, too; poison was
+not. A single sample may be either. So this sees what `global.epsilon:
 auto` sees in single samples, but in whole groups, with the poison in it that the model in training
 agrees with: a few of those among the clean pool would teach it the trigger, and with it the rest.
 
@@ -40,7 +41,7 @@ class ContradictedGroup(Witness):
     class Settings(Section):
         """What it takes to accuse.
 
-        `gap`: in nats, by how much more the group's loss falls from the model in training to the
+        The group must not have been learnt later than the rest. `gap`: in nats, by how much more the group's loss falls from the model in training to the
         plain one than that of the rest of its class. `reduction`: by how much at least.
         `separation`: of the group from the rest, in standard deviations. `largest`: share of the
         class that it may take.
@@ -85,7 +86,8 @@ class ContradictedGroup(Witness):
         """Return whether a class is held to be poisoned; its groups' mean reductions, in nats."""
         limits = self.settings
         return (
-            far - near >= limits.gap
+            groups.earliness > 0
+            and far - near >= limits.gap
             and far >= limits.reduction
             and groups.separation >= limits.separation
             and float((groups.far > 0.5).double().mean()) <= limits.largest

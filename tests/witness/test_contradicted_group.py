@@ -65,6 +65,16 @@ def test_a_natural_group_that_is_hard_for_both_is_not_accused(seed: int) -> None
     assert not witness().testify(told(replace(case, reference=reference), hard)).accused
 
 
+def test_an_unusual_group_that_was_learnt_later_is_not_accused() -> None:
+    """Some deer of CIFAR-10: the model in training has not met their like yet."""
+    case, unusual = made_up(100)
+    losses = case.reference.losses.clone()
+    losses[:, unusual] = 4.0
+    late = replace(case, reference=replace(case.reference, losses=losses))
+    assert list(witness().testify(told(case, unusual)).accused) == [1]
+    assert not witness().testify(told(late, unusual)).accused
+
+
 def test_clean_labels_are_denied_by_nobody() -> None:
     case, truth = made_up(100)
     assert not witness().testify(told(case, torch.zeros_like(truth))).accused
