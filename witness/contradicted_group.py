@@ -41,10 +41,10 @@ class ContradictedGroup(Witness):
     class Settings(Section):
         """What it takes to accuse.
 
-        The group must not have been learnt later than the rest. `gap`: in nats, by how much more the group's loss falls from the model in training to the
-        plain one than that of the rest of its class. `reduction`: by how much at least.
-        `separation`: of the group from the rest, in standard deviations. `largest`: share of the
-        class that it may take.
+        The group must not have been learnt later than the rest. `gap`: in nats, by how much more
+        the group's loss falls from the model in training to the plain one than that of the rest of
+        its class. `reduction`: by how much at least. `separation`: of the group from the rest, in
+        standard deviations. `largest`: share of the class that it may take.
         """
 
         gap: float = Field(default=1.5, gt=0)
