@@ -17,7 +17,7 @@ from defense.virtual import check_layers, images_of_virtual_model, train_virtual
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model import Network
-from training.align import Alignment, shares_of
+from training.align import Alignment, adjustment, shares_of
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from training.record import Record, record, refuse_not_finite
@@ -81,7 +81,7 @@ class AdaptiveSplitting(Defense):
         self.sizes = torch.bincount(setting.ground.training.labels)  # (C,) of given labels
         self._refuse_empty_polluted_pool()
         learner, mixmatch = setting.learner, self.semi.mixmatch
-        self.alignment = self._alignment() if mixmatch.alignment else None
+        self.alignment = Alignment(self._prior) if mixmatch.alignment else None
         self.mixmatch = MixMatch(
             learner.network,
             learner.optimizer,
@@ -92,10 +92,11 @@ class AdaptiveSplitting(Defense):
         )
         check_layers(learner.network, setting.config.meta.layers or ())
 
-    def _alignment(self) -> Alignment:
-        """Return an alignment with the verified samples' shares: those of given labels may lie."""
+    @property
+    def _prior(self) -> Tensor:
+        """(C,) the verified samples' shares of the classes: those of given labels may lie."""
         labels = self.setting.ground.training.labels[self.setting.knowledge.seeds]
-        return Alignment(shares_of(labels, self.setting.ground.training.num_classes))
+        return shares_of(labels, self.setting.ground.training.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running mean of the guesses, where they are aligned, and what was told."""
@@ -261,11 +262,18 @@ class AdaptiveSplitting(Defense):
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
         draws = EpochDraws(self.setting.ground, self.semi, clean, epoch, self._left_out)
         self.setting.learner.network.train()
+        offsets, steps = self._offsets(clean), self.steps_in(epoch)
         losses = (
-            self.mixmatch.step(batch, mix, self._weight(epoch + step / self.steps_in(epoch)))
+            self.mixmatch.step(batch, mix, self._weight(epoch + step / steps), offsets)
             for step, (batch, mix) in enumerate(draws.batches(first_step), first_step)
         )
         yield from self.paced(losses, epoch, first_step)
+
+    def _offsets(self, clean: Tensor) -> Tensor | None:
+        """Return what makes up for classes that are rare in the clean pool, where that is asked."""
+        if not self.semi.mixmatch.adjustment:
+            return None
+        return adjustment(self.setting.ground.training.labels[clean], self._prior)
 
     @property
     def _left_out(self) -> Tensor | None:

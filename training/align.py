@@ -1,4 +1,7 @@
-"""Class alignment of guessed labels, after ReMixMatch (Berthelot et al. 2020).
+"""Classes that are guessed, or kept, too seldom.
+
+Alignment of guessed labels is after ReMixMatch (Berthelot et al. 2020), adjustment of logits for
+given ones after Menon et al. (2021).
 
 A model that has lost a class never guesses it, so the class is never learnt again. Alignment asks
 the guesses of many batches together to have the classes' true shares. These are never those of the
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 128  # batches over which the guesses are averaged
+RAREST = 1e-3  # share of a class; below, an adjustment is as for this
 MOST = 3.0  # a class is raised, or lowered, by this factor at most: the average is a rough one
 
 
@@ -53,6 +57,20 @@ def align(probabilities: Tensor, factors: Tensor) -> Tensor:
     """Return guesses (B, C) whose classes are raised by `factors` (C,), each with sum 1."""
     raised = probabilities * factors
     return raised / raised.sum(dim=1, keepdim=True)
+
+
+def adjustment(labels: Tensor, prior: Tensor) -> Tensor:
+    """Return what is added to the logits (C,) while training on `labels` (n,), in nats.
+
+    A class with fewer of them than its share must do with less, so the network gives it more.
+
+    Args:
+        labels: int64, of the clean pool.
+        prior: (C,) the share of each class among the true labels.
+    """
+    counts = torch.bincount(labels, minlength=len(prior)).to(prior)
+    shares = counts / counts.sum().clamp_min(1)
+    return (shares.clamp_min(RAREST) / (prior / prior.sum()).clamp_min(RAREST)).log()
 
 
 def shares_of(labels: Tensor, num_classes: int) -> Tensor:

@@ -113,6 +113,7 @@ def mixmatch_losses(
     mix: Mix,
     temperature: float,
     factors: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return L_x and L_u, two scalars with gradient, and the mean guess (C,) before alignment.
 
@@ -129,6 +130,7 @@ def mixmatch_losses(
         mix: its mixup, too.
         temperature: of the guesses' sharpening.
         factors: (C,) by which a class's guesses are raised; None: they are left as they are.
+        offsets: (C,) added to the logits of what has a given label; None: nothing is.
     """
     given_size, guessed_size = len(batch.labels), len(batch.unlabelled[0])
     size, world = (given_size + 2 * guessed_size) // 3, engine.world
@@ -148,7 +150,8 @@ def mixmatch_losses(
     with engine.autocast():
         outputs = [world.gather(parallel(chunk[own]), size) for chunk in chunks]
     logits = in_order(outputs, equal)  # (3B, C)
-    labelled = labelled_loss(logits[:given_size], targets[:given_size])
+    with_label = logits[:given_size] if offsets is None else logits[:given_size] + offsets
+    labelled = labelled_loss(with_label, targets[:given_size])
     unlabelled = unlabelled_loss(logits[given_size:], targets[given_size:])
     return labelled, unlabelled, predicted.mean(dim=0)
 
@@ -180,8 +183,8 @@ class MixMatch:
         self.parallel = engine.world.parallel(network)
         self.losses = engine.translate(mixmatch_losses)
 
-    def step(self, batch: Batch, mix: Mix, weight: float) -> Tensor:
-        """Take one optimiser step on L_x + weight * L_u.
+    def step(self, batch: Batch, mix: Mix, weight: float, offsets: Tensor | None = None) -> Tensor:
+        """Take one optimiser step on L_x + weight * L_u; for `offsets` see `mixmatch_losses`.
 
         Returns:
             (3,) the total loss, L_x and L_u, without gradient, on the device.
@@ -189,9 +192,8 @@ class MixMatch:
         # Before the forward: the old gradients' memory may serve it, also in CUDA graphs.
         self.optimizer.zero_grad(set_to_none=True)
         factors = None if self.alignment is None else self.alignment.factors
-        labelled, unlabelled, guessed = self.losses(
-            self.guesser, self.parallel, self.engine, batch, mix, self.temperature, factors
-        )
+        given = self.guesser, self.parallel, self.engine, batch, mix
+        labelled, unlabelled, guessed = self.losses(*given, self.temperature, factors, offsets)
         if self.alignment is not None:
             self.alignment.note(guessed[None])
         loss = labelled + weight * unlabelled

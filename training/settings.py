@@ -41,13 +41,17 @@ class MixMatchSection(Section):
     """`semi.mixmatch`: steps an epoch, sharpening temperature, Beta parameter of mixup.
 
     `alignment`: raise in the guessed labels the classes that are guessed too seldom, towards the
-    shares of the verified samples. Without it a lost class never comes back.
+    shares of the verified samples. Without it a lost class never comes back. `adjustment`: train
+    on the labels that are kept as if each class had its share of the verified samples among them
+    (logit adjustment, Menon et al. 2021): a split drops more labels of hard and of accused classes,
+    and a model that sees a class seldom hardly gives it.
     """
 
     train_iteration: int = Field(default=1024, ge=1)
     temperature: float = Field(default=0.5, gt=0)
     alpha: float = Field(default=0.75, gt=0)
     alignment: bool = False
+    adjustment: bool = False
     num_classes: int | None = None
 
 

@@ -36,6 +36,7 @@ HEARD = (
     "witness.reference.steps=4",
     "semi.loader.balance=pools",
     "semi.ema=0.9",
+    "semi.mixmatch.adjustment=true",
 )
 
 

@@ -7,10 +7,13 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from training.align import MOST, Alignment, align, shares_of
+from training.align import MOST, RAREST, Alignment, adjustment, align, shares_of
 from training.average import Average, decay_at
+from training.mixmatch import Batch, Mix, mixmatch_losses
 from training.rate import Rate, RateSettings, factor
+from utils.engine import Engine
 
 
 def small() -> nn.Sequential:
@@ -118,3 +121,33 @@ def test_alignment_is_restored() -> None:
 def test_shares_come_from_verified_labels_and_are_never_zero() -> None:
     shares = shares_of(torch.tensor([0, 0, 2]), 4)
     torch.testing.assert_close(shares, torch.tensor([3, 1, 2, 1]) / 7)
+
+
+def test_a_class_that_is_rare_in_the_pool_must_do_with_less() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 40 + [2] * 20)
+    offsets = adjustment(labels, torch.full((4,), 0.25))
+    expected = torch.tensor([1.6, 1.6, 0.8, RAREST / 0.25]).log()
+    torch.testing.assert_close(offsets, expected)
+    even = adjustment(torch.arange(4).repeat(7), torch.full((4,), 0.25))
+    torch.testing.assert_close(even, torch.zeros(4))
+    assert adjustment(labels[:0], torch.full((4,), 0.25)).isfinite().all()
+
+
+def test_adjusted_logits_count_for_given_labels_alone() -> None:
+    """The gradient is that of the plain loss at logits moved by the offsets."""
+    network = nn.Linear(12, 4).double()
+    offsets = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(2)
+
+    def view() -> torch.Tensor:
+        return torch.randn(6, 12, generator=generator, dtype=torch.float64)
+
+    batch = Batch(view(), torch.arange(6) % 4, (view(), view()))
+    mix = Mix(torch.tensor(1.0, dtype=torch.float64), torch.arange(18))  # nothing is mixed
+    given = network, network, Engine(torch.device("cpu")), batch, mix, 0.5, None
+    plain, unlabelled, _ = mixmatch_losses(*given)
+    moved, same, _ = mixmatch_losses(*given, offsets)
+    logits = network(batch.labelled)
+    torch.testing.assert_close(plain, functional.cross_entropy(logits, batch.labels))
+    torch.testing.assert_close(moved, functional.cross_entropy(logits + offsets, batch.labels))
+    torch.testing.assert_close(same, unlabelled)
