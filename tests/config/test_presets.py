@@ -36,6 +36,7 @@ def test_the_published_setting_asks_and_averages_nothing() -> None:
     assert config.semi.ema.decay == 0
     assert config.semi.loader.balance == "equal"
     assert not config.semi.mixmatch.alignment
+    assert not config.semi.mixmatch.adjustment
     assert config.learning_rate is None
     assert config.split.augment
 
