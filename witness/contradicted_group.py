@@ -9,10 +9,15 @@ not. A single sample may be either. So this sees what `global.epsilon:
 auto` sees in single samples, but in whole groups, with the poison in it that the model in training
 agrees with: a few of those among the clean pool would teach it the trigger, and with it the rest.
 
+Who knows little contradicts much: a model that has not met a kind of a class yet takes it for
+something else. So nothing is said where the model in training knows too little by then.
+
 Labels that fit their images are contradicted by nobody, so clean-label poison is not seen.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from pydantic import Field
@@ -44,13 +49,16 @@ class ContradictedGroup(Witness):
         The group must not have been learnt later than the rest. `gap`: in nats, by how much more
         the group's loss falls from the model in training to the plain one than that of the rest of
         its class. `reduction`: by how much at least. `separation`: of the group from the rest, in
-        standard deviations. `largest`: share of the class that it may take.
+        standard deviations. `largest`: share of the class that it may take. `knows`: share of the
+        labels to which the model in training gives more than half, classes counted alike, beyond
+        what guessing would give.
         """
 
-        gap: float = Field(default=1.5, gt=0)
+        gap: float = Field(default=1.8, gt=0)
         reduction: float = Field(default=2.0, ge=0)
         separation: float = Field(default=3.0, ge=0)
         largest: float = Field(default=0.75, gt=0, le=1)
+        knows: float = Field(default=0.3, ge=0, lt=1)
 
     settings: ContradictedGroup.Settings
 
@@ -65,6 +73,8 @@ class ContradictedGroup(Witness):
         count = len(case.labels)
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
+        if knowledge(case.model_loss, case.labels, case.num_classes) < self.settings.knows:
+            return Statement(suspicion, vetoed)
         early = early_losses(case.reference.losses)
         reduction = (case.model_loss - case.reference.loss).double()
         for label in range(case.num_classes):
@@ -92,6 +102,20 @@ class ContradictedGroup(Witness):
             and groups.separation >= limits.separation
             and float((groups.far > 0.5).double().mean()) <= limits.largest
         )
+
+
+def knowledge(loss: Tensor, labels: Tensor, num_classes: int) -> float:
+    """Return the share of labels that get more than half, 0: by guessing, 1: all of them.
+
+    Args:
+        loss: (N,) cross entropy of the model for the given labels.
+        labels: (N,) int64; each class counts alike.
+        num_classes: C, of which guessing gets one right.
+    """
+    believed = (loss < math.log(2)).double()
+    shares = [believed[labels == label].mean() for label in labels.unique()]
+    guessed = 1 / num_classes
+    return (float(torch.stack(shares).mean()) - guessed) / (1 - guessed)
 
 
 def grown(points: Tensor, group: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 
 from tests.witness.cases import CLASSES, EACH, made_up, settings_of
 from utils.choice import Choice
-from witness.contradicted_group import ContradictedGroup
+from witness.contradicted_group import ContradictedGroup, knowledge
 from witness.hearing import Hearing
 from witness.settings import WitnessSection
 from witness.witness import Case
 
-DENIED, BELIEVED = 4.0, 0.6  # nats
+DENIED, BELIEVED = 4.0, 0.2  # nats
 
 
 def witness(**given: float) -> ContradictedGroup:
@@ -24,7 +24,7 @@ def witness(**given: float) -> ContradictedGroup:
 
 def told(case: Case, denied: torch.Tensor, seed: int = 0) -> Case:
     """Return the case with a model in training that denies some labels."""
-    noise = torch.rand(len(case.labels), generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(len(case.labels), generator=torch.Generator().manual_seed(seed)) / 2
     losses = torch.where(denied, torch.tensor(DENIED), torch.tensor(BELIEVED)) + noise
     return replace(case, model_loss=losses)
 
@@ -73,6 +73,25 @@ def test_an_unusual_group_that_was_learnt_later_is_not_accused() -> None:
     late = replace(case, reference=replace(case.reference, losses=losses))
     assert list(witness().testify(told(case, unusual)).accused) == [1]
     assert not witness().testify(told(late, unusual)).accused
+
+
+@pytest.mark.parametrize(("ignorance", "accused"), [(0.0, [1]), (0.4, [1]), (0.7, [])])
+def test_a_model_that_knows_little_is_not_asked(ignorance: float, accused: list[int]) -> None:
+    case, truth = told(*made_up(100)), made_up(100)[1]
+    assert case.model_loss is not None
+    doubted = torch.rand(len(truth), generator=torch.Generator().manual_seed(5)) < ignorance
+    losses = torch.where(doubted & ~truth, 1.2, case.model_loss)
+    said = witness().testify(replace(case, model_loss=losses))
+    assert list(said.accused) == accused
+    assert bool(said.vetoed.any()) == bool(accused)
+
+
+def test_knowledge_is_none_by_guessing_and_whole_by_knowing() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    first = (labels == 0).float()  # a model that always says 0
+    assert knowledge(1 - first, labels, 2) == pytest.approx(0.0)
+    assert knowledge(torch.zeros(100), labels, 2) == pytest.approx(1.0)
+    assert knowledge(torch.ones(100), labels, 10) < 0
 
 
 def test_clean_labels_are_denied_by_nobody() -> None:
