@@ -241,11 +241,13 @@ class DefenseSettings(Section):
 
     @model_validator(mode="after")
     def _shares_are_of_one_loss(self) -> DefenseSettings:
-        if self.global_.epsilon == "auto" and self.split.criterion.name != "cross_entropy":
+        if self.split.criterion.name == "cross_entropy":
+            return self
+        if self.global_.epsilon == "auto":
             why = "the plain model's losses are cross entropies; set split.criterion.cross_entropy"
             raise contradiction("global.epsilon: auto", "split.criterion", why)
         for choice in self.witness.heard:
-            if WITNESSES.get(choice.name).waits and self.split.criterion.name != "cross_entropy":
+            if WITNESSES.get(choice.name).waits:
                 why = "it compares cross entropies; set split.criterion.cross_entropy"
                 raise contradiction(f"witness.heard.{choice.name}", "split.criterion", why)
         return self

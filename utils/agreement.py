@@ -1,4 +1,4 @@
-"""Whether two ways to compute a loss agree: in the loss, and in the gradient of all weights."""
+"""Whether two ways to compute a loss agree in the gradient of all weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def disagreement(
     if expected is None or not bool(expected.isfinite().all()):
         return None
     if found is None or len(found) != len(expected) or not bool(found.isfinite().all()):
-        return "its gradient is not finite"
+        return "its gradient is not finite, or not of all weights"
     distance = float((found - expected).norm() / expected.norm().clamp_min(1e-30))
     return None if distance <= FARTHEST else f"its gradient is off by {100 * distance:.0f} %"
 

@@ -91,37 +91,31 @@ def translated(function: Function, device: torch.device) -> Function:
 
     @wraps(function)
     def call(*given: Any) -> Any:
-        if runs:
-            return runs[0](*given)
-        runs.append(replay if is_right(function, replay, given) else function)
-        try:
-            return runs[0](*given)
-        except compiler_errors() as error:  # of several processes, which nothing was tried with
-            say(f"not compiled, since translating failed: {short_reason(error)}")
+        if not runs:
+            runs.append(replay)
+            try:
+                why = what_is_wrong(function, replay, given)
+                if why is None:
+                    return replay(*given)  # with several processes nothing was tried before
+            except compiler_errors() as error:
+                why = f"translating failed: {short_reason(error)}"
+            say(f"not compiled, since {why}")
             runs[0] = function
-            return function(*given)
+        return runs[0](*given)
 
     return cast("Function", call)
 
 
-def is_right(usual: Callable[..., Any], step: Callable[..., Any], given: tuple[Any, ...]) -> bool:
-    """Return whether a step can be translated and computes what it should; if not, say why.
-
-    Translating takes a while: that is said, too.
-    """
+def what_is_wrong(
+    usual: Callable[..., Any], step: Callable[..., Any], given: tuple[Any, ...]
+) -> str | None:
+    """Return what a translated step computes wrongly; None if nothing. Say how long this takes."""
     say(f"translating a training step; what is done is kept in {os.path.relpath(CACHE)}")
     began = time.monotonic()
-    try:
-        with waiting("translating"):
-            why = disagreement(usual, step, given)
-    except compiler_errors() as error:
-        say(f"not compiled, since translating failed: {short_reason(error)}")
-        return False
-    if why is not None:
-        say(f"not compiled: translated, a step would be wrong, {why}")
-        return False
+    with waiting("translating"):
+        why = disagreement(usual, step, given)
     say(f"translated and tried in {time.monotonic() - began:.0f} s")
-    return True
+    return None if why is None else f"translated, a step would be wrong, {why}"
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:

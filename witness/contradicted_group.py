@@ -5,9 +5,9 @@ knows no trigger. The plain model, which has learnt everything, holds poison apa
 (`unverified_group`) and finds its labels easy; the model in training takes nearly all of the group
 for something else. A natural group of clean samples is about as hard for the one as for the other,
 and one that is harder for the model in training was learnt later by the plain one, too; poison was
-not. A single sample may be either. So this sees what `global.epsilon:
-auto` sees in single samples, but in whole groups, with the poison in it that the model in training
-agrees with: a few of those among the clean pool would teach it the trigger, and with it the rest.
+not. A single sample may be either. So this sees in whole groups what `global.epsilon: auto` sees in
+single samples, with the poison in it that the model in training agrees with: a few of those among
+the clean pool would teach it the trigger, and with it the rest.
 
 Who knows little contradicts much: a model that has not met a kind of a class yet takes it for
 something else. So nothing is said where the model in training knows too little by then.
@@ -26,9 +26,9 @@ from torch import Tensor
 from utils.section import Section
 from witness.unverified_group import (
     Groups,
-    best_division,
     discriminant,
-    early_losses,
+    divisions,
+    group_means,
     standardised,
 )
 from witness.witness import NORMAL_DEVIATION, USUAL, Case, Statement, Witness
@@ -75,19 +75,15 @@ class ContradictedGroup(Witness):
         accused: dict[int, float] = {}
         if knowledge(case.model_loss, case.labels, case.num_classes) < self.settings.knows:
             return Statement(suspicion, vetoed)
-        early = early_losses(case.reference.losses)
         reduction = (case.model_loss - case.reference.loss).double()
-        for label in range(case.num_classes):
+        for label, groups in divisions(case).items():
             members = torch.nonzero(case.labels == label).flatten()
-            features = case.reference.features[members]
-            groups = best_division(features, case.verified[members], early[members])
-            if groups is None:
-                continue
-            far, near = means(groups, reduction[members])
+            far, near = map(float, group_means(reduction[members], groups.far))
             suspicion[members] = groups.far.float() * max(far - near, 0.0)
             if self.accuses(groups, far, near):
                 accused[label] = min(1.0, (far - near) / self.settings.gap / 2)
-                whole = grown(standardised(features), groups.far > 0.5)
+                points = standardised(case.reference.features[members])
+                whole = grown(points, groups.far > 0.5)
                 vetoed[members] = whole & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
         return Statement(suspicion, vetoed, accused)
@@ -134,10 +130,3 @@ def grown(points: Tensor, group: Tensor) -> Tensor:
         if torch.equal(group, before) or bool(group.all()):
             break
     return group
-
-
-def means(groups: Groups, reduction: Tensor) -> tuple[float, float]:
-    """Return the mean reductions, (n,) float64, of the far group and of the rest."""
-    weights = groups.far, 1 - groups.far
-    far, near = ((part * reduction).sum() / part.sum().clamp_min(1e-9) for part in weights)
-    return float(far), float(near)

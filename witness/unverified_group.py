@@ -105,15 +105,7 @@ class UnverifiedGroup(Witness):
         count = len(case.labels)
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
-        early = early_losses(case.reference.losses)
-        divided: dict[int, Groups] = {}
-        for label in range(case.num_classes):
-            members = torch.nonzero(case.labels == label).flatten()
-            groups = best_division(
-                case.reference.features[members], case.verified[members], early[members]
-            )
-            if groups is not None:
-                divided[label] = groups
+        divided = divisions(case)
         for label, groups in divided.items():
             members = torch.nonzero(case.labels == label).flatten()
             suspicion[members] = groups.far.float() * groups.strength
@@ -162,6 +154,19 @@ class UnverifiedGroup(Witness):
 def early_losses(losses: Tensor) -> Tensor:
     """Return the mean (N,) over the early epochs of losses (E, N)."""
     return losses[: max(1, round(EARLY * len(losses)))].double().mean(dim=0)
+
+
+def divisions(case: Case) -> dict[int, Groups]:
+    """Return each class divided in two, by its label; without those that are too small."""
+    verified, early = case.verified, early_losses(case.reference.losses)
+    divided: dict[int, Groups] = {}
+    for label in range(case.num_classes):
+        members = torch.nonzero(case.labels == label).flatten()
+        features = case.reference.features[members]
+        groups = best_division(features, verified[members], early[members])
+        if groups is not None:
+            divided[label] = groups
+    return divided
 
 
 def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups | None:
@@ -228,22 +233,26 @@ def divide(points: Tensor, far: Tensor, verified: Tensor, early: Tensor) -> Grou
     if is_near or (not bool(verified.any()) and earliness_of(far, early) < 0):
         far = 1 - far
     apart, seen = separation(projected, far), float(far[verified].mean())
-    far_loss = float((far * early).sum() / far.sum().clamp_min(1e-9))
+    far_loss = float(group_means(early, far)[0])
     return Groups(far, apart, seen, earliness_of(far, early), far_loss, float(early.mean()))
+
+
+def group_means(values: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of `values` (n,) over the far group and over the rest, two scalars."""
+    high = (far * values).sum() / far.sum().clamp_min(1e-9)
+    return high, ((1 - far) * values).sum() / (1 - far).sum().clamp_min(1e-9)
 
 
 def earliness_of(far: Tensor, early: Tensor) -> float:
     """Return by how much earlier the far group was learnt; see `Groups`."""
-    weight = far.sum().clamp_min(1e-9), (1 - far).sum().clamp_min(1e-9)
-    far_loss, near_loss = (far * early).sum() / weight[0], ((1 - far) * early).sum() / weight[1]
+    far_loss, near_loss = group_means(early, far)
     return 1 - float(far_loss / near_loss.clamp_min(1e-9))
 
 
 def belonging(values: Tensor, far: Tensor) -> Tensor:
     """Return the posterior (n,) of the far one of two normal groups of equal spread."""
     share = far.mean().clamp(1e-3, 1 - 1e-3)
-    high = (far * values).sum() / far.sum().clamp_min(1e-9)
-    low = ((1 - far) * values).sum() / (1 - far).sum().clamp_min(1e-9)
+    high, low = group_means(values, far)
     variance = (far * (values - high) ** 2 + (1 - far) * (values - low) ** 2).mean()
     variance = variance.clamp_min(1e-12)
     odds = ((values - low) ** 2 - (values - high) ** 2) / (2 * variance)
@@ -252,7 +261,6 @@ def belonging(values: Tensor, far: Tensor) -> Tensor:
 
 def separation(values: Tensor, far: Tensor) -> float:
     """Return the distance between two groups' means in standard deviations within them."""
-    high = (far * values).sum() / far.sum().clamp_min(1e-9)
-    low = ((1 - far) * values).sum() / (1 - far).sum().clamp_min(1e-9)
+    high, low = group_means(values, far)
     variance = (far * (values - high) ** 2 + (1 - far) * (values - low) ** 2).mean()
     return float((high - low).abs() / variance.clamp_min(1e-12).sqrt())
