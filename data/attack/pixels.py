@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data.dataset.picture import opened_for
+from data.dataset.picture import opened_for, resized
 from utils.files import find_file
 
 Rounding = Literal["floor", "round"]
@@ -58,4 +58,4 @@ def read_picture(path: str, key: str, height: int, width: int) -> NDArray[np.uin
         InputError: the file is missing or no image; `key` says which setting named it.
     """
     with opened_for(find_file(path, key), key) as image:
-        return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+        return np.array(resized(image.convert("RGB"), (width, height), Image.Resampling.BICUBIC))

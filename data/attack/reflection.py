@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from data.dataset.picture import is_picture, opened_for
+from data.dataset.picture import is_picture, opened_for, resized
 from utils.errors import InputError
 from utils.paths import user_path
 from utils.streams import Streams
@@ -121,6 +121,6 @@ def read_scenes(folder: str, count: int, height: int, width: int, key: str) -> T
     scenes = []
     for file in files[:count]:
         with opened_for(file, key) as image:
-            scaled = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            scaled = resized(image.convert("RGB"), (width, height), Image.Resampling.BILINEAR)
         scenes.append(np.array(scaled))
     return torch.from_numpy(np.stack(scenes))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from data.dataset.picture import opened
+from data.dataset.picture import Box, opened, resized
 
 # Grey files of 16 bits a channel come in one of several modes, by version and format.
 DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -32,7 +32,7 @@ class Frame:
     size: int
     shorter_side: int | None = None
 
-    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+    def window(self, width: int, height: int) -> Box:
         """Return what the square shows of an image: left, top, right, bottom in its pixels.
 
         Sizes and corners are rounded as torchvision's Resize and CenterCrop do.
@@ -54,7 +54,8 @@ class Frame:
         Only the window is resampled: a scaled copy of a 20,000x1 image would not fit anywhere.
         """
         window = self.window(image.width, image.height)
-        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BILINEAR, window))
+        square = self.size, self.size
+        return np.asarray(resized(image, square, Image.Resampling.BILINEAR, window))
 
 
 def read_image(path: Path, frame: Frame) -> NDArray[np.uint8]:

@@ -41,8 +41,10 @@ ENDINGS = frozenset(
 # one of them is opened at a time.
 MANY_PIXELS = 2**25
 MOST_PIXELS = 178_956_970  # Pillow's own limit; a larger one is a decompression bomb
+MOST_SIDE = 2**20  # of a picture; from 89 million on, Pillow has not memory for a single row of PNG
 MOST_BYTES = 2**30  # of a file: more than so many pixels take without any compression
 one_at_a_time = threading.Lock()
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 class UnreadableImage(Exception):
@@ -132,6 +134,25 @@ def refuse_large(image: Image.Image) -> None:
         raise UnreadableImage(
             f"{image.width}x{image.height}: {pixels} pixels, a decompression bomb or no image"
         )
+    if max(image.size) > MOST_SIDE:
+        raise UnreadableImage(
+            f"{image.width}x{image.height}: a decompression bomb; a side has {MOST_SIDE} at most"
+        )
+
+
+def resized(
+    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling, box: Box | None = None
+) -> Image.Image:
+    """Return `box` of an image, by default all of it, in another `size` (width, height).
+
+    Pillow scales the rows first. A picture of 1x1,000,000 pixels, a kilobyte in its file, would
+    take a gigabyte on the way to 256x256, so such a one is scaled by its columns first.
+    """
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    if size[0] * (bottom - top) > MANY_PIXELS:
+        image = image.resize((image.width, size[1]), resampling, (0, top, image.width, bottom))
+        top, bottom = 0, size[1]
+    return image.resize(size, resampling, (left, top, right, bottom))
 
 
 def is_picture(path: Path) -> bool:

@@ -100,6 +100,8 @@ def postscript(path: Path) -> None:
 HARMFUL: dict[str, Callable[[Path], Any]] = {
     "postscript": postscript,
     "huge": lambda path: path.write_bytes(png(100_000, 100_000)),
+    "wide": lambda path: path.write_bytes(png(170_000_000, 1)),
+    "tall": lambda path: path.write_bytes(png(1, 170_000_000)),
     "text bomb": text_bomb,
     "sparse": sparse,
     "pipe": os.mkfifo,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
+from data.attack.pixels import read_picture
 from data.dataset import decode, picture
 from data.dataset.decode import Frame, read_image
 from data.dataset.picture import UnreadableImage
@@ -22,6 +23,8 @@ from tests.data.every_kind import (
     load,
     refused,
 )
+from tests.data.pictures import png
+from utils.errors import InputError
 
 
 def test_200_files_have_the_right_classes_and_colours(
@@ -92,6 +95,46 @@ def test_long_images_need_no_memory_and_bombs_are_named(tmp_path: Path) -> None:
     BROKEN["bomb.png"](tmp_path / "bomb.png")
     with pytest.raises(UnreadableImage, match=r"400000000 pixels.*decompression bomb"):
         read_image(tmp_path / "bomb.png", Frame(8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(2**21, 1), (1, 2**21), (170_000_000, 1)])
+def test_no_side_is_so_long(tmp_path: Path, width: int, height: int) -> None:
+    (tmp_path / "x.png").write_bytes(png(width, height))
+    for read in (lambda path: read_image(path, Frame(8)), scaled):
+        with pytest.raises((UnreadableImage, InputError), match="decompression bomb"):
+            read(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("margin", [None, 12])
+def test_the_order_of_scaling_changes_no_more_than_rounding(
+    monkeypatch: pytest.MonkeyPatch, margin: int | None
+) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (4000, 3, 3), dtype=np.uint8)
+    image, frame = Image.fromarray(noise), Frame(8, margin)
+    rows_first = frame.cut(image).astype(int)
+    monkeypatch.setattr(picture, "MANY_PIXELS", 100)
+    columns_first = frame.cut(image).astype(int)
+    assert np.abs(rows_first - columns_first).max() <= 1
+    assert len(np.unique(columns_first)) > 10
+
+
+def test_a_long_picture_takes_little_memory_on_its_way(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 2**20), COLOUR).save(tmp_path / "long.png")
+    sizes = []
+
+    def noting(self: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
+        sizes.append(size)
+        return real(self, size, *rest)
+
+    real = Image.Image.resize
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", noting)
+        assert (read_image(tmp_path / "long.png", Frame(256)) == COLOUR).all()
+    assert sizes == [(1, 256), (256, 256)]
+
+
+def scaled(path: Path) -> object:
+    return read_picture(str(path), "backdoor.blend.image", 16, 16)
 
 
 def test_large_images_are_decoded_one_at_a_time(

@@ -16,7 +16,7 @@ from model import NETWORKS
 from run.resume import flat
 from tests.fuzz.entry import CHECK, fuzz, is_answered, is_untouched
 
-SLOW = ("clb", "iab")  # these train a network before the plan can be told
+SLOW = ("clb", "flip", "gcb", "iab")  # these train a network before the plan can be told
 PART_KEYS = [
     *(f"backdoor.{name}.{key}" for name in ATTACKS if name not in SLOW
       for key in ATTACKS.get(name).Settings.model_fields),
