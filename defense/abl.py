@@ -71,8 +71,10 @@ class AntiBackdoorLearning(StagedDefense):
         return ISOLATION[self.settings.isolation](loss, self.settings.level)
 
     def _ascent(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = self.criterion.per_sample(logits, labels)
-        return bounded_ascent(losses, self.settings.ascent_bound)
+        losses, bound = self.criterion.per_sample(logits, labels), self.settings.ascent_bound
+        if not self.settings.keep_learning:
+            return bounded_ascent(losses, bound)
+        return bounded_ascent(losses[0::2], bound) + losses[1::2].mean()  # as `_order` pairs them
 
     def pools(self, epoch: int) -> Pools:
         """Return all samples; after the first stage all but those that were isolated then."""
@@ -98,10 +100,14 @@ class AntiBackdoorLearning(StagedDefense):
         loss = loss.index_fill(0, review.clean, torch.inf)
         return loss.index_fill(0, review.poisoned, -torch.inf)
 
-    def _members(self, epoch: int, clean: Tensor) -> Tensor:
-        """Return the samples that `epoch` trains on, (n,) int64 on the CPU."""
-        chosen = ~clean if self.stage(epoch) == UNLEARN else clean
-        return torch.nonzero(chosen.cpu()).flatten()
+    def _order(self, epoch: int, clean: Tensor) -> Tensor:
+        """Return the samples of `epoch` in the order of its steps, (n,) int64 on the CPU."""
+        unlearns, streams = self.stage(epoch) == UNLEARN, self.setting.ground.streams
+        order = shuffled(~clean if unlearns else clean, streams.torch("order", epoch))
+        if not (unlearns and self.settings.keep_learning):
+            return order
+        others = shuffled(clean, streams.torch("labelled-order", epoch))[: len(order)]
+        return torch.stack([order[: len(others)], others], dim=1).flatten()
 
     def looks_in(self, epoch: int) -> int:
         """The end of the first stage isolates by a look at all samples."""
@@ -112,19 +118,22 @@ class AntiBackdoorLearning(StagedDefense):
         """Return the steps of a pass over what the stage trains on."""
         total = len(self.setting.ground.training)
         sizes = {ISOLATE: total, FINE_TUNE: total - self.count, UNLEARN: self.count}
+        if self.settings.keep_learning:
+            sizes[UNLEARN] = 2 * min(self.count, total - self.count)
         return len(training_batches(sizes[self.stage(epoch)], self.images_in_step(epoch)))
 
     def images_in_step(self, epoch: int) -> int:
-        """Return the images of a batch."""
-        return self.settings.batch_size or self.setting.config.loader.batch_size
+        """Return the images of a batch; an even number where it is made of pairs."""
+        size = self.settings.batch_size or self.setting.config.loader.batch_size
+        pairs = self.stage(epoch) == UNLEARN and self.settings.keep_learning
+        return size - size % 2 if pairs else size
 
     def stage_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the stage's steps on its pool; yield the objective after each."""
         assert self.optimizer is not None
         self.optimizer.param_groups[0]["lr"] = self._rate(epoch)
         streams, device = self.setting.ground.streams, self.setting.ground.engine.device
-        members = self._members(epoch, clean)
-        order = members[torch.randperm(len(members), generator=streams.torch("order", epoch))]
+        order = self._order(epoch, clean)
         draws = self.chain.draw(len(order), streams.torch("augment", epoch)).to(device)
         size = self.images_in_step(epoch)
         for loss in self.supervised.steps(order.to(device), draws, size, first_step):
@@ -153,3 +162,9 @@ class AntiBackdoorLearning(StagedDefense):
         if isolated is not None and (isolated.shape, isolated.dtype) != (labels.shape, torch.bool):
             raise ValueError(f"isolated: {list(isolated.shape)}, not {list(labels.shape)} of bool")
         self.isolated = None if isolated is None else isolated.to(labels.device)
+
+
+def shuffled(chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the places where `chosen` (N,) is true, in random order, (n,) int64 on the CPU."""
+    members = torch.nonzero(chosen.cpu()).flatten()
+    return members[torch.randperm(len(members), generator=generator)]

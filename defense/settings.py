@@ -95,7 +95,9 @@ class AblSection(Section):
     gradient ascent (lga) or flooding. `fraction` of all samples, those with the lowest loss, are
     isolated. Fine-tuning's rate is multiplied by `decay` at each of `milestones`, epochs of that
     stage. `ascent_bound`: the cross entropy up to which a sample is unlearnt; null, as published,
-    goes on without end. `batch_size`: that of `loader` when left out.
+    goes on without end. `keep_learning`: each step of unlearning also learns as many samples that
+    are not isolated, as the paper's equation 4 has it; the published code unlearns alone.
+    `batch_size`: that of `loader` when left out.
     """
 
     isolation_epochs: int = Field(default=20, ge=1)
@@ -112,6 +114,7 @@ class AblSection(Section):
     decay: float = Field(default=0.1, gt=0, le=1)
     unlearning_rate: float = Field(default=5e-4, gt=0)
     ascent_bound: float | None = Field(default=10.0, gt=0)
+    keep_learning: bool = False
     batch_size: int | None = Field(default=None, ge=2)
 
     @property

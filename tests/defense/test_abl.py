@@ -116,6 +116,38 @@ def test_a_step_of_unlearning_climbs_up_to_the_bound(bound: str, tmp_path: Path)
     assert_first_step_of_sgd(before, abl.setting.learner.network, -kept.mean(), 5e-4)
 
 
+def test_unlearning_learns_as_many_others_beside_it(tmp_path: Path) -> None:
+    more = ("abl.keep_learning=true", "loader.batch_size=17", "abl.ascent_bound=2.0")
+    abl = prepared("abl", tmp_path, *more)
+    abl.split(2)
+    clean = abl.split(4).clean
+    assert (abl.steps_in(4), abl.images_in_step(4), abl.images_in_step(2)) == (2, 16, 17)
+    before, given = first_step(abl, 4, clean)
+    streams, ground = abl.setting.ground.streams, abl.setting.ground
+    isolated, others = torch.nonzero(~clean).flatten(), torch.nonzero(clean).flatten()
+    isolated = isolated[torch.randperm(15, generator=streams.torch("order", 4))][:8]
+    others = others[torch.randperm(285, generator=streams.torch("labelled-order", 4))][:8]
+    order = [place for pair in zip(isolated, others, strict=True) for place in pair]
+    index = torch.stack(order)
+    draws = abl.chain.draw(30, streams.torch("augment", 4))
+    views = abl.chain.view(ground.training.images, index, draws[slice(0, 16)])
+    losses = functional.cross_entropy(
+        before(views), ground.training.labels[index], reduction="none"
+    )
+    unlearnt = torch.where(losses[::2] > 2.0, 2.0, losses[::2])
+    objective = losses[1::2].mean() - unlearnt.mean()
+    assert float(given) == pytest.approx(float(objective), rel=1e-5, abs=1e-5)
+    assert_first_step_of_sgd(before, abl.setting.learner.network, objective, 5e-4)
+
+
+def test_unlearning_learns_no_more_others_than_there_are(tmp_path: Path) -> None:
+    abl = prepared("abl", tmp_path, "abl.keep_learning=true", "abl.fraction=0.9")
+    abl.split(2)
+    clean = abl.split(4).clean
+    assert abl.steps_in(4) == 1
+    assert len(list(abl.steps(4, clean, 0))) == 1  # 30 pairs
+
+
 def test_the_stages_make_the_length(tmp_path: Path) -> None:
     loaded = load_config(DIGITS, ["defense=abl"])
     assert loaded.config.num_epochs == 100
