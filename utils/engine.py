@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -46,6 +46,7 @@ class Engine:
         compiled: whether training steps are translated before they run.
         world: the processes that share the work.
         own_kernels: whether parts are computed by the project's own code in C, for AMX.
+        speed: what was asked for, from which another network gets a choice of its own.
     """
 
     device: torch.device
@@ -54,6 +55,7 @@ class Engine:
     compiled: bool = False
     world: World = ALONE
     own_kernels: bool = False
+    speed: SpeedSettings = field(default_factory=lambda: SpeedSettings(reference=True))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which forwards run."""
@@ -84,7 +86,7 @@ def choose_engine(
             corrupt memory.
     """
     if speed.reference:
-        return Engine(device, world=world)
+        return Engine(device, world=world, speed=speed)
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     has_depthwise = any(1 < part.groups == part.in_channels for part in convolutions)
     narrowest = min((part.out_channels for part in convolutions), default=0)
@@ -106,7 +108,7 @@ def choose_engine(
         wanted = world.size == 1 and (device.type == "cuda" or wide)
     compiled = wanted and can_translate(network, device)
     own = bf16 and channels_last and not compiled and device.type == "cpu" and has_own_kernels()
-    return Engine(device, bf16, channels_last, compiled, world, own)
+    return Engine(device, bf16, channels_last, compiled, world, own, speed)
 
 
 def has_own_kernels() -> bool:

@@ -29,7 +29,6 @@ from utils.console import say
 from utils.engine import Engine, choose_engine
 from utils.resumable import HasState, train_resumably
 from utils.section import Section
-from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 VERSION = 1  # of what is kept; raised when another training would come out
@@ -103,7 +102,7 @@ def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> 
     """
     network = build(settings, ground)
     engine = place(network, ground.engine)
-    path = cache / f"reference-{key_of(settings, ground)}.pt"
+    path = cache / f"reference-{key_of(settings, ground, engine)}.pt"
     losses = Losses(len(ground.training))
     optimizer = torch.optim.Adam(network.parameters(), settings.rate, fused=True)
     parts: Mapping[str, HasState] = {"network": network, "adam": optimizer, "losses": losses}
@@ -131,16 +130,19 @@ def build(settings: ReferenceSettings, ground: Ground) -> Network:
 
 
 def place(network: Network, engine: Engine) -> Engine:
-    """Bring the network to the run's device; return how it computes: as the run, but alone."""
-    speed = SpeedSettings(precision="bf16" if engine.bf16 else "fp32", compile=False)
+    """Bring the network to the run's device; return how it computes: alone, not translated.
+
+    The precision is chosen for this network: the run's may have parts for which bf16 is slower.
+    """
+    speed = engine.speed.model_copy(update={"compile": False})
     own = choose_engine(engine.device, speed, network, ALONE)
     place_network(network, own)
     return own
 
 
-def key_of(settings: ReferenceSettings, ground: Ground) -> str:
-    """Return 16 hexadecimal digits of all on which the reference depends."""
-    training, engine = ground.training, ground.engine
+def key_of(settings: ReferenceSettings, ground: Ground, engine: Engine) -> str:
+    """Return 16 hexadecimal digits of all on which the reference depends; `engine` is its own."""
+    training = ground.training
     digest = hashlib.sha256(training.labels.cpu().numpy().tobytes())
     for start in range(0, len(training), MEMORY_BATCH):
         part = training.images[start : start + MEMORY_BATCH].cpu().contiguous()

@@ -128,8 +128,8 @@ def test_auto_chooses_no_layout_that_crashes() -> None:
     for key in ("channels_last", "compile"):
         with pytest.raises(InputError, match=f"speed.{key}: true"):
             choose_engine(CPU, SpeedSettings.model_validate({key: True}), narrow(8), ALONE)
-    plain = choose_engine(CPU, SpeedSettings(reference=True, compile=True), narrow(16), ALONE)
-    assert plain == Engine(CPU)
+    asked = SpeedSettings(reference=True, compile=True)
+    assert choose_engine(CPU, asked, narrow(16), ALONE) == Engine(CPU, speed=asked)
 
 
 orders = st.lists(st.integers(0, 19), min_size=1, max_size=50).map(torch.tensor)

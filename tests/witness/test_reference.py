@@ -13,10 +13,20 @@ from tests.witness.cases import CPU, ground_of
 from training.ground import Ground
 from utils.engine import Engine
 from utils.errors import InputError
+from utils.speed import SpeedSettings
 from witness.hearing import Hearing
-from witness.reference import Reference, ReferenceSettings, Trainer, find_reference, key_of
+from witness.reference import (
+    Reference,
+    ReferenceSettings,
+    Trainer,
+    build,
+    find_reference,
+    key_of,
+    place,
+)
 from witness.settings import WitnessSection
 
+CPU_ENGINE = Engine(CPU)
 SHORT = ReferenceSettings.model_validate(
     {"network": {"fastnet": {"width": 4}}, "epochs": 3, "steps": 3, "batch_size": 16}
 )
@@ -81,20 +91,30 @@ def test_a_killed_training_ends_with_the_same_bits(
     assert_same(find(bright(), tmp_path / "killed"), whole)
 
 
-def test_other_data_settings_or_seeds_are_other_references() -> None:
-    keys = {key_of(SHORT, bright())}
-    keys.add(key_of(SHORT.model_copy(update={"epochs": 4}), bright()))
-    keys.add(key_of(SHORT, bright(seed=1)))
+def test_other_data_settings_seeds_or_precisions_are_other_references() -> None:
+    keys = {key_of(SHORT, bright(), CPU_ENGINE)}
+    keys.add(key_of(SHORT.model_copy(update={"epochs": 4}), bright(), CPU_ENGINE))
+    keys.add(key_of(SHORT, bright(seed=1), CPU_ENGINE))
     other = bright()
     other.training.images[5, 3, 3, 0] += 1
-    keys.add(key_of(SHORT, other))
+    keys.add(key_of(SHORT, other, CPU_ENGINE))
     relabelled = bright()
     relabelled.training.labels[7] = 0
-    keys.add(key_of(SHORT, relabelled))
-    low = bright()
-    keys.add(key_of(SHORT, Ground(low.training, low.chain, low.streams, Engine(CPU, bf16=True), 9)))
+    keys.add(key_of(SHORT, relabelled, CPU_ENGINE))
+    keys.add(key_of(SHORT, bright(), Engine(CPU, bf16=True)))
     assert len(keys) == 6
-    assert key_of(SHORT, bright()) in keys
+    assert key_of(SHORT, bright(), CPU_ENGINE) in keys
+
+
+def test_the_precision_is_chosen_for_the_references_own_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("utils.engine.native_bf16", lambda device: True)
+    monkeypatch.setattr("utils.engine.has_own_kernels", lambda: False)
+    wide = ReferenceSettings.model_validate({"network": {"fastnet": {"width": 16}}})
+    for asked, bf16 in (({}, True), ({"precision": "fp32"}, False), ({"reference": True}, False)):
+        run = Engine(CPU, speed=SpeedSettings.model_validate(asked))  # has depthwise parts, say
+        assert place(build(wide, bright()), run).bf16 is bf16
 
 
 def section(heard: object) -> WitnessSection:
