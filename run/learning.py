@@ -23,6 +23,7 @@ from training.learner import Learner
 from training.rate import Rate
 from training.torch_parts import build_optimizer, build_scheduler
 from utils.engine import choose_engine
+from utils.threads import set_threads
 from witness.hearing import Hearing
 
 
@@ -64,6 +65,8 @@ def build_fitting_network(setup: Setup, material: Material, views: Views) -> Net
 def lay_ground(setup: Setup, material: Material, views: Views, network: Network) -> Ground:
     """Choose how `network` computes, bring it there, and the training set too where it fits."""
     config, device = setup.config, setup.device
+    if device.type == "cpu":
+        set_threads(config.speed.threads, network, views.test.output_size)
     engine = choose_engine(device, config.speed, network, setup.world)
     if config.sync_bn and setup.world.size > 1:
         synchronise(network, device)

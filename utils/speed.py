@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from utils.section import Section
+
+MOST_THREADS = 1024
 
 
 class SpeedSettings(Section):
@@ -17,6 +19,8 @@ class SpeedSettings(Section):
     `reference`: eager fp32 in the usual memory order, whatever the other keys say.
     `memory_budget`: GiB that the training images may take on the device; a larger set stays in host
     memory or on the disk, and is read batch by batch. `auto`: half of what is free.
+    `threads`: of the CPU. `auto`: one for a small network, such as that of digits, so that several
+    runs at once do not wait for each other; else as many as PyTorch takes (OMP_NUM_THREADS).
     `evaluation_batch`: samples in one forward of record and test passes; no effect on results.
     """
 
@@ -25,6 +29,7 @@ class SpeedSettings(Section):
     channels_last: Literal["auto"] | bool = "auto"
     reference: bool = False
     memory_budget: Literal["auto"] | float = Field(default="auto")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)] = "auto"
     evaluation_batch: int = Field(default=500, ge=1)
 
     @model_validator(mode="after")
