@@ -18,7 +18,7 @@ from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
 from run.results import has_result
-from run.resume import flat, may_change, with_defaults
+from run.resume import what_differs
 from utils.console import say
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -169,22 +169,12 @@ def is_finished(job: Job) -> bool:
         return False
     try:
         settings = read_yaml(job.folder.path / "config.yaml", "config.yaml")
-        before = flat(with_defaults(settings))
+        config = job.config
+        with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
+            config = load_config(job.path, job.overrides, earlier=settings).config
+        return not what_differs(settings, config)
     except (InputError, AttributeError):
         return False
-    now = flat(job.config.as_yaml())
-    with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
-        earlier = load_config(job.path, job.overrides, earlier=settings)
-        now = flat(earlier.config.as_yaml())
-    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return all(may_change(key) or is_of_another_method(key, job.column) for key in changed)
-
-
-def is_of_another_method(key: str, method: str) -> bool:
-    """Return whether a setting is only read by another method: `dbd.mixmatch_epochs` by DBD."""
-    first, _, rest = key.partition(".")
-    name = rest.partition(".")[0] if first == "repair" else first
-    return name in METHODS and name != method
 
 
 def run_job(job: Job, arguments: argparse.Namespace) -> str:

@@ -7,7 +7,7 @@ only where it stands in the same file as what takes its effect, or comes later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from config.schema import Config
@@ -105,9 +105,24 @@ def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
             continue
         decided = place_of(cause, places)
         for key, place in places.items():
-            named = any(key == part or key.startswith(f"{part}.") for part in rule.keys)
-            if named and place >= decided and key not in NO_EFFECT:
+            if stands_in(key, rule.keys) and place >= decided and key not in NO_EFFECT:
                 yield f"{key} has no effect: {rule.why}"
+
+
+def is_unread(config: Config, key: str) -> bool:
+    """Return whether a run of this configuration reads nothing that stands at a dotted key.
+
+    What decides so is another key. So of two runs that differ in such a key alone, neither reads it.
+    """
+    unread = [*NO_EFFECT, *(part for rule in RULES if rule.where(config) for part in rule.keys)]
+    if config.defense != "asd" and not config.global_.chosen:  # chosen seeds are, by witnesses
+        unread.append("witness")
+    return stands_in(key, unread)
+
+
+def stands_in(key: str, sections: Iterable[str]) -> bool:
+    """Return whether a dotted key is one of `sections` or stands in one of them."""
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def place_of(key: str, places: Mapping[str, int]) -> int:

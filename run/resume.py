@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from config.no_effect import is_unread
 from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
 from run.folder import RunFolder
@@ -77,15 +78,15 @@ class Resumption:
             return int(self.own_state["seed"])
         return int.from_bytes(os.urandom(4), "big") if configured is None else configured
 
-    def refuse_other_experiment(self, settings: Mapping[str, Any]) -> None:
+    def refuse_other_experiment(self, config: Config) -> None:
         """Raise `InputError`, naming the keys, if the checkpoint is of another experiment."""
         if self.own_state is None:
             return
-        before, now = flat(with_defaults(self.own_state["config"])), flat(settings)
+        settings = self.own_state["config"]
+        before, now = flat(with_defaults(settings)), flat(config.as_yaml())
         changed = [
             f"{key} ({before.get(key)} in the checkpoint, {now.get(key)} now)"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not may_change(key)
+            for key in what_differs(settings, config)
         ]
         if changed:
             raise InputError(
@@ -185,6 +186,18 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{key}"] = value
     return result
+
+
+def what_differs(earlier: dict[str, Any], config: Config) -> list[str]:
+    """Return the dotted keys, sorted, that make a run of `config` another one than an earlier run.
+
+    Args:
+        earlier: the settings of that run, as its checkpoint or its `config.yaml` has them.
+        config: now.
+    """
+    before, now = flat(with_defaults(earlier)), flat(config.as_yaml())
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [key for key in changed if not (may_change(key) or is_unread(config, key))]
 
 
 def may_change(key: str) -> bool:

@@ -65,7 +65,7 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark, config.speed.reference)
-    start.refuse_other_experiment(config.as_yaml())
+    start.refuse_other_experiment(config)
     streams = Streams(start.seed(config.seed.seed))
     return Setup(config, device, world, folder, start, streams)
 

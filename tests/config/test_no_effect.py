@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.load import load_config
+from config.no_effect import is_unread
 from tests.conftest import DIGITS
 from utils.files import PROJECT
 
@@ -63,3 +64,23 @@ def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
     assert said(path=grandchild) == ["backdoor.poison_ratio"]
     assert said("defense=none") == []  # the file is for both
     assert said(path=PROJECT / "config" / "cifar10" / "sig.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "unread"),
+    [
+        (["defense=none"], "semi.mixmatch.adjustment", True),
+        (["defense=none"], "global.epsilon", True),
+        (["defense=none"], "global.seed_num", False),
+        (["defense=none"], "witness.heard", True),
+        (["defense=none"], "criterion", False),
+        (["defense=none"], "learning_rate.warmup", False),
+        (["defense=asd"], "semi.mixmatch.adjustment", False),
+        (["defense=asd"], "witness.heard", False),
+        (["defense=none", "global.seed_choice=witnesses"], "witness.heard", False),
+        (["defense=dbd"], "semi.criterion.mixmatch.lambda_u", False),
+        (["defense=none"], "semimixed", False),
+    ],
+)
+def test_what_a_run_does_not_read(overrides: list[str], key: str, unread: bool) -> None:
+    assert is_unread(load_config(DIGITS, overrides).config, key) is unread

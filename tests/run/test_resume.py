@@ -177,3 +177,16 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
         states.append(checkpoint["model_state_dict"]["linear.weight"])
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
+
+
+def test_what_a_plain_run_does_not_read_may_change_on_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = [*arguments(tmp_path), "defense=none"]
+    assert ASD.main([*plain, "num_epochs=1"]) == 0
+    for change in ("semi.mixmatch.alpha=0.5", "global.n=3", "witness.reference.epochs=3"):
+        assert ASD.main([*plain, "num_epochs=1", change]) == 0
+    capsys.readouterr()
+    for change in ("optimizer.Adam.lr=0.5", "defense=asd", "global.seed_num=3"):
+        assert ASD.main([*plain, "num_epochs=1", change]) == 2
+        assert change.split("=")[0] in capsys.readouterr().err
