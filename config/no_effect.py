@@ -112,7 +112,7 @@ def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
 def is_unread(config: Config, key: str) -> bool:
     """Return whether a run of this configuration reads nothing that stands at a dotted key.
 
-    What decides so is another key. So of two runs that differ in such a key alone, neither reads it.
+    What decides so is another key; so where two runs differ in such a key alone, neither reads it.
     """
     unread = [*NO_EFFECT, *(part for rule in RULES if rule.where(config) for part in rule.keys)]
     if config.defense != "asd" and not config.global_.chosen:  # chosen seeds are, by witnesses
