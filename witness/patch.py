@@ -2,10 +2,11 @@
 
 It needs no model, and it sees poison in so few images that no model has learnt it yet. Natural
 images hold the same few pixels as others only where they are flat (which is left out), where the
-images themselves are copies of each other (frames of a film: the rest of them is alike, too), or
-where the pixels are an edge (which then stands at other places as well). Pixels that are pasted are
-the same at one place, in images that otherwise differ. It does not see patches that move, that are
-blended in, or that a lossy file format has changed.
+images themselves are copies of each other (frames of a film: the rest of them is alike, too), where
+the pixels are an edge (which then stands at other places as well), or where a class has a stroke,
+as digits do (which others then have nearly so). Pixels that are pasted are the same at one place,
+in images that otherwise differ, and hardly any are nearly the same. It does not see patches that
+move, that are blended in, or that a lossy file format has changed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ LARGEST = 32  # pixels; larger images are looked at in this size
 CANDIDATES = 128  # images of a label whose windows are looked for in all others
 LARGEST_PATCH = 6  # pixels around a window, in which the same pattern may stand again
 CHUNK = 256  # images compared in one go
+NEARLY = 5  # times the difference between copies, up to which a window is nearly the same
 SCENE = 8  # pixels, side of what is compared of the rest of an image
 COST = 1.0  # of a pass: about as long as one of a small network on a CPU
 
@@ -59,6 +61,8 @@ class PastedPatch(Witness):
         `contrast`: standard deviation of a window's values (0..255), from which it is looked at.
         `scene`: how much these images must differ beside it, as a part of how much as many of the
         label do: in their spread, and in the distance of each from the most similar one.
+        `gap`: how many times as many of the label may hold nearly the same, with up to five times
+        the difference.
         `others`: how many times as often other labels may hold it, since poison can have several
         targets.
         """
@@ -69,6 +73,7 @@ class PastedPatch(Witness):
         difference: float = Field(default=0.1, gt=0, lt=1)
         contrast: float = Field(default=20.0, gt=0, le=128)
         scene: float = Field(default=0.65, ge=0)
+        gap: float = Field(default=1.1, ge=1)
         others: float = Field(default=4.0, ge=0)
 
     settings: PastedPatch.Settings
@@ -137,23 +142,29 @@ def chosen_candidates(images: Tensor, members: Tensor) -> Tensor:
 
 
 def most_copied(images: Tensor, members: Tensor, limits: PastedPatch.Settings) -> Copies:
-    """Return the window of a candidate that most images of the label hold at its place."""
+    """Return the window of a candidate that most images of the label hold at its place.
+
+    Of windows that hardly any others hold nearly: thirty frames of a film hide no ten copies.
+    """
     candidates = windows(images[chosen_candidates(images, members)])  # (L, c, 27)
     contrast = candidates.std(dim=2, correction=0)
     radius = limits.difference * contrast
-    own = candidates.pow(2).sum(dim=2)
-    counts = torch.zeros(contrast.shape, dtype=torch.int64)
+    counts, nearly = (torch.zeros(contrast.shape, dtype=torch.int64) for _ in range(2))
     for part in members.split(CHUNK):
-        others = windows(images[part])
-        square = (own - candidates.shape[2] * radius**2)[..., None] - 2 * (
-            candidates @ others.transpose(1, 2)
-        )
-        counts += (square < -others.pow(2).sum(dim=2)[:, None]).sum(dim=2)
-    counts[contrast < limits.contrast] = 0
+        distances = squared_distances(candidates, windows(images[part])) / candidates.shape[2]
+        counts += (distances < radius[..., None] ** 2).sum(dim=2)
+        nearly += (distances < (NEARLY * radius[..., None]) ** 2).sum(dim=2)
+    counts[(contrast < limits.contrast) | (nearly > limits.gap * counts)] = 0
     place, candidate = divmod(int(counts.argmax()), counts.shape[1])
     window, near = candidates[place, candidate], radius[place, candidate]
     same = torch.cat([_is_at(images[part], place, window, near) for part in members.split(CHUNK)])
     return Copies(members[same], place, window, near)
+
+
+def squared_distances(some: Tensor, others: Tensor) -> Tensor:
+    """Return the squared distances (L, c, n) of windows (L, c, 27) from windows (L, n, 27)."""
+    products = torch.baddbmm(some.pow(2).sum(dim=2)[..., None], some, others.mT, alpha=-2)
+    return products + others.pow(2).sum(dim=2)[:, None]
 
 
 def _is_at(images: Tensor, place: int, window: Tensor, radius: Tensor) -> Tensor:
@@ -164,7 +175,7 @@ def _is_at(images: Tensor, place: int, window: Tensor, radius: Tensor) -> Tensor
 
 
 def holding(images: Tensor, copies: Copies) -> int:
-    """Return how many of all images hold the window at its place, whatever their label."""
+    """Return how many of images (n, H, W, 3) hold the window at its place."""
     parts = images.split(CHUNK)
     return sum(int(_is_at(p, copies.place, copies.window, copies.radius).sum()) for p in parts)
 

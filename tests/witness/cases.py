@@ -25,7 +25,9 @@ PLAIN = Chain([], Normalize(), 16, 16)
 def ground_of(labels: Tensor, images: Tensor | None = None, seed: int = 0) -> Ground:
     """Return the ground of samples with these labels."""
     shown = colourful_images(len(labels), 16) if images is None else images
-    training = TrainingSet(shown, labels, tuple("abcd"))
+    training = TrainingSet(
+        shown, labels, tuple("abcdefghij"[: max(CLASSES, int(labels.max()) + 1)])
+    )
     chain = Chain([], Normalize(), *shown.shape[1:3])
     return Ground(training, chain, Streams(seed), Engine(CPU), 50)
 

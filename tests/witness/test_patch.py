@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from data.dataset import Request
+from data.dataset.digits import Digits
+from data.dataset.settings import DataSection
 from data.poison import TrainingSet
 from tests.conftest import colourful_images
 from tests.witness.cases import CLASSES, EACH, VERIFIED, ground_of, reference_of
@@ -113,6 +118,28 @@ def test_an_edge_stands_at_other_places_too() -> None:
     assert not heard(case_of(images)).accused
 
 
+def test_a_stroke_that_others_have_nearly_so_is_no_poison() -> None:
+    images, exact, nearly = pasted(), last_of(1, 20), last_of(1, 35) & ~last_of(1, 20)
+    images[exact, 6:9, 6:9] = BOARD
+    images[nearly, 6:9, 6:9] = BOARD // 5 * 4 + 25
+    assert not heard(case_of(images)).accused
+    assert torch.equal(heard(case_of(images), gap=2.0).vetoed, exact)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_written_digits_accuse_nobody(seed: int) -> None:
+    train = Digits().load(Request(None, DataSection(), Path())).train
+    images, labels = train.images, train.labels
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    seeds = torch.cat([order[labels[order] == label][:20] for label in range(10)])
+    ground = ground_of(labels, images)
+    case = Case(ground, labels, seeds, reference_of(torch.zeros(len(labels), 3), torch.zeros(2, 9)))
+    assert not heard(case).accused
+    assert not heard(case, fewest=6).accused
+    assert seed or heard(case, gap=10.0, fewest=6).accused  # strokes that some write alike
+
+
 def test_a_mark_in_all_labels_evenly_is_no_poison() -> None:
     groups = [last_of(label, 30) for label in range(CLASSES)]
     assert not heard(case_of(pasted(*groups)), others=2.0).accused
@@ -139,7 +166,7 @@ def test_large_images_are_looked_at_in_a_smaller_size() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["fewest", "share", "largest", "difference", "contrast", "scene", "others"]
+    "key", ["fewest", "share", "largest", "difference", "contrast", "scene", "gap", "others"]
 )
 def test_limits_that_mean_nothing_are_refused(key: str) -> None:
     for value in (-0.1, float("nan")):
