@@ -1,36 +1,34 @@
 """The value `auto`: sizes and schedule fitted to the data and the device, before validation.
 
-`global.seed_num: auto` and those of `speed` are no part of this; they are settled where they are
-read. All other keys that may be `auto` are in `RULES`, in the order in which they are settled: a
-later one sees what was chosen, or given, before it. On a CPU the rules hit two schedules that are
-known to work with the split by cross entropy: `tests/config/digits.yaml` (1,437 images of 16x16,
-90 s on two cores) and `tests/config/cifar10_small.yaml` (10,000 of 32x32, 16 minutes); on a GPU
-they lead from the first to the paper's (50,000 of 32x32). Between two of them a number grows as a
-power of the number of samples; below the first and beyond the last it stays. Rules look at the kind
-of device and not at its speed, so that all machines of a kind make the same run of the same data.
+`global.seed_num: auto`, `global.epsilon: auto` and those of `speed` are no part of this; they are
+settled where they are read. All other keys that may be `auto` are in `RULES`, in the order in which
+they are settled: a later one sees what was chosen, or given, before it. The rules hit three
+schedules that are known to work: `config/digits.yaml` (1,437 images of 16x16),
+`config/cifar10_small.yaml` (10,000 of 32x32) and, on a CPU, `config/laptop/badnets.yaml` (50,000).
+Between two of them a number grows as a power of the number of samples; below the first and beyond
+the last it stays. Rules look at the kind of device and not at its speed, so that all machines of a
+kind make the same run of the same data.
 
-- network: ResNet-18 for small images, 16 channels wide on a CPU and 64 on a GPU; torchvision's
-  ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one that starts from weights of
-  ImageNet, where these are in a cache or can be downloaded, the images have at least 32 pixels,
-  and, on a CPU, there are at most 10,000; else the same as `auto`.
+- network: fastnet, 32 channels wide on a CPU (48 from 25,000 samples on) and 64 on a GPU;
+  torchvision's ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one that starts from
+  weights of ImageNet, where these are in a cache or can be downloaded, the images have at least 32
+  pixels, and, on a CPU, there are at most 10,000; else the same as `auto`.
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
   a CPU at most 64, and less where the set would have more than 10 million pixels, but not below 32.
   For weights of ImageNet 96 on a CPU, 128 to 224 on a GPU: they know no smaller objects.
-- batch of MixMatch: 64; on a CPU 32 above 24 pixels, where a step of 64 would take too long.
-- epochs: 26 (digits), 50 (10,000 on a CPU), 120 (the paper). Stage 1 ends after 12 of them on a CPU
-  and after up to 60 on a GPU, stage 2 after three quarters.
-- steps an epoch: so many that MixMatch draws 2,048 labelled samples (digits), 5,120 (10,000 on a
-  CPU), 65,536 (the paper). On a CPU they grow beyond 10,000 samples with the square root.
-- `t`, `n`: every 2 epochs (the paper's set: 5) so many join that stage 1 ends with about a sixth of
-  the smallest class, 10 at most at a time, as in the paper.
-- virtual model: batches of 32 below 4,000 samples, else 128; so many epochs that it sees about
-  11,500 samples, or takes 360 steps, and at least one. With half of that it learnt the trigger of
-  digits in some runs and in others not, and then the meta-split lets poison in.
-- learning rate: falls to 0 as a cosine on a CPU from 4,000 samples on, else constant.
-- a start from weights of ImageNet knows much already: 16 epochs of 1,024 labelled samples on a CPU
-  (30 on a GPU), stage 1 for three eighths of them; Adam with a quarter of the rate, which falls to
-  0 as a cosine; a virtual model that sees 4,000 samples.
+- batch of MixMatch: 64; on a CPU 32 above 40 pixels, where a step of 64 would take too long.
+- epochs: 14, 30, 24. Stage 1 ends after 8, 8, 6 of them, in each of which 0.06 to 0.05 of a class
+  join. Stage 2 goes on to the end: small sets make models whose meta-split lets poison in.
+- steps an epoch: so many that MixMatch draws 2,048, 6,400, 25,024 labelled samples. On a CPU they
+  grow beyond 50,000 samples with the square root.
+- average of the weights: 0.98 to 0.998. Learning rate: Adam's 0.002, or 0.005 for fastnet and 4,000
+  samples; it rises for an epoch, is held for 0.4 to 0.3 of the steps, and falls to 0.
+- a start from weights of ImageNet knows much already: 12 epochs (of 1,024 samples on a CPU), 5 of
+  them in stage 1; Adam with a quarter of the rate.
 - crop: a window of the image's size, from an image with an eighth of it added at each side.
+- for settings of one's own with the paper's stages: `global.t` and `global.n` such that stage 1
+  ends with about a sixth of the smallest class, 10 at most at a time; `meta.epoch` such that the
+  virtual model sees about 11,500 samples, or takes 360 steps; `lr_scheduler` a cosine.
 """
 
 from __future__ import annotations

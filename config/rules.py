@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from config.draft import Draft
@@ -14,44 +15,40 @@ PRETRAINED = "pretrained"  # `network: pretrained`
 # (training samples, value) between which a number is interpolated.
 Anchors = Sequence[tuple[int, float]]
 Rule = Callable[[Draft], tuple[Any, str]]  # returns the value, and why
-DIGITS, SMALL, PAPER = 1437, 10_000, 50_000  # training samples
-EPOCHS: dict[bool, Anchors] = {
-    False: ((DIGITS, 26), (SMALL, 50)),
-    True: ((DIGITS, 26), (PAPER, 120)),
-}
-DRAWN: dict[bool, Anchors] = {  # labelled samples that MixMatch draws in an epoch
-    False: ((DIGITS, 2048), (SMALL, 5120)),
-    True: ((DIGITS, 2048), (PAPER, 65_536)),
-}
-STAGE_1: dict[bool, Anchors] = {
-    False: ((DIGITS, 12), (SMALL, 12)),
-    True: ((DIGITS, 12), (PAPER, 60)),
-}
-INTERVAL: dict[bool, Anchors] = {False: ((DIGITS, 2), (SMALL, 2)), True: ((DIGITS, 2), (PAPER, 5))}
+DIGITS, SMALL, WHOLE = 1437, 10_000, 50_000  # training samples
+EPOCHS: Anchors = ((DIGITS, 14), (SMALL, 30), (WHOLE, 24))
+DRAWN: Anchors = ((DIGITS, 2048), (SMALL, 6400), (WHOLE, 25_024))  # by MixMatch, in an epoch
+STAGE_1: Anchors = ((DIGITS, 8), (SMALL, 8), (WHOLE, 6))
+GROWTH: Anchors = ((DIGITS, 0.06), (SMALL, 0.05))  # share of each class that joins in an epoch
+FORGOTTEN: Anchors = ((DIGITS, 0.02), (SMALL, 0.002))  # by the average of the weights, in a step
+HELD: Anchors = ((DIGITS, 0.4), (SMALL, 0.3))  # share of the steps at the full learning rate
 
 SMALLEST_SIDE, LARGEST_SIDE, SIDE_STEP = 16, 224, 4  # pixels
 CPU_SIDES = 32, 64  # pixels: what may be left of large images on a CPU
 CPU_PIXELS = SMALL * 32**2  # of a whole training set
 SMALL_NETWORK_SIDE = 64  # pixels, up to which the network for small images is taken
-STAGE_2_SHARE = 0.75  # of the epochs
 JOINED_SHARE = 0.18  # of the smallest class, that joins the seeds in stage 1
 MOST_JOINED = 10  # of a class at a time
+INTERVAL = 2  # epochs after which so many join
 VIRTUAL_SAMPLES, VIRTUAL_STEPS = 11_500, 360
-FEW_SAMPLES = 4000
+FEW_SAMPLES, MANY_SAMPLES = 4000, 25_000
+LARGE_SIDE = 40  # pixels, above which a step of 64 images takes too long on a CPU
 # Of a start from weights of ImageNet.
 START_SIDES = {False: (96, 96), True: (128, 224)}  # pixels: least, most
-START_EPOCHS = {False: 16, True: 30}
-START_DRAWN = 1024  # labelled samples in an epoch, on a CPU
-START_STAGE_1 = 0.375  # of the epochs
+START_EPOCHS = 12
+START_DRAWN = 1024  # samples in an epoch, on a CPU
+START_STAGE_1 = 0.4  # of the epochs
 START_VIRTUAL = 4000  # samples
-RATE, START_RATE = 0.002, 0.0005  # of Adam
+MOST_WARMUP = 200  # steps
+RATE, FAST_RATE, START_RATE = 0.002, 0.005, 0.0005  # of Adam
 
 
 def between(samples: int, anchors: Anchors) -> float:
-    """Return the value at `samples`, a power of it from one anchor to the next."""
-    (low, first), (high, last) = anchors
+    """Return the value at `samples`: a power of it between two anchors, beyond them the nearest."""
+    samples = min(max(samples, anchors[0][0]), anchors[-1][0])
+    (low, first), (high, last) = next(pair for pair in pairwise(anchors) if samples <= pair[1][0])
     exponent = math.log(last / first) / math.log(high / low)
-    value: float = first * (min(max(samples, low), high) / low) ** exponent
+    value: float = first * (samples / low) ** exponent
     return value
 
 
@@ -87,19 +84,23 @@ def small_network(draft: Draft) -> tuple[dict[str, Any], str]:
     """Return the section of a network that learns all by itself."""
     if draft.facts.gpu and draft.side > SMALL_NETWORK_SIDE:
         return {"torchvision": {"name": "resnet18"}}, f"for {draft.side} pixels, on a GPU"
-    return {
-        "resnet18_cifar": {"width": width(draft)[0]}
-    }, f"for {draft.side} pixels, {draft.device}"
+    return {"fastnet": {"width": fast_width(draft)[0]}}, f"{of_samples(draft)}, {draft.device}"
+
+
+def fast_width(draft: Draft) -> tuple[int, str]:
+    """Return the channels of fastnet's first stage."""
+    on_cpu = 48 if draft.facts.samples >= MANY_SAMPLES else 32
+    return (64 if draft.facts.gpu else on_cpu), f"{of_samples(draft)}, {draft.device}"
 
 
 def width(draft: Draft) -> tuple[int, str]:
-    """Return the channels of the network's first stage."""
+    """Return the channels of another network's first stage."""
     return (64 if draft.facts.gpu else 16), draft.device
 
 
 def mixmatch_batch(draft: Draft) -> tuple[int, str]:
     """Return the batch size of MixMatch."""
-    small = draft.facts.gpu or draft.side <= 24
+    small = draft.facts.gpu or draft.side <= LARGE_SIDE
     return (64 if small else 32), f"for {draft.side} pixels, {draft.device}"
 
 
@@ -120,16 +121,12 @@ def num_epochs(draft: Draft) -> tuple[int, str]:
 
 def usual_epochs(draft: Draft) -> float:
     """Return the epochs of a run of which nothing is given."""
-    if draft.pretrained:
-        return START_EPOCHS[draft.facts.gpu]
-    return between(draft.facts.samples, EPOCHS[draft.facts.gpu])
+    return START_EPOCHS if draft.pretrained else between(draft.facts.samples, EPOCHS)
 
 
 def of_start(draft: Draft) -> str:
     """Return the reason of a schedule."""
-    if draft.pretrained:
-        return f"for a start from weights of ImageNet, {draft.device}"
-    return f"{of_samples(draft)}, {draft.device}"
+    return "for a start from weights of ImageNet" if draft.pretrained else of_samples(draft)
 
 
 def epoch_third(draft: Draft) -> tuple[int, str]:
@@ -138,37 +135,55 @@ def epoch_third(draft: Draft) -> tuple[int, str]:
 
 
 def epoch_second(draft: Draft) -> tuple[int, str]:
-    """Return the end of stage 2."""
-    end = draft.number("global.epoch_third", draft.epochs)
-    first = draft.number("global.epoch_first", 0)
-    return max(round(STAGE_2_SHARE * end), first), "three quarters of the epochs"
+    """Return the end of stage 2: that of the run, for a weak model's meta-split lets poison in."""
+    return draft.number("global.epoch_third", draft.epochs), "no stage 3"
 
 
 def epoch_first(draft: Draft) -> tuple[int, str]:
     """Return the end of stage 1; of a run that was given other epochs, in proportion."""
-    facts, end = draft.facts, draft.number("global.epoch_third", draft.epochs)
+    end = draft.number("global.epoch_third", draft.epochs)
     share = START_STAGE_1
     if not draft.pretrained:
-        share = between(facts.samples, STAGE_1[facts.gpu]) / usual_epochs(draft)
-    second = draft.number("global.epoch_second", end)
-    return min(round(share * end), second), of_start(draft)
+        share = between(draft.facts.samples, STAGE_1) / usual_epochs(draft)
+    return min(max(round(share * end), 1), draft.number("global.epoch_second", end)), of_start(
+        draft
+    )
 
 
 def steps(draft: Draft) -> tuple[int, str]:
     """Return the MixMatch steps of an epoch."""
     facts = draft.facts
-    drawn = between(facts.samples, DRAWN[facts.gpu])
+    drawn = between(facts.samples, DRAWN)
     if draft.pretrained and not facts.gpu:
         drawn = START_DRAWN
     if not facts.gpu:
-        drawn *= math.sqrt(max(facts.samples / SMALL, 1))
+        drawn *= math.sqrt(max(facts.samples / WHOLE, 1))
     batch = draft.number("semi.loader.batch_size", 64)
     return max(round(drawn / batch), 1), f"{of_samples(draft)} in batches of {batch}"
 
 
+def growth(draft: Draft) -> tuple[float, str]:
+    """Return which share of each class joins the clean pool in an epoch of stage 1."""
+    return round(between(draft.facts.samples, GROWTH), 3), of_samples(draft)
+
+
+def ema(draft: Draft) -> tuple[float, str]:
+    """Return the decay of the averaged weights."""
+    if draft.pretrained:
+        return 1 - FORGOTTEN[0][1], of_start(draft)
+    return round(1 - between(draft.facts.samples, FORGOTTEN), 4), of_samples(draft)
+
+
+def learning_rate(draft: Draft) -> tuple[dict[str, Any], str]:
+    """Return how the learning rate runs: an epoch up, then held, then down to 0."""
+    warmup = min(draft.number("semi.mixmatch.train_iteration", 100), MOST_WARMUP)
+    held = round(between(draft.facts.samples, HELD), 2)
+    return {"warmup": warmup, "hold": held}, "up for an epoch, and down to 0 in the end"
+
+
 def interval(draft: Draft) -> tuple[int, str]:
-    """Return after how many epochs the clean pool of stage 1 grows."""
-    return round(between(draft.facts.samples, INTERVAL[draft.facts.gpu])), of_samples(draft)
+    """Return after how many epochs the clean pool of stage 1 grows by a number a class."""
+    return INTERVAL, "as on digits"
 
 
 def joining(draft: Draft) -> tuple[int, str]:
@@ -194,14 +209,12 @@ def optimizer(draft: Draft) -> tuple[dict[str, Any], str]:
     """Return the optimiser's section."""
     if draft.pretrained:
         return {"Adam": {"lr": START_RATE}}, "what was learnt elsewhere shall not be lost"
-    return {"Adam": {"lr": RATE}}, "all is to be learnt"
+    fast = draft.get("network.fastnet") is not None and draft.facts.samples >= FEW_SAMPLES
+    return {"Adam": {"lr": FAST_RATE if fast else RATE}}, "all is to be learnt"
 
 
 def schedule(draft: Draft) -> tuple[dict[str, Any] | None, str]:
-    """Return the schedule of the learning rate; None: constant."""
-    constant = draft.facts.gpu or draft.facts.samples < FEW_SAMPLES
-    if constant and not draft.pretrained:
-        return None, f"{of_samples(draft)}, {draft.device}"
+    """Return the schedule of the learning rate, epoch by epoch."""
     return {"CosineAnnealingLR": {"T_max": draft.epochs}}, of_start(draft)
 
 
@@ -218,6 +231,7 @@ def crop_padding(draft: Draft) -> tuple[int, str]:
 CROP = "transform.train.primary.random_crop"
 RULES: dict[str, Rule] = {
     "network": network,
+    "network.fastnet.width": fast_width,
     "network.resnet18_cifar.width": width,
     "network.preactresnet18.width": width,
     "network.vgg19_bn.width": width,
@@ -234,6 +248,9 @@ RULES: dict[str, Rule] = {
     "semi.mixmatch.train_iteration": steps,
     "loader.batch_size": virtual_batch,
     "meta.epoch": virtual_epochs,
+    "global.growth": growth,
+    "semi.ema": ema,
     "optimizer": optimizer,
+    "learning_rate": learning_rate,
     "lr_scheduler": schedule,
 }

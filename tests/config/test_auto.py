@@ -15,13 +15,11 @@ from config.auto import RULES, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
 from data.survey import Facts, median_side, survey
 from run.resume import flat
-from tests.conftest import DIGITS
 from utils.errors import InputError
 from utils.files import PROJECT
 
 OWN = PROJECT / "config" / "own_data.yaml"
-SMALL = PROJECT / "tests" / "config" / "cifar10_small.yaml"
-BASELINE = PROJECT / "config" / "baseline_asd.yaml"
+PRESETS = PROJECT / "config"
 CPU = torch.device("cpu")
 
 
@@ -29,39 +27,34 @@ def chosen(facts: Facts, *overrides: str) -> dict[str, Any]:
     return flat(load_config(OWN, overrides, facts).config.as_yaml())
 
 
-def same_as(path: Path, facts: Facts, *but: str) -> None:
-    """Check that all keys with a rule have the values of a ready configuration."""
-    ready, own = flat(load_config(path).config.as_yaml()), chosen(facts)
-    keys = [key for key in RULES if key in own and key in ready and key not in but]
-    assert len(keys) >= 10
-    assert {key: own[key] for key in keys} == {key: ready[key] for key in keys}
-
-
-def test_digits_are_trained_as_in_their_own_configuration() -> None:
-    same_as(DIGITS, Facts(1437, 133, 16), "data.image_size", "meta.epoch")
-
-
-def test_ten_thousand_images_on_a_cpu_are_trained_as_cifar10_small() -> None:
-    same_as(SMALL, Facts(10_000, 1000, 32), "data.image_size")
-    own = load_config(OWN, [], Facts(10_000, 1000, 32)).config
-    assert own.lr_scheduler == load_config(SMALL).config.lr_scheduler
-
-
-def test_the_papers_set_on_a_gpu_is_trained_as_in_the_paper() -> None:
-    same_as(BASELINE, Facts(50_000, 5000, 32, gpu=True), "data.image_size")
+@pytest.mark.parametrize(
+    ("preset", "facts"),
+    [
+        ("digits.yaml", Facts(1437, 133, 16)),
+        ("cifar10_small.yaml", Facts(10_000, 1000, 32)),
+        ("laptop/badnets.yaml", Facts(50_000, 5000, 32)),
+    ],
+)
+def test_known_sets_are_trained_as_by_their_presets(preset: str, facts: Facts) -> None:
+    but = {"data.image_size", "loader.batch_size"}
+    presets, own = flat(load_config(PRESETS / preset).config.as_yaml()), chosen(facts)
+    settled = [key for key in own if any(key == r or key.startswith(f"{r}.") for r in RULES)]
+    keys = [key for key in settled if key not in but and not key.startswith("transform")]
+    assert len(keys) >= 13
+    assert {key: own[key] for key in keys} == {key: presets.get(key) for key in keys}
 
 
 @pytest.mark.parametrize(
     ("facts", "size", "network"),
     [
-        (Facts(1500, 100, 224), 64, "network.resnet18_cifar.width"),
-        (Facts(10_000, 100, 224), 32, "network.resnet18_cifar.width"),
-        (Facts(5000, 100, 224), 44, "network.resnet18_cifar.width"),
+        (Facts(1500, 100, 224), 64, "network.fastnet.width"),
+        (Facts(10_000, 100, 224), 32, "network.fastnet.width"),
+        (Facts(5000, 100, 224), 44, "network.fastnet.width"),
         (Facts(10_000, 100, 224, gpu=True), 224, "network.torchvision.name"),
         (Facts(10_000, 100, 4000, gpu=True), 224, "network.torchvision.name"),
-        (Facts(10_000, 100, 64, gpu=True), 64, "network.resnet18_cifar.width"),
-        (Facts(900, 3, 1), 16, "network.resnet18_cifar.width"),
-        (Facts(900, 30, 27), 28, "network.resnet18_cifar.width"),
+        (Facts(10_000, 100, 64, gpu=True), 64, "network.fastnet.width"),
+        (Facts(900, 3, 1), 16, "network.fastnet.width"),
+        (Facts(900, 30, 27), 28, "network.fastnet.width"),
     ],
 )
 def test_sizes_and_networks(facts: Facts, size: int, network: str) -> None:
@@ -78,7 +71,7 @@ def test_what_is_cut_down_is_said_with_the_reason() -> None:
     assert "224 pixels" in line
     assert "CPU" in line
     assert len(lines) == len(set(lines)) == len(load_config(OWN).open_keys)
-    assert "auto: lr_scheduler: {CosineAnnealingLR: {T_max: 50}}" in "\n".join(lines)
+    assert "auto: learning_rate: {warmup: 100, hold: 0.3}" in "\n".join(lines)
 
 
 facts = st.builds(
@@ -94,14 +87,24 @@ facts = st.builds(
 def test_whatever_the_data_the_choice_is_a_schedule(facts: Facts) -> None:
     found = settle(read_mapping(OWN), facts)[0]
     schedule, epochs = found["global"], found["num_epochs"]
-    assert 0 < schedule["epoch_first"] < schedule["epoch_second"] < schedule["epoch_third"]
+    assert 0 < schedule["epoch_first"] < schedule["epoch_second"] == schedule["epoch_third"]
     assert schedule["epoch_third"] == epochs
-    joined = schedule["n"] * ((schedule["epoch_first"] - 1) // schedule["t"])
-    assert joined <= 0.5 * facts.smallest_class
-    assert 26 <= epochs <= 120
+    assert 0.25 < schedule["growth"] * schedule["epoch_first"] < 0.5
+    assert 14 <= epochs <= 30
+    assert 0.97 < found["semi"]["ema"] < 1
     assert 16 <= found["data"]["image_size"] <= (224 if facts.gpu else 64)
     assert found["semi"]["mixmatch"]["train_iteration"] >= 1
+
+
+@given(facts)
+def test_the_papers_stages_may_be_left_open_too(facts: Facts) -> None:
+    stages = {"epoch_first": 6, "epoch_second": 9, "t": "auto", "n": "auto"}
+    open_ones = {"global": stages, "meta": {"epoch": "auto"}, "lr_scheduler": "auto"}
+    found = settle({**open_ones, "num_epochs": 12}, facts)[0]
+    joined = found["global"]["n"] * (5 // found["global"]["t"])
+    assert joined <= 0.5 * facts.smallest_class
     assert found["meta"]["epoch"] >= 1
+    assert found["lr_scheduler"] == {"CosineAnnealingLR": {"T_max": 12}}
 
 
 @given(facts, st.sampled_from([3, 7, 40, 200]))
@@ -121,12 +124,17 @@ def test_the_choice_is_a_valid_configuration(samples: int, gpu: bool) -> None:
         load_config(OWN, overrides, Facts(samples, samples // 4, 40, gpu))
 
 
-@pytest.mark.parametrize("key", sorted(set(RULES) - {"network", "lr_scheduler", "optimizer"}))
+SECTIONS = {"network", "lr_scheduler", "optimizer", "learning_rate"}
+
+
+@pytest.mark.parametrize("key", sorted(set(RULES) - SECTIONS))
 def test_every_choice_can_be_set(key: str) -> None:
-    value = 12 if key.startswith("global.epoch") else 17
+    numbers = {"global.epoch": 12, "global.growth": 0.3, "semi.ema": 0.9}
+    value = next((v for start, v in numbers.items() if key.startswith(start)), 17)
     of_network = key.startswith("network") and [f"network={{{key.split('.')[1]}: {{width: auto}}}}"]
     loaded = load_config(OWN, [*(of_network or []), f"{key}={value}"], Facts(1437, 133, 16))
-    assert flat(loaded.config.as_yaml())[key] == value
+    settled = flat(loaded.config.as_yaml())
+    assert settled.get(key, settled.get(f"{key}.decay")) == value
     assert not any(line.startswith(f"auto: {key}:") for line in loaded.notices)
 
 
@@ -145,7 +153,6 @@ def test_a_run_that_goes_on_keeps_its_choices() -> None:
     kept = load_config(OWN, [], earlier=first.config.as_yaml())
     assert kept.config == first.config
     assert kept.open_keys == ()
-    assert kept.config.lr_scheduler is None  # as it was for so few samples
     assert all(line.endswith("(as before)") for line in kept.notices)
     assert not open_keys(first.config.as_yaml())
     assert load_config(OWN).open_keys  # nobody has looked at the data

@@ -98,8 +98,8 @@ def test_the_tests_download_nothing() -> None:
         ({"timm": {"name": "x"}}, False),
         ({"torchvision": {"name": "x", "weights": "DEFAULT"}}, True),
         ({"torchvision": {"name": "x", "weights": None}}, False),
-        ({"resnet18_cifar": {"width": 16}}, False),
-        ({"resnet18_cifar": None}, False),
+        ({"fastnet": {"width": 16}}, False),
+        ({"fastnet": None}, False),
         ("auto", False),
         (None, False),
     ],
@@ -139,11 +139,10 @@ def test_own_photographs_start_from_it_and_the_schedule_fits(kept: set[str]) -> 
     assert config.network.name == "torchvision"
     assert config.network.settings.weights == "DEFAULT"
     assert config.data.image_size == 96
-    assert config.num_epochs == config.global_.epoch_third == 16
-    assert (config.global_.epoch_first, config.global_.epoch_second) == (6, 12)
+    assert config.num_epochs == config.global_.epoch_third == 12
+    assert (config.global_.epoch_first, config.global_.epoch_second) == (5, 12)
     assert config.optimizer.arguments["lr"] == 0.0005
-    assert config.lr_scheduler.arguments["T_max"] == 16
-    assert config.meta.epoch == 2
+    assert config.learning_rate.warmup == config.semi.mixmatch.train_iteration == 32
     assert config.semi.mixmatch.train_iteration * config.semi.loader.batch_size == 1024
     (line,) = [line for line in lines if line.startswith("auto: network:")]
     assert "weights: DEFAULT" in line and "weights of ImageNet, in " in line
@@ -156,7 +155,7 @@ def test_on_a_gpu_images_are_as_large_as_such_weights_know_them(
     kept.add("torchvision")
     config, _ = settings(Facts(2000, 150, side, gpu=True).with_backbone())
     assert config.data.image_size == size
-    assert config.num_epochs == 30
+    assert config.num_epochs == 12
 
 
 def test_without_one_the_small_network_learns_from_scratch_and_a_line_says_so(
@@ -165,7 +164,7 @@ def test_without_one_the_small_network_learns_from_scratch_and_a_line_says_so(
     config, lines = settings(PHOTOGRAPHS.with_backbone())
     before, _ = settings(PHOTOGRAPHS)
     assert config == before
-    assert config.network.name == "resnet18_cifar"
+    assert config.network.name == "fastnet"
     (line,) = [line for line in lines if line.startswith("auto: network:")]
     assert "no weights of ImageNet are to be had: torchvision: could not be downloaded" in line
 
@@ -173,13 +172,13 @@ def test_without_one_the_small_network_learns_from_scratch_and_a_line_says_so(
 def test_a_file_that_is_named_gets_the_same_schedule(tmp_path: Path) -> None:
     network = f"network={{torchvision: {{name: resnet18, weights: {tmp_path / 'w.pth'}}}}}"
     config, _ = settings(PHOTOGRAPHS, network)
-    assert (config.num_epochs, config.data.image_size) == (16, 96)
+    assert (config.num_epochs, config.data.image_size) == (12, 96)
 
 
 def test_small_images_by_choice_keep_the_small_network(kept: set[str]) -> None:
     kept.add("torchvision")
     config, _ = settings(PHOTOGRAPHS.with_backbone(), "data.image_size=16")
-    assert config.network.name == "resnet18_cifar"
+    assert config.network.name == "fastnet"
 
 
 def test_a_run_that_goes_on_asks_nobody(kept: set[str]) -> None:
@@ -196,7 +195,7 @@ def test_only_who_asks_is_given_one(kept: set[str], tmp_path: Path) -> None:
     kept.add("torchvision")
     Image.new("RGB", (40, 40)).save(made(tmp_path / "train" / "a") / "1.png")
     Image.new("RGB", (40, 40)).save(made(tmp_path / "train" / "b") / "1.png")
-    for word, name in (("auto", "resnet18_cifar"), ("pretrained", "torchvision")):
+    for word, name in (("auto", "fastnet"), ("pretrained", "torchvision")):
         words = ["--config", str(OWN), f"dataset_dir={tmp_path}", f"network={word}"]
         arguments = parse_arguments(words)
         loaded = load_config(OWN, arguments.overrides)
