@@ -31,6 +31,8 @@ NEAR = 2.0  # deviations, within which a sample of an accused class counts as of
 ROUNDS = 30  # of refining; it stops where it stands
 RIDGE = 0.02  # of the mean variance of a feature, added to all
 FIRST_SHARES = (0.2, 0.5)  # of a class, first guesses of how large the far group is
+ENOUGH = 2  # samples of a class for each feature; below, fewer directions are looked at
+FEW_DIRECTIONS = 4  # samples for each of these
 EARLY = 0.34  # share of the epochs that count as early
 APART = 1.7  # times the other classes' median separation, from which on a far group stands alone
 EARLIER = 0.1  # earliness that it must have then
@@ -179,7 +181,7 @@ def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups |
     """
     if len(features) < FEWEST or 0 < int(verified.sum()) < FEWEST_VERIFIED:
         return None
-    points = standardised(features)
+    points = fewer_directions(standardised(features))
     guesses = beginnings(points, verified, early)
     found = [divide(points, guess, verified, early) for guess in guesses]
     return max(found, key=lambda one: one.strength * (1 - (one.verified if one.is_checked else 0)))
@@ -190,6 +192,19 @@ def standardised(features: Tensor) -> Tensor:
     points = features.double()
     points = (points - points.mean(dim=0)) / points.std(dim=0).clamp_min(1e-9)
     return points[:, features.std(dim=0) > 1e-6]
+
+
+def fewer_directions(points: Tensor) -> Tensor:
+    """Return points (n, F) of a small class along its main directions alone, (n, n // 4).
+
+    In as many directions as there are samples any group can be told from any other. A group that is
+    of another kind makes one of the main directions itself.
+    """
+    count, features = points.shape
+    if count >= ENOUGH * features:
+        return points
+    _, _, directions = torch.linalg.svd(points, full_matrices=False)
+    return standardised(points @ directions[: max(1, count // FEW_DIRECTIONS)].t())
 
 
 def beginnings(points: Tensor, verified: Tensor, early: Tensor) -> list[Tensor]:
