@@ -30,11 +30,13 @@ from command.table import Table
 from command.table_picture import write_table_picture
 from utils.console import Lines, quiet_libraries, say, say_error
 from utils.errors import InputError, TrainingError, nearest
-from utils.files import PROJECT
+from utils.files import PROJECT, made_folder
 from utils.interrupt import Interrupt, Interrupted
+from utils.paths import user_path
 
 # The paper's columns and rows; the rows are those that a laptop can run.
 PAPER_DEFENSES = ("none", "fine_pruning", "nad", "abl", "dbd", "asd")
+TABLE_DIR = "storage/table"
 PAPER_ATTACKS = ("badnets", "blend", "wanet", "iab", "refool", "clb")
 
 
@@ -69,8 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--csv",
-        type=Path,
-        default=Path("storage/results.csv"),
+        default="storage/results.csv",
         help="where the table goes (default: %(default)s)",
     )
     parser.add_argument(
@@ -82,9 +83,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--table-dir",
-        type=Path,
-        default=Path("storage/table"),
-        help="where table.txt, .md, .csv, .json and .png go (default: %(default)s)",
+        default=None,
+        help=f"where table.txt, .md, .csv, .json and .png go (default: {TABLE_DIR})",
     )
     arguments = parser.parse_args(given[:end])
     arguments.overrides = given[end + 1 :]
@@ -93,10 +93,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.defense = arguments.defense or list(PAPER_DEFENSES)
     if not arguments.configs:
         parser.error("YAML: name at least one configuration")
+    if arguments.table_dir is not None and arguments.table is None:
+        parser.error("--table-dir says where --table writes, and that is not given")
     for defense in arguments.defense or []:
         if defense not in METHODS:
             raise InputError(f"--defense: no defence {defense!r}{nearest(defense, METHODS)}")
+    make_places(arguments)
     return arguments
+
+
+def make_places(arguments: argparse.Namespace) -> None:
+    """Find the places of the tables and make their folders, before hours of runs."""
+    arguments.csv = user_path(arguments.csv, "--csv")
+    made_folder(arguments.csv.parent, "--csv")
+    if arguments.csv.is_dir():
+        raise InputError(f"--csv: {arguments.csv} is a folder; name a file")
+    if arguments.table is not None:
+        arguments.table_dir = user_path(arguments.table_dir or TABLE_DIR, "--table-dir")
+        made_folder(arguments.table_dir, "--table-dir")
 
 
 def write_table(jobs: Sequence[Job], states: Sequence[str], folder: Path) -> None:

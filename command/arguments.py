@@ -16,7 +16,7 @@ UNREAD = {
     "report": (),
     "export": ("fail_on_suspicion", "name", "resume"),
     "export_clean": ("fail_on_suspicion", "resume"),
-    "export_onnx": ("fail_on_suspicion", "resume"),
+    "export_onnx": ("fail_on_suspicion", "gpu", "resume"),
     "predict": ("fail_on_suspicion", "resume"),
 }
 

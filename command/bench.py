@@ -23,7 +23,7 @@ from run.versions import git_commit, versions
 from utils.console import say, table
 from utils.device import device_name, processor_name
 from utils.engine import Engine
-from utils.files import PROJECT, write_text
+from utils.files import PROJECT, made_folder, write_text
 
 FOLDER = PROJECT / "results" / "bench"
 REPEATS = 7  # of every measurement
@@ -31,6 +31,7 @@ REPEATS = 7  # of every measurement
 
 def run_bench(session: Session) -> Path:
     """Time all parts, print the table, and write the JSON file; return its path."""
+    folder = made_folder(FOLDER, "--bench")
     bench = Bench(session, REPEATS)
     say(f"benchmark on {session.engine}; median of {REPEATS}, spread: half the quartile range")
     say("in brackets: the share of the rate of large matrix products, timed in turn")
@@ -46,8 +47,7 @@ def run_bench(session: Session) -> Path:
     seconds = {name: projected(session, parts, name) for name in (REFERENCE, FAST)}
     for name, total in seconds.items():
         say(f"the whole schedule, {name}: {total / 3600:.2f} h projected")
-    path = FOLDER / f"{session.folder.path.name}-{slug(session.engine)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{session.folder.path.name}-{slug(session.engine)}.json"
     content = report(session, parts, seconds)
     write_text(path, json.dumps(content, indent=2) + "\n")
     say(f"written to {path}")

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from data.dataset import Split
 from data.dataset.decode import Frame, read_image
-from data.dataset.image_folder import throw
 from data.dataset.picture import UnreadableImage, is_picture
 from data.dataset.remarks import ending, one_line
+from data.dataset.walk import throw
 from data.transform import Chain, Draws
 from data.transform.build import before_trigger, build_chain
 from model import Network

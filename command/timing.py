@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -70,7 +69,11 @@ def in_turns(
 
 
 def peak_host_bytes() -> int:
-    """Return the largest memory that this process has had, in bytes."""
+    """Return the largest memory that this process has had, in bytes; 0 where nobody tells."""
+    try:
+        import resource  # Unix alone has it
+    except ImportError:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 

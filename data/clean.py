@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from data.dataset.image_folder import TRAIN
+from data.dataset.walk import TRAIN
 from data.export import THREADS, file_names, folder_names, write_images
 from data.imagefolder import ending_of_content, places, write_card
 from data.own import SEEDS
 from data.poison import TrainingSet
 from utils.console import progress
 from utils.errors import InputError, TrainingError
+from utils.files import read_regular
+from utils.texts import MOST_BYTES
 
 Locate = Callable[[str], Path]
 FOLDERS, IMAGEFOLDER = "folders", "imagefolder"
@@ -37,7 +39,7 @@ def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
         InputError: it is missing, empty, or names a sample twice or one that does not exist.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_regular(path, MOST_BYTES).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise InputError(
             f"--export-clean: {path} cannot be read ({error.strerror}); {remedy} writes it"

@@ -18,8 +18,9 @@ from torch import Tensor
 from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
-from data.dataset.image_folder import TRIGGERED, Survey, readable_folders
+from data.dataset.image_folder import TRIGGERED, readable_folders
 from data.dataset.remarks import judge_unreadable
+from data.dataset.walk import Survey
 from data.names import composed
 from data.poison import Role, TrainingSet, Truth
 from data.settings import DataSettings

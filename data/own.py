@@ -20,8 +20,9 @@ from torch import Tensor
 from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
-from data.dataset.image_folder import TRAIN, Survey, find_splits, subfolders
+from data.dataset.image_folder import find_splits
 from data.dataset.remarks import judge_unreadable
+from data.dataset.walk import TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
 from data.names import composed
 from data.poison import TrainingSet, leave_clean

@@ -13,6 +13,7 @@ from torch import Tensor
 from data.names import Names, composed
 from data.poison import TrainingSet
 from data.settings import SeedsSection
+from utils.arrays import read_npy
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.streams import Streams
@@ -155,18 +156,12 @@ def read_array(file: Path) -> list[int]:
     Raises:
         InputError: it holds something else.
     """
-    try:
-        # Mapped, so that a shape of terabytes in the header is found to be longer than the file.
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays")
-        if not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"it holds {array.dtype}, not integers")
-        return array.ravel().tolist()
-    except (ValueError, OSError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
-        raise InputError(
-            f"{KEY}: {file} cannot be read as sample numbers ({str(error)[:100]})"
-        ) from error
+    where = f"{KEY}: {file} cannot be read as sample numbers"
+    array = read_npy(file, where)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{where} (it holds {array.dtype}, not integers)")
+    numbers: list[int] = array.ravel().tolist()
+    return numbers
 
 
 def checked_numbers(numbers: Sequence[int], count: int, where: str) -> Tensor:

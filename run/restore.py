@@ -123,12 +123,16 @@ def to_device(progress: Progress, device: torch.device) -> None:
         progress.totals = progress.totals.to(device)
 
 
+# What PyTorch and the parts make of a state that somebody has changed.
+MISFITS = (ValueError, TypeError, LookupError, RuntimeError, AttributeError, OverflowError)
+
+
 @contextmanager
 def _telling(path: Path, key: str) -> Iterator[None]:
     """Turn whatever PyTorch makes of a foreign state into a line."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, OverflowError) as error:
+    except MISFITS as error:
         why = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: {key} is not of this run ({why}); --resume False starts anew"

@@ -188,3 +188,16 @@ def test_no_test_forks_itself() -> None:
     forks = re.compile(r"""get_context\(\s*["']fork|os\.fork\(|set_start_method""")
     files = [path for path in (PROJECT / "tests").rglob("*.py") if path.name != "test_house.py"]
     assert [path.name for path in files if forks.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_what_unix_alone_has_is_not_needed_to_start() -> None:
+    """Windows has no `fcntl` and no `resource`; whoever wants one imports it where it is used."""
+    absent = {"fcntl", "resource", "pwd", "grp", "termios"}
+    for name, path in sources().items():
+        if room(name) in ("benchmark", "assets"):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                assert not absent & {alias.name for alias in node.names}, name
+            if isinstance(node, ast.ImportFrom):
+                assert node.module not in absent, name

@@ -114,6 +114,23 @@ def remove_partials(path: Path, age: float = 0.0) -> None:
                 left.unlink()
 
 
+def made_folder(folder: Path, key: str) -> Path:
+    """Return `folder`, which is there afterwards, so that what takes hours can be written then.
+
+    Raises:
+        InputError: it cannot be made or written into; `key` is the argument that named it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(
+            f"{key}: {folder} cannot be written ({error.strerror}); name another place"
+        ) from error
+    return folder
+
+
 @contextmanager
 def locked(folder: Path, key: str) -> Iterator[None]:
     """Make `folder` and keep other processes out of it; the lock ends with the process.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import InputError
+from utils.files import read_regular
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 MOST_BYTES = 256 * 2**20  # some million rows
@@ -93,8 +94,7 @@ def read_bytes(file: Path, where: str) -> bytes:
         InputError: it cannot be read or is too large.
     """
     try:
-        with file.open("rb") as stream:
-            body = stream.read(MOST_BYTES + 1)
+        body = read_regular(file, MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{where} cannot be read ({reason})") from error

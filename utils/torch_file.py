@@ -113,6 +113,8 @@ def _walk_through(path: Path) -> bool:
         if file.read(2) == b"PK":
             _check_archive(file)
             return True
+        if zipfile.is_zipfile(file):  # the end is an archive's, so the beginning has been changed
+            raise ValueError("the first bytes of an archive are changed")
         file.seek(0)
         for _ in range(LEGACY_PICKLES):
             _check_pickle(file)

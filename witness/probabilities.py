@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from utils.arrays import read_npy
 from utils.errors import InputError
 from utils.files import find_file
 from utils.section import Section
@@ -57,21 +58,13 @@ def read_table(name: str, count: int, num_classes: int) -> Tensor:
         InputError: the file is not there, no such table, or of another size.
     """
     path = find_file(name, "witness.heard.probabilities.file")
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: no .npy of numbers ({first_line(error)})") from error
-    if not isinstance(table, np.ndarray) or table.shape != (count, num_classes):
-        shape = getattr(table, "shape", "no array")
+    table = read_npy(path, f"{path}: no .npy of numbers")
+    if table.shape != (count, num_classes):
         raise InputError(
-            f"{path}: {shape}, but there are {count} training samples of {num_classes} classes"
+            f"{path}: {table.shape}, but there are {count} training samples of {num_classes} "
+            f"classes"
         )
     if table.dtype.kind != "f" or not np.isfinite(table).all() or float(table.min()) < 0:
         raise InputError(f"{path}: probabilities are numbers from 0 on; give softmax, not logits")
     values = torch.from_numpy(table.astype(np.float64))
     return values / values.sum(dim=1, keepdim=True).clamp_min(FLOOR)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,22 +12,16 @@ from typing import ClassVar
 from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
 from data.dataset.listing import Listing
-from data.dataset.picture import is_picture
-from data.dataset.remarks import (
-    describe_left_out,
-    describe_same,
-    describe_test,
-    ending,
-    judge_unreadable,
-)
+from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Request, Source
 from data.dataset.spelling import look_alike
+from data.dataset.walk import TEST, TRAIN, Survey, subfolders
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
+from utils.texts import read_text
 
-TRAIN, TEST = "train", "test"
 TRIGGERED = "triggered"  # beside them: the test images that ASR is measured on
 CLASSES = "classes.txt"  # of an exported set: its class folders, in the order of their labels
 
@@ -129,13 +120,6 @@ def find_splits(root: Path) -> tuple[Path, Path | None]:
     return root, None
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, sorted; links and hidden ones are left out."""
-    with os.scandir(folder) as entries:
-        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(name for name in found if not name.startswith("."))
-
-
 def class_list(root: Path, settings: DataSection) -> str | None:
     """Return the file that names the classes: `data.classes`, or the one that an export has."""
     exported = root / CLASSES
@@ -186,10 +170,7 @@ def listed_classes(file: Path, present: list[str], folder: Path) -> list[str]:
         InputError: the file is not text, names a class twice, or one without a folder.
     """
     key = f"data.classes: {file}"
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{key} cannot be read ({error})") from error
+    lines = read_text(file, "data.classes").lines
     # Some systems store an umlaut as a letter and a dot: names are compared composed.
     folders = {unicodedata.normalize("NFC", name): name for name in present}
     names = []
@@ -209,73 +190,6 @@ def near(name: str, folders: dict[str, str]) -> str:
     """Return a hint at the folder nearest to `name`; a thousand others are not listed."""
     hint = nearest(name, folders)
     return hint if "did you mean" in hint else ""
-
-
-class Survey:
-    """Lists the image files of both splits, and notes what it leaves out.
-
-    Args:
-        root: the data set's folder.
-        folders: label of each class folder.
-        chosen: whether the classes come from a list, so that others may lie beside them.
-    """
-
-    def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
-        self.root, self.folders, self.chosen = root, folders, chosen
-        self.links: list[str] = []
-        self.left_out: Counter[str] = Counter()  # files that are no images, by their ending
-
-    def lines(self) -> list[str]:
-        """Return what was left out of the listings so far, to be said."""
-        return self.links + describe_left_out(self.left_out)
-
-    def listing(self, name: str, folder: Path | None) -> Listing:
-        """Return the files of the split `name` below `folder`, by class and name.
-
-        Raises:
-            InputError: a folder of test images belongs to no class.
-        """
-        # Another choice of classes is another cache, so that two experiments can take turns.
-        key = repr((name, list(self.folders)))
-        if folder is None:
-            return Listing(key, self.root, [], [])
-        present = set(subfolders(folder))
-        strange = sorted(present - set(self.folders))
-        if strange and not self.chosen:
-            raise InputError(
-                f"dataset_dir: {folder / strange[0]} belongs to no class of {TRAIN}/; remove it, "
-                f"or list the classes in a file and name that in data.classes"
-            )
-        files: list[str] = []
-        labels: list[int] = []
-        self._note_links(folder, [entry.name for entry in os.scandir(folder)])
-        for class_name, label in self.folders.items():
-            found = sorted(self._images(folder / class_name)) if class_name in present else []
-            files += found
-            labels += [label] * len(found)
-        return Listing(key, self.root, files, labels)
-
-    def _images(self, folder: Path) -> Iterator[str]:
-        """Yield the image files below `folder`, relative to the root; no link to a folder."""
-        for place, directories, names in os.walk(folder, onerror=throw):
-            self._note_links(Path(place), directories)
-            directories[:] = [name for name in directories if not name.startswith(".")]
-            for path in (Path(place, name) for name in names if not name.startswith(".")):
-                if is_picture(path):
-                    yield path.relative_to(self.root).as_posix()
-                else:
-                    self.left_out[ending(path)] += 1
-
-    def _note_links(self, folder: Path, names: list[str]) -> None:
-        for name in sorted(names):
-            path = folder / name
-            if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
-                self.links.append(f"{path} is a link to a folder and is left out")
-
-
-def throw(error: OSError) -> None:
-    """Raise an error that `os.walk` would pass over, with all images of the folder."""
-    raise error
 
 
 def refuse_empty(labels: Sequence[int], folders: dict[str, int], folder: Path) -> None:

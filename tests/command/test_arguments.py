@@ -16,12 +16,14 @@ TASKS = {
     "--export": ["folder"],
     "--export-clean": ["folder"],
     "--predict": ["image.png"],
+    "--export-onnx": ["model.onnx"],
 }
 UNREAD = [
-    (("--fail-on-suspicion",), ("--check", "--bench", "--export", "--export-clean", "--predict")),
-    (("--resume", "False"), ("--export", "--export-clean", "--predict")),
+    (("--fail-on-suspicion",), tuple(task for task in TASKS if task != "--report")),
+    (("--resume", "False"), ("--export", "--export-clean", "--predict", "--export-onnx")),
+    (("--gpu", "0"), ("--export-onnx",)),
     (("--name", "mine"), ("--export",)),
-    (("--json",), ("--check", "--bench", "--export", "--export-clean", "--report")),
+    (("--json",), tuple(task for task in TASKS if task != "--predict")),
 ]
 
 

@@ -218,3 +218,38 @@ def test_a_name_stays_below_the_storage_folder(
     assert "--name" in capfd.readouterr().err
     assert ASD.main([*given, "--name", "a/b", "--check"]) == 0
     assert str(tmp_path / "runs" / "a" / "b") in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (["--csv", "{file}/t.csv"], "--csv"),
+        (["--csv", "{folder}"], "is a folder"),
+        (["--csv", "~nosuchuser/t.csv"], "no known home"),
+        (["--csv", "a\0b"], "--csv"),
+        (["--table", "paper", "--table-dir", "{file}/x"], "--table-dir"),
+        (["--table-dir", "{folder}"], "that is not given"),
+    ],
+)
+def test_a_place_where_no_table_can_be_written_is_refused_before_the_runs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], word: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"file": str(tmp_path / "file"), "folder": str(tmp_path)}
+    words = [part.format(**places) for part in given]
+    code, out, err = outcome(capfd, str(write(tmp_path, "never")), *words)
+    assert (code, out) == (2, "")
+    assert word in err and err.count("\n") == 1
+
+
+def test_a_damaged_result_is_run_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--gpu", "cpu", "--csv", str(tmp_path / "t.csv"), "--defense", "none"]
+    given = [str(write(tmp_path, "a")), *options, "--", *SHORT, f"storage_dir={tmp_path / 'runs'}"]
+    assert outcome(capfd, *given)[0] == 0
+    result = tmp_path / "runs" / "a_none" / "result.json"
+    for damage in ('{"fingerprints": []}', "5", ""):
+        result.write_text(damage)
+        code, out, _ = outcome(capfd, *given)
+        assert code == 0
+        assert "finished before" not in out
+        assert json.loads(result.read_text())["acc"] >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -219,3 +220,15 @@ def test_files_that_lie_elsewhere_go_to_their_classs_folder() -> None:
     assert place_in_class(file, "20 km/h", "20 km_h") == Path("20 km_h/00001_00002.ppm")
     assert place_in_class("train/train/x/a.png", "train", "train") == Path("train/x/a.png")
     assert place_in_class("cat/cat/a.png", "cat", "cat") == Path("cat/cat/a.png")
+
+
+def test_a_list_that_is_a_pipe_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path, "train")
+    run.keep()
+    (run.folder / "report" / "purified.txt").unlink()
+    os.mkfifo(run.folder / "report" / "purified.txt")
+    assert run.export() == 2
+    assert "no regular file" in capsys.readouterr().err
+    assert not run.target.exists()

@@ -158,3 +158,10 @@ def test_through_the_configuration(folder: Path, tmp_path: Path) -> None:
     assert pre.train.images.shape == (6, 4, 4, 3)
     assert pre.train.files == data.train.files
     assert pre.train.digest is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_list_of_classes_is_read_as_it_was_saved(tmp_path: Path, encoding: str) -> None:
+    names = ["Kühe", "a"]
+    (tmp_path / "classes.txt").write_bytes("Kühe\r\na # the rest\r\n".encode(encoding))
+    assert listed_classes(tmp_path / "classes.txt", names, tmp_path) == names

@@ -64,6 +64,21 @@ def test_what_is_left_out_is_counted_by_its_ending(folder: Path) -> None:
     ]
 
 
+def test_pictures_beside_the_class_folders_are_counted(folder: Path) -> None:
+    save(folder / "train/lost.png")
+    save(folder / "train/another.jpg")
+    save(folder / "test/a/0.png", (1, 2, 3))
+    save(folder / "test/0.webp")
+    (folder / "train/list.csv").write_text("no picture\n")
+    lines = [line for line in load(folder).notices if "outside" in line]
+    assert lines == [
+        f"{folder / 'train'} holds 2 pictures outside of its class folders, which are left out: "
+        f"'another.jpg'",
+        f"{folder / 'test'} holds 1 pictures outside of its class folders, which are left out: "
+        f"'0.webp'",
+    ]
+
+
 def test_an_ending_that_would_break_the_line_is_escaped(folder: Path) -> None:
     (folder / "train/a/x.\x1b[31m").write_text("no picture")
     (line,) = [line for line in load(folder).notices if "left out" in line]

@@ -111,6 +111,8 @@ HUGE = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + HEADER.ljust(117).en
         b"\x93NUMPY",
         b"PK\x05\x06" + b"\0" * 18,
         HUGE,
+        b"PK\x03\x04" + b"\0" * 40,  # an archive that is cut off
+        b"\x93NUMPY\x01\x00" + (20).to_bytes(2, "little") + b"{'descr': ('<i8', ".ljust(20),
         array_bytes(np.array([0.5])),
         array_bytes(np.array([0, 2], dtype=object)),
         array_bytes(np.array([], dtype=np.int64)),

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from config.load import load_config
 from data.review import Review
+from run.restore import restore_method
 from tests.conftest import DIGITS
 from tests.defense.staged import prepared, reviewed, twin
 from utils.errors import InputError
@@ -183,3 +184,23 @@ def test_batches_may_have_a_size_of_their_own(tmp_path: Path) -> None:
 def test_wrong_settings_are_named(override: str, part: str) -> None:
     with pytest.raises(InputError, match=part):
         load_config(DIGITS, ["defense=abl", override])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": {"param_groups": [], "state": {}}},
+        {"optimizer": {"param_groups": [5], "state": {}}},
+        {"optimizer": 7},
+        {"stage": "another"},
+        {"stage": ["isolation"]},
+        {"isolated": torch.ones(3, dtype=torch.bool)},
+        {"isolated": "all"},
+    ],
+)
+def test_a_foreign_state_of_the_stage_is_a_line(change: dict[str, Any], tmp_path: Path) -> None:
+    abl = prepared("abl", tmp_path)
+    abl.split(0)
+    state = {**abl.state_dict(), **change}
+    with pytest.raises(InputError, match="defense_state_dict is not of this run"):
+        restore_method(prepared("abl", tmp_path), {"defense_state_dict": state}, tmp_path)

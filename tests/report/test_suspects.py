@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_a_foreign_file_has_no_ranks(tmp_path: Path) -> None:
         file.write_bytes(body)
         assert read_ranks(file) == {}
     assert read_ranks(tmp_path / "none") == {}
+    os.mkfifo(tmp_path / "pipe")  # nobody will ever write
+    assert read_ranks(tmp_path / "pipe") == {}
 
 
 def test_a_list_with_a_verdict_added_is_a_review(tmp_path: Path) -> None:

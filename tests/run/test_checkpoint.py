@@ -45,7 +45,9 @@ def test_the_one_before_and_the_best_are_kept(folder: RunFolder) -> None:
     assert sorted(os.listdir(folder.checkpoints)) == sorted([LATEST, PREVIOUS, BEST])
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "missing", "first byte", "directory", "folder"]
+)
 def test_a_damaged_latest_falls_back_to_the_one_before(
     folder: RunFolder, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +61,14 @@ def test_a_damaged_latest_falls_back_to_the_one_before(
         place = inside.header_offset + 100
         flipped = bytes([content[place] ^ 255])
         latest.write_bytes(content[:place] + flipped + content[place + 1 :])
+    elif damage == "first byte":
+        latest.write_bytes(b"T" + content[1:])
+    elif damage == "directory":  # of the archive, at its end
+        place = content.rfind(b"PK\x01\x02") + 46
+        latest.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    elif damage == "folder":
+        latest.unlink()
+        latest.mkdir()
     elif damage == "empty":
         latest.write_bytes(b"")
     else:
@@ -77,6 +87,14 @@ def test_two_damaged_ones_are_an_error(folder: RunFolder) -> None:
         (folder.checkpoints / name).write_bytes(b"nothing")
     with pytest.raises(DamagedCheckpoint):
         read_latest(folder.checkpoints)
+
+
+def test_a_damaged_one_without_another_says_what_to_do(folder: RunFolder) -> None:
+    (folder.checkpoints / PREVIOUS).unlink()
+    (folder.checkpoints / LATEST).write_bytes(b"nothing")
+    with pytest.raises(DamagedCheckpoint, match=r"none before it.*--resume False") as caught:
+        read_latest(folder.checkpoints)
+    assert "stays" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", MALICIOUS_FORMS)

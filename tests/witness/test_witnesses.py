@@ -213,6 +213,8 @@ def test_outside_probabilities_veto_what_they_contradict(tmp_path: Path) -> None
         (None, "there is no file"),
         (b"", "no .npy"),
         (b"\x93NUMPY nonsense", "no .npy"),
+        (b"PK\x03\x04" + b"\0" * 40, "no .npy"),
+        (b"\x93NUMPY\x01\x00\x14\x00" + b"{'descr': ('<f4', ".ljust(20), "no .npy"),
         (np.zeros((3, 4), dtype=np.float32), "training samples"),
         ("integers", "probabilities are numbers"),
         ("negative", "probabilities are numbers"),

@@ -1,0 +1,107 @@
+"""Which files below a folder of classes are samples, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.dataset.listing import Listing
+from data.dataset.picture import ENDINGS, is_picture
+from data.dataset.remarks import describe_left_out, ending
+from utils.errors import InputError
+
+TRAIN, TEST = "train", "test"
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in `folder`, sorted; links and hidden ones are left out."""
+    with os.scandir(folder) as entries:
+        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in found if not name.startswith("."))
+
+
+class Survey:
+    """Lists the image files of both splits, and notes what it leaves out.
+
+    Args:
+        root: the data set's folder.
+        folders: label of each class folder.
+        chosen: whether the classes come from a list, so that others may lie beside them.
+    """
+
+    def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
+        self.root, self.folders, self.chosen = root, folders, chosen
+        self.links: list[str] = []
+        self.left_out: Counter[str] = Counter()  # files that are no images, by their ending
+
+    def lines(self) -> list[str]:
+        """Return what was left out of the listings so far, to be said."""
+        return self.links + describe_left_out(self.left_out)
+
+    def listing(self, name: str, folder: Path | None) -> Listing:
+        """Return the files of the split `name` below `folder`, by class and name.
+
+        Raises:
+            InputError: a folder of test images belongs to no class.
+        """
+        # Another choice of classes is another cache, so that two experiments can take turns.
+        key = repr((name, list(self.folders)))
+        if folder is None:
+            return Listing(key, self.root, [], [])
+        present = set(subfolders(folder))
+        strange = sorted(present - set(self.folders))
+        if strange and not self.chosen:
+            raise InputError(
+                f"dataset_dir: {folder / strange[0]} belongs to no class of {TRAIN}/; remove it, "
+                f"or list the classes in a file and name that in data.classes"
+            )
+        files: list[str] = []
+        labels: list[int] = []
+        self._note_links(folder, [entry.name for entry in os.scandir(folder)])
+        self._note_loose(folder)
+        for class_name, label in self.folders.items():
+            found = sorted(self._images(folder / class_name)) if class_name in present else []
+            files += found
+            labels += [label] * len(found)
+        return Listing(key, self.root, files, labels)
+
+    def _images(self, folder: Path) -> Iterator[str]:
+        """Yield the image files below `folder`, relative to the root; no link to a folder."""
+        for place, directories, names in os.walk(folder, onerror=throw):
+            self._note_links(Path(place), directories)
+            directories[:] = [name for name in directories if not name.startswith(".")]
+            for path in (Path(place, name) for name in names if not name.startswith(".")):
+                if is_picture(path):
+                    yield path.relative_to(self.root).as_posix()
+                else:
+                    self.left_out[ending(path)] += 1
+
+    def _note_loose(self, folder: Path) -> None:
+        """Count the pictures that lie beside the class folders, where their class is not known."""
+        with os.scandir(folder) as entries:
+            loose = [entry.name for entry in entries if entry.is_file() and is_loose(entry.name)]
+        if loose:
+            example = min(loose)
+            self.links.append(
+                f"{folder} holds {len(loose)} pictures outside of its class folders, which are "
+                f"left out: {example!r}"
+            )
+
+    def _note_links(self, folder: Path, names: list[str]) -> None:
+        for name in sorted(names):
+            path = folder / name
+            if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
+                self.links.append(f"{path} is a link to a folder and is left out")
+
+
+def is_loose(name: str) -> bool:
+    """Return whether a file beside the class folders is called as a picture is."""
+    return not name.startswith(".") and Path(name).suffix.lower() in ENDINGS
+
+
+def throw(error: OSError) -> None:
+    """Raise an error that `os.walk` would pass over, with all images of the folder."""
+    raise error
