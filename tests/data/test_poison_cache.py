@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from data.dataset import ImageData, Split
 from data.kept import POISON_FILE
 from data.poison import TrainingSet, Truth
 from tests.conftest import colourful_images, tiny_config
+from tests.processes import run_together
 from utils.streams import Streams
 
 Made = tuple[TrainingSet, Truth]
@@ -107,6 +109,27 @@ def test_what_an_attack_has_learnt_is_found_by_the_next_run(
     first = poison_data(config, DATA, Streams(0))
     monkeypatch.setattr(attack, "prepare", None)
     assert_same(poison_data(config, DATA, Streams(0)), first)
+
+
+def make_learnt(folder: Path, name: str, told: Path) -> None:
+    """Poison by an attack that learns, in a process of its own; tell what came out."""
+    attack = next(known for known in LEARNT if known.__name__ == name)
+    width = f"backdoor.{name.lower()}.network.resnet18_cifar.width=4"
+    settings = [f"backdoor.{setting}" for setting in LEARNT[attack]]
+    config = tiny_config(*settings, width, f"storage_dir={folder}").config
+    training, truth = poison_data(config, DATA, Streams(0))
+    pixels = hashlib.sha256(training.images.numpy().tobytes()).hexdigest()
+    told.write_text(f"{pixels} {training.labels.tolist()} {truth.fingerprint()}")
+
+
+@pytest.mark.parametrize("attack", LEARNT)
+def test_runs_of_one_learnt_attack_that_start_together_agree(
+    attack: type[Attack], tmp_path: Path
+) -> None:
+    told = [tmp_path / str(number) for number in range(2)]
+    calls = [(tmp_path / "storage", attack.__name__, path) for path in told]
+    assert run_together(make_learnt, calls) == [0, 0]
+    assert told[0].read_text() == told[1].read_text()
 
 
 def test_whatever_the_poison_depends_on_gives_another_folder(tmp_path: Path) -> None:

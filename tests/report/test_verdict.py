@@ -9,11 +9,10 @@ import torch
 
 from defense.history import History
 from report.estimate import Estimate
-from report.findings import Findings
 from report.judge import Accusation, judge
 from report.lost import lost_classes
 from report.verdict import UNSEEN_KINDS
-from tests.report.made_up import clean, made_up, rearranged, renewed, spread
+from tests.report.made_up import clean, made_up, renewed, spread
 
 
 def test_poison_is_found_with_its_target_and_about_its_number() -> None:
@@ -144,58 +143,6 @@ def test_a_class_with_more_poison_than_clean_samples_is_not_lost() -> None:
     assert verdict.name == "poisoned" and verdict.suspected_target == "class 6"
 
 
-def changed(findings: Findings, name: str) -> Findings:
-    """A set of the kind `name`, with equal losses: then the order of equals would show."""
-    if name == "confident":
-        for loss in findings.history.losses.values():
-            loss[:] = torch.where(loss > 3, 9.0, 0.0)
-        findings.opinion.given[:] = torch.where(findings.opinion.given < 0.5, 0.0, 1.0)
-    if name == "rounded":
-        for loss in findings.history.losses.values():
-            loss.round_(decimals=1)
-    return renewed(findings)
-
-
-SETS = [
-    (1000, (3,), "rounded"),
-    (990, (3,), "rounded"),
-    (950, (3,), "rounded"),
-    (950, (3,), "confident"),
-    (950, (3, 7), "confident"),
-    (940, (3, 7, 1), "rounded"),
-    (900, (3, 7, 1, 5), "confident"),
-]
-
-
-@pytest.mark.parametrize(("poisoned_from", "targets", "name"), SETS)
-def test_the_verdict_is_one_of_the_set_and_not_of_its_order(
-    poisoned_from: int, targets: tuple[int, ...], name: str
-) -> None:
-    findings = changed(made_up(poisoned_from, targets), name)
-    expected = judge(findings, seeds_checked=True)
-    ranking = [findings.name(index) for index in findings.order.tolist()]
-    for seed in range(50):
-        again = rearranged(findings, seed)
-        verdict = judge(again, seeds_checked=True)
-        assert verdict.statistics == pytest.approx(expected.statistics)
-        assert replace(verdict, statistics={}) == replace(expected, statistics={})
-        assert [again.name(index) for index in again.order.tolist()] == ranking
-
-
-@pytest.mark.parametrize("name", ["confident", "rounded"])
-@pytest.mark.parametrize("targets", [(3,), (3, 7), (7, 1, 5)])
-def test_all_targets_are_named(name: str, targets: tuple[int, ...]) -> None:
-    findings = changed(made_up(940, targets), name)
-    verdict = judge(findings, seeds_checked=True)
-    assert verdict.name == "poisoned"
-    assert set(verdict.suspected_targets) == {f"class {target}" for target in targets}
-    assert verdict.suspected_target == verdict.suspected_targets[0]
-    low, high = verdict.estimated_range
-    assert 40 <= verdict.estimated_poisoned <= 80 and low <= 60 <= high
-    worst = findings.order[:60]
-    assert int((worst >= 940).sum()) >= 58
-
-
 def test_poison_with_every_label_is_not_acquitted() -> None:
     verdict = judge(made_up(850, tuple(range(10))), seeds_checked=True)
     assert verdict.name == "cannot_tell" and "more than on clean sets" in verdict.reasons[-2]
@@ -214,6 +161,32 @@ def test_errors_of_a_confident_model_in_class_order_are_no_poison(share: float) 
         loss[:] = torch.where(wrong, 8.0, 1e-6)
     verdict = judge(renewed(findings), seeds_checked=True)
     assert verdict.name == "no_sign" and verdict.statistics["broad_concentration"] < 0.1
+
+
+@pytest.mark.parametrize("in_class_order", [True, False])
+@pytest.mark.parametrize(
+    ("poisoned", "name"), [(100, "poisoned"), (50, "cannot_tell"), (5, "no_sign")]
+)
+def test_little_poison_in_a_confident_model_is_found_or_not_acquitted(
+    poisoned: int, name: str, in_class_order: bool
+) -> None:
+    findings = clean()
+    labels = findings.training.labels
+    if in_class_order:
+        labels[:] = labels[labels.argsort(stable=True)]
+    wrong = torch.zeros(10_000, dtype=torch.bool)
+    wrong[3::501] = True  # errors of the model, of all classes
+    sources = torch.nonzero((labels != 7) & ~wrong).flatten()
+    chosen = sources[:: len(sources) // poisoned][:poisoned]
+    chosen = chosen[~torch.isin(chosen, findings.seeds)]
+    findings.opinion.predicted[:] = torch.where(wrong, spread(labels, 10), labels)
+    wrong[chosen], labels[chosen] = True, 7
+    findings.opinion.given[:] = torch.where(wrong, 0.0, 1.0)
+    for loss in findings.history.losses.values():
+        loss[:] = torch.where(wrong, 8.0, 1e-6)
+    verdict = judge(renewed(findings), seeds_checked=True)
+    assert verdict.name == name
+    assert verdict.suspected_targets == (("class 7",) if name == "poisoned" else ())
 
 
 def test_a_labellers_default_is_not_called_poison_alone() -> None:
