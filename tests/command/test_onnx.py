@@ -53,7 +53,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(storage: Path, file: Path | str) -> list[str]:
-    start = ["--config", str(DIGITS), "--gpu", "cpu", f"storage_dir={storage}"]
+    start = ["--config", str(DIGITS), f"storage_dir={storage}"]
     return [*start, "--export-onnx", str(file)]
 
 
