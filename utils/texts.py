@@ -6,6 +6,7 @@ What can be known for certain is read; what cannot is refused with a line that s
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,14 @@ def read_bytes(file: Path, where: str) -> bytes:
         InputError: it cannot be read or is too large.
     """
     try:
-        body = read_regular(file, MOST_BYTES + 1)
+        return read_regular(file, MOST_BYTES)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{where} cannot be read ({reason})") from error
-    if len(body) > MOST_BYTES:
-        raise InputError(f"{where} is larger than {MOST_BYTES >> 20} MiB, too large for a table")
-    return body
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            reason = f"is larger than {MOST_BYTES >> 20} MiB, too large for a table"
+        else:
+            told = error.strerror if isinstance(error, OSError) else error
+            reason = f"cannot be read ({told})"
+        raise InputError(f"{where} {reason}") from error
 
 
 def decode(body: bytes, where: str, raw_names: bool) -> tuple[str, str]:
