@@ -34,9 +34,9 @@ from utils.files import PROJECT, made_folder
 from utils.interrupt import Interrupt, Interrupted
 from utils.paths import user_path
 
+TABLE_DIR = "storage/table"
 # The paper's columns and rows; the rows are those that a laptop can run.
 PAPER_DEFENSES = ("none", "fine_pruning", "nad", "abl", "dbd", "asd")
-TABLE_DIR = "storage/table"
 PAPER_ATTACKS = ("badnets", "blend", "wanet", "iab", "refool", "clb")
 
 

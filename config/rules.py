@@ -145,9 +145,8 @@ def epoch_first(draft: Draft) -> tuple[int, str]:
     share = START_STAGE_1
     if not draft.pretrained:
         share = between(draft.facts.samples, STAGE_1) / usual_epochs(draft)
-    return min(max(round(share * end), 1), draft.number("global.epoch_second", end)), of_start(
-        draft
-    )
+    second = draft.number("global.epoch_second", end)
+    return min(max(round(share * end), 1), second), of_start(draft)
 
 
 def steps(draft: Draft) -> tuple[int, str]:
@@ -209,7 +208,7 @@ def optimizer(draft: Draft) -> tuple[dict[str, Any], str]:
     """Return the optimiser's section."""
     if draft.pretrained:
         return {"Adam": {"lr": START_RATE}}, "what was learnt elsewhere shall not be lost"
-    fast = draft.get("network.fastnet") is not None and draft.facts.samples >= FEW_SAMPLES
+    fast = "fastnet" in (draft.get("network") or ()) and draft.facts.samples >= FEW_SAMPLES
     return {"Adam": {"lr": FAST_RATE if fast else RATE}}, "all is to be learnt"
 
 

@@ -102,9 +102,10 @@ class AntiBackdoorLearning(StagedDefense):
 
     def _order(self, epoch: int, clean: Tensor) -> Tensor:
         """Return the samples of `epoch` in the order of its steps, (n,) int64 on the CPU."""
-        unlearns, streams = self.stage(epoch) == UNLEARN, self.setting.ground.streams
-        order = shuffled(~clean if unlearns else clean, streams.torch("order", epoch))
-        if not (unlearns and self.settings.keep_learning):
+        streams = self.setting.ground.streams
+        chosen = ~clean if self.stage(epoch) == UNLEARN else clean
+        order = shuffled(chosen, streams.torch("order", epoch))
+        if not self._is_paired(epoch):
             return order
         others = shuffled(clean, streams.torch("labelled-order", epoch))[: len(order)]
         return torch.stack([order[: len(others)], others], dim=1).flatten()
@@ -118,15 +119,19 @@ class AntiBackdoorLearning(StagedDefense):
         """Return the steps of a pass over what the stage trains on."""
         total = len(self.setting.ground.training)
         sizes = {ISOLATE: total, FINE_TUNE: total - self.count, UNLEARN: self.count}
-        if self.settings.keep_learning:
-            sizes[UNLEARN] = 2 * min(self.count, total - self.count)
-        return len(training_batches(sizes[self.stage(epoch)], self.images_in_step(epoch)))
+        size = sizes[self.stage(epoch)]
+        if self._is_paired(epoch):
+            size = 2 * min(size, total - size)
+        return len(training_batches(size, self.images_in_step(epoch)))
 
     def images_in_step(self, epoch: int) -> int:
         """Return the images of a batch; an even number where it is made of pairs."""
         size = self.settings.batch_size or self.setting.config.loader.batch_size
-        pairs = self.stage(epoch) == UNLEARN and self.settings.keep_learning
-        return size - size % 2 if pairs else size
+        return size - size % 2 if self._is_paired(epoch) else size
+
+    def _is_paired(self, epoch: int) -> bool:
+        """Return whether each sample that is unlearnt is followed by one that is learnt."""
+        return self.stage(epoch) == UNLEARN and self.settings.keep_learning
 
     def stage_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the stage's steps on its pool; yield the objective after each."""

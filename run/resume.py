@@ -18,12 +18,10 @@ from utils.errors import InputError
 from utils.paths import user_path
 
 # Keys that may change between a checkpoint and its resumption: where things are, how fast, how
-# much is shown. Every other change would make another experiment.
+# much is shown. What a run does not read may, too. Every other change makes another experiment.
 MAY_CHANGE: tuple[str, ...] = (
     "dataset_dir",
     "storage_dir",
-    "saved_dir",
-    "prefetch",
     "speed",
     "test_interval",
     "cache_dir",
@@ -34,7 +32,7 @@ MAY_CHANGE: tuple[str, ...] = (
     "seed_indices",
     "skip_unreadable",  # the data's fingerprint tells whether it matters
 )
-MAY_CHANGE += ("sync_bn", "num_workers", "pin_memory", "benchmark", "deterministic")
+MAY_CHANGE += ("sync_bn", "benchmark", "deterministic")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Threads = Literal["auto"] | int
 
 @torch.no_grad()
 def multiply_adds(network: nn.Module, size: tuple[int, int]) -> int:
-    """Return the multiply-adds of a forward of one image of `size` (H, W); CPU, eval mode kept."""
+    """Return the multiply-adds of a forward of one image of `size` (H, W); nothing is learnt."""
     was_training = network.training
     network.eval()
     with FlopCounterMode(display=False) as counter:

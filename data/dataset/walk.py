@@ -34,12 +34,12 @@ class Survey:
 
     def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
         self.root, self.folders, self.chosen = root, folders, chosen
-        self.links: list[str] = []
+        self.remarks: list[str] = []  # what else is left out
         self.left_out: Counter[str] = Counter()  # files that are no images, by their ending
 
     def lines(self) -> list[str]:
         """Return what was left out of the listings so far, to be said."""
-        return self.links + describe_left_out(self.left_out)
+        return self.remarks + describe_left_out(self.left_out)
 
     def listing(self, name: str, folder: Path | None) -> Listing:
         """Return the files of the split `name` below `folder`, by class and name.
@@ -60,8 +60,9 @@ class Survey:
             )
         files: list[str] = []
         labels: list[int] = []
-        self._note_links(folder, [entry.name for entry in os.scandir(folder)])
-        self._note_loose(folder)
+        beside = os.listdir(folder)
+        self._note_links(folder, beside)
+        self._note_loose(folder, beside)
         for class_name, label in self.folders.items():
             found = sorted(self._images(folder / class_name)) if class_name in present else []
             files += found
@@ -79,22 +80,20 @@ class Survey:
                 else:
                     self.left_out[ending(path)] += 1
 
-    def _note_loose(self, folder: Path) -> None:
+    def _note_loose(self, folder: Path, names: list[str]) -> None:
         """Count the pictures that lie beside the class folders, where their class is not known."""
-        with os.scandir(folder) as entries:
-            loose = [entry.name for entry in entries if entry.is_file() and is_loose(entry.name)]
+        loose = [name for name in names if is_loose(name) and (folder / name).is_file()]
         if loose:
-            example = min(loose)
-            self.links.append(
+            self.remarks.append(
                 f"{folder} holds {len(loose)} pictures outside of its class folders, which are "
-                f"left out: {example!r}"
+                f"left out: {min(loose)!r}"
             )
 
     def _note_links(self, folder: Path, names: list[str]) -> None:
         for name in sorted(names):
             path = folder / name
             if stat.S_ISLNK(path.lstat().st_mode) and path.is_dir():
-                self.links.append(f"{path} is a link to a folder and is left out")
+                self.remarks.append(f"{path} is a link to a folder and is left out")
 
 
 def is_loose(name: str) -> bool:

@@ -138,6 +138,15 @@ def test_every_choice_can_be_set(key: str) -> None:
     assert not any(line.startswith(f"auto: {key}:") for line in loaded.notices)
 
 
+@pytest.mark.parametrize(
+    ("network", "rate"),
+    [("{fastnet: null}", 0.005), ("{fastnet: {width: 16}}", 0.005), ("{vgg19_bn: null}", 0.002)],
+)
+def test_the_rate_is_that_of_the_network(network: str, rate: float) -> None:
+    found = chosen(Facts(10_000, 1000, 32), f"network={network}")
+    assert found["optimizer.Adam.lr"] == rate
+
+
 def test_a_width_alone_may_be_left_open() -> None:
     network = "network={resnet18_cifar: {width: auto}}"
     assert chosen(Facts(50_000, 5000, 32, gpu=True), network)["network.resnet18_cifar.width"] == 64
