@@ -13,7 +13,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -40,15 +39,19 @@ from run.learning import (
     call_witnesses,
     lay_ground,
 )
-from run.lock import sole_writer
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
 from run.repairing import repaired_session
 from run.results import comparable_results
 from run.session import Session
-from run.setup import Setup, set_up
-from run.standing import refuse_if_ended_since, refuse_without_checkpoint, standing_of
+from run.setup import Setup, only_writer, set_up
+from run.standing import (
+    refuse_if_ended_since,
+    refuse_looks_at_a_repair,
+    refuse_without_checkpoint,
+    standing_of,
+)
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -90,12 +93,16 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
 
 
 def begin(session: Session) -> None:
-    """Make the run's folder, with an earlier run of that name moved aside."""
+    """Make the run's folder, with an earlier run of that name moved aside.
+
+    A checkpoint from elsewhere is gone on from in a folder of this run's own.
+    """
     session.engine.world.wait()  # all have read what is there
     if not session.engine.world.is_first:
         return
-    if session.setup.start.path is not None:
-        set_damaged_aside(session.setup.start.path)
+    start = session.setup.start
+    if start.path is not None and start.path.parent == session.folder.checkpoints:
+        set_damaged_aside(start.path)
         return
     session.earlier = begin_folder(session)
 
@@ -214,6 +221,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     setup = set_up(arguments, interrupt)
     start, alone = setup.start, only_writer(setup)
     if setup.config.repair.method is not None and not arguments.check:
+        refuse_looks_at_a_repair(arguments.report, arguments.bench)
         with alone:
             return mend(setup, arguments)
     session = prepare(setup, only_looks=arguments.check or arguments.bench)
@@ -238,13 +246,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
             session.save()
             say(f"stopped; saved at epoch {session.progress.epoch}, step {session.progress.step}")
             raise
-        return tell(session, arguments)
-
-
-def only_writer(setup: Setup) -> AbstractContextManager[None]:
-    """Return what keeps others out of the run's folder; the first process does so for all."""
-    first = setup.world.is_first
-    return sole_writer(setup.folder.path, setup.start) if first else nullcontext()
+        return tell(session, arguments, trained=True)
 
 
 def mend(setup: Setup, arguments: argparse.Namespace) -> int:
@@ -257,11 +259,11 @@ def mend(setup: Setup, arguments: argparse.Namespace) -> int:
     return exit_code(verdict) if arguments.fail_on_suspicion else 0
 
 
-def tell(session: Session, arguments: argparse.Namespace) -> int:
+def tell(session: Session, arguments: argparse.Namespace, trained: bool = False) -> int:
     """Measure the model as it is, say what it thinks of the data; return the exit code."""
     start = session.setup.start
     finished = session.progress.epoch >= session.config.num_epochs
-    own_folder = start.path is None or start.path.parent == session.folder.checkpoints
+    own_folder = trained or start.path is None or start.path.parent == session.folder.checkpoints
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
     verdict = read_verdict(session.folder.result)
     is_whole = verdict is not None and is_saved(session.folder.path)

@@ -19,6 +19,7 @@ from config.schema import Config
 from data.build import Material, assemble, load_data
 from data.transform.build import build_chain
 from model.place import place_network
+from run.fingerprints import first_difference, of_data
 from run.measure import Score, evaluate
 from run.product import DESCRIPTION, load_model
 from run.results import read_result
@@ -46,13 +47,13 @@ def tested(folder: Path, config: Config, material: Material) -> Score:
 
 def refuse_other_images(folder: Path, told: Mapping[str, Any], material: Material) -> None:
     """Raise `InputError` unless the images are those that the model's run was tested on."""
-    theirs = told.get("fingerprints", {})
-    for what, fingerprint in material.fingerprints(truth_known=True).items():
-        if what != "seeds" and theirs.get(what) != fingerprint:
-            raise InputError(
-                f"{folder.name}: its run had other {what}; leave out what changes the set, and "
-                f"check that dataset_dir holds the whole one"
-            )
+    ours = of_data(material.fingerprints(truth_known=True))
+    what = first_difference(told.get("fingerprints", {}), ours)
+    if what is not None:
+        raise InputError(
+            f"{folder.name}: its run had other {what}; leave out what changes the set, and "
+            f"check that dataset_dir holds the whole one"
+        )
 
 
 def agrees(score: Score, told: Mapping[str, Any]) -> bool:

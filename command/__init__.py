@@ -1,1 +1,1 @@
-"""What the user asks on the command line: train, check, predict, export, report, bench."""
+"""What the user asks on the command line: check, predict, export, bench, tables."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from data.build import size_of
 from run.material import Material
+from run.repairing import source_folder
 from run.session import Session
 from utils.console import say, table
 
@@ -72,6 +73,20 @@ def describe_seeds(material: Material) -> dict[str, str]:
     return {who: str(len(material.seeds))}
 
 
+def describe_method(session: Session) -> dict[str, str]:
+    """Return the defence and its steps, or the repair and the run whose model it mends."""
+    config, place = session.config, session.progress
+    if config.repair.method is not None:
+        whose = source_folder(session.setup).path
+        return {"repair": f"{config.repair.method}, of the model of {whose}"}
+    steps = [session.defense.steps_in(epoch) for epoch in range(config.num_epochs)]
+    return {
+        "defence": config.defense,
+        "steps": f"{config.num_epochs} epochs of {written(steps)}: {sum(steps):,}",
+        "starts at": f"epoch {place.epoch}, step {place.step}",
+    }
+
+
 def written(steps: Sequence[int]) -> str:
     """Return the steps of an epoch, from the fewest to the most."""
     low, high = min(steps), max(steps)
@@ -82,25 +97,28 @@ def print_plan(session: Session) -> None:
     """Print data set, attack, stages, steps, device and memory."""
     config, training = session.config, session.training
     height, width = training.images.shape[1:3]
-    memory, material = estimated_bytes(session), session.material
-    steps = [session.defense.steps_in(epoch) for epoch in range(config.num_epochs)]
+    memory = estimated_bytes(session)
     lines = {
         "data set": f"{len(training)} training and {len(session.truth.clean_test)} test images, "
         f"{width}x{height}, {training.num_classes} classes",
         **describe_attack(session),
-        **describe_seeds(material),
-        "defence": config.defense,
+        **describe_seeds(session.material),
+        **describe_method(session),
         "network": f"{config.network.name}, "
         f"{sum(p.numel() for p in session.network.parameters()):,} weights",
-        "steps": f"{config.num_epochs} epochs of {written(steps)}: {sum(steps):,}",
         "device": str(session.engine),
         "memory": ", ".join(f"{kind} {size / 2**20:.0f} MiB" for kind, size in memory.items())
         + f"; about {sum(memory.values()) / 2**30:.2f} GiB in all, PyTorch itself aside",
-        "starts at": f"epoch {session.progress.epoch}, step {session.progress.step}",
         "run's folder": str(session.folder.path),
     }
     say(table(list(lines.items())))
-    stages = [
+    if config.repair.method is None:
+        say(table(planned_stages(session), headers="keys"))
+
+
+def planned_stages(session: Session) -> list[dict[str, str]]:
+    """Return a row for each stage of the run."""
+    return [
         {
             "stage": stage.name,
             "epochs": f"{stage.first_epoch} to {stage.last_epoch}",
@@ -108,4 +126,3 @@ def print_plan(session: Session) -> None:
         }
         for stage in session.defense.plan()
     ]
-    say(table(stages, headers="keys"))

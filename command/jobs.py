@@ -18,7 +18,7 @@ from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
 from run.results import has_result
-from run.resume import what_differs
+from run.resume import reads_elsewhere, what_differs
 from utils.console import say
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -164,7 +164,10 @@ def with_what_they_need(methods: Sequence[str | None]) -> list[str | None]:
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether the run is finished, with the same configuration as now."""
+    """Return whether the run is finished, with the same configuration as now.
+
+    Of data in another place `ASD.py` finds out whether they are the same.
+    """
     if job.config is None or not has_result(job.folder):
         return False
     try:
@@ -172,7 +175,7 @@ def is_finished(job: Job) -> bool:
         config = job.config
         with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
             config = load_config(job.path, job.overrides, earlier=settings).config
-        return not what_differs(settings, config)
+        return not (what_differs(settings, config) or reads_elsewhere(settings, config))
     except (InputError, AttributeError):
         return False
 

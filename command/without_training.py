@@ -17,12 +17,13 @@ from command.prediction import (
     refuse_unreadable,
 )
 from config.load import load_config
-from data.build import assemble, dataset_name, load_data, poison_data
+from data.build import assemble, dataset_name, load_data, with_truth
 from data.clean import FOLDERS, read_kept, write_clean
 from data.dataset import DATASETS
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
 from data.own import sample_path
+from data.poison import leave_clean
 from run.names import find_folder
 from run.product import DESCRIPTION, load_model
 from run.resume import find_start
@@ -45,9 +46,16 @@ def export_data(arguments: argparse.Namespace) -> None:
     folder = user_path(arguments.export, "--export")
     make_empty_folder(folder)
     data, lines = load_data(config)
-    training, truth = poison_data(config, data, Streams(seed), device)
-    known = config.truth_known or DATASETS.get(dataset_name(config)[0]).known_to_be_clean
-    for line in [*lines, *export(data.train.images, training, truth, folder, known)]:
+    if config.truth_known:
+        known = with_truth(config, data, Streams(seed), device)
+        data, training, truth = known.data, known.training, known.truth
+        lines += known.lines
+    else:
+        training, truth = leave_clean(data)
+    # What an imported set looked like before it was poisoned, nobody here knows.
+    before = None if config.data.truth is not None else data.train.images
+    tells = config.truth_known or DATASETS.get(dataset_name(config)[0]).known_to_be_clean
+    for line in [*lines, *export(before, training, truth, folder, tells)]:
         say(line)
 
 

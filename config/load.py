@@ -25,18 +25,9 @@ from utils.plain_yaml import DEEPEST, parse_yaml, read_yaml
 COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
 PUBLISHED_SCHEDULES = {"multi_step": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"}
-# Sections that name one of several parts: naming another one replaces it, with all its settings.
-# So does a `network` anywhere below, as of an attack that trains one.
-CHOICES = {
-    "network",
-    "optimizer",
-    "lr_scheduler",
-    "criterion",
-    "split.criterion",
-    "dbd.criterion",
-    "meta.optimizer",
-    "meta.criterion",
-}
+# Sections that name one of several parts, wherever they stand: naming another one replaces it,
+# with all its settings.
+CHOICES = ("network", "optimizer", "lr_scheduler", "criterion")
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,7 @@ def read_override(argument: str) -> dict[str, Any]:
 def merge(base: dict[str, Any], change: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Return `base` with `change` on top: mappings are merged, all else is replaced."""
     merged = dict(base)
-    if (path in CHOICES or path.endswith(".network")) and change and not set(change) & set(base):
+    if path.rpartition(".")[2] in CHOICES and change and not set(change) & set(base):
         merged = {}
     if path == "backdoor" and attacks(change) and not attacks(change) & attacks(base):
         merged = {key: value for key, value in base.items() if key not in attacks(base)}

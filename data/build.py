@@ -15,7 +15,7 @@ from data.attack import ATTACKS, LabelRule, Scene
 from data.dataset import DATASETS, ImageData, Request, Source
 from data.dataset.decode import Frame
 from data.dataset.settings import DataSection
-from data.imported import import_truth
+from data.imported import Poisoned, import_truth
 from data.kept import POISON_FILE, read_poison, write_poison
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
@@ -25,7 +25,7 @@ from data.transform.build import before_trigger
 from utils.errors import InputError
 from utils.files import locked
 from utils.memory import free_bytes
-from utils.paths import user_path
+from utils.paths import cache_folder, user_path
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def image_cache(config: DataSettings) -> Path:
     """Return the folder in which decoded images are kept."""
     if config.data.cache_dir is not None:
         return user_path(config.data.cache_dir, "data.cache_dir")
-    return user_path(config.storage_dir, "storage_dir") / "cache" / "images"
+    return cache_folder(config.storage_dir) / "images"
 
 
 def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> None:
@@ -113,11 +113,7 @@ def poison_data(
         return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
     made_from = [FORMAT, data.fingerprint(), streams.seed, backdoor.as_yaml()]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-    folder = (
-        user_path(config.storage_dir, "storage_dir")
-        / "cache"
-        / f"{backdoor.attack.name}-{digest[:16]}"
-    )
+    folder = cache_folder(config.storage_dir) / f"{backdoor.attack.name}-{digest[:16]}"
     path = folder / POISON_FILE
     found = read_poison(path, data)  # without the lock: a cache may lie where nobody may write
     if found is not None:
@@ -158,12 +154,37 @@ class Material:
         found = {"data": self.data.fingerprint()}
         if len(self.seeds):
             found["seeds"] = seeds_fingerprint(self.seeds)
-        return found | ({"poison": self.truth.fingerprint()} if truth_known else {})
+        if truth_known:
+            found["poison"] = self.truth.fingerprint()
+            found["poisoned_images"] = fingerprint_of_changed(self.training, self.truth)
+        return found
 
 
 def seeds_fingerprint(seeds: Tensor) -> str:
     """Return the SHA-256 of the verified samples `seeds` (n,) int64."""
     return hashlib.sha256(seeds.numpy().tobytes()).hexdigest()
+
+
+def fingerprint_of_changed(training: TrainingSet, truth: Truth) -> str:
+    """Return the SHA-256 of all given labels, and of the training images that were changed."""
+    digest = hashlib.sha256(training.labels.numpy().tobytes())
+    for index in torch.nonzero(~truth.untouched).flatten().tolist():
+        digest.update(training.images[index].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def with_truth(
+    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
+) -> Poisoned:
+    """Return the set with the truth about it: poisoned here, or elsewhere (`data.truth`).
+
+    Raises:
+        InputError: the attack or the table does not fit the data.
+    """
+    if config.data.truth is not None:
+        return import_truth(config, data, image_cache(config))
+    training, truth = poison_data(config, data, streams, device)
+    return Poisoned(data, training, truth, describe_poison(training, truth))
 
 
 def assemble(
@@ -174,17 +195,11 @@ def assemble(
     Raises:
         InputError: attack or verified samples do not fit the data.
     """
-    if config.data.truth is not None:
-        own = import_truth(config, data, image_cache(config))
-        seeds = verified_seeds(config.global_, own.training, own.truth.untouched, streams)
-        checked = not config.global_.chosen
-        return Material(own.data, own.training, own.truth, seeds, checked, lines=own.lines)
     if config.truth_known:
-        training, truth = poison_data(config, data, streams, device)
-        seeds = verified_seeds(config.global_, training, truth.untouched, streams)
-        lines = describe_poison(training, truth)
+        known = with_truth(config, data, streams, device)
+        seeds = verified_seeds(config.global_, known.training, known.truth.untouched, streams)
         checked = not config.global_.chosen
-        return Material(data, training, truth, seeds, checked, lines=lines)
+        return Material(known.data, known.training, known.truth, seeds, checked, lines=known.lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
     return Material(

@@ -190,27 +190,33 @@ def export_tests(classes: Sequence[str], truth: Truth, folder: Path) -> list[str
     """
     names = folder_names(classes)
     write_text(folder / CLASSES, "".join(f"{name}\n" for name in names))
+    written = []
     for place, split in ((TEST, truth.clean_test), (TRIGGERED, truth.triggered_test)):
         if split is None or not len(split):
             continue
+        written.append(str(folder / place))
         digits = len(str(len(split) - 1))
         paths = [
             folder / place / names[label] / f"{index:0{digits}}.png"
             for index, label in enumerate(split.labels.tolist())
         ]
         write_images(split.images, paths)
-    return [f"test images for ACC and ASR: {folder / TEST}, {folder / TRIGGERED}"]
+    return [f"test images, for ACC and ASR: {', '.join(written)}"] if written else []
 
 
 def export(
-    clean: Tensor, training: TrainingSet, truth: Truth, folder: Path, truth_known: bool = True
+    before: Tensor | None,
+    training: TrainingSet,
+    truth: Truth,
+    folder: Path,
+    truth_known: bool = True,
 ) -> list[str]:
     """Write the training set into `folder`, which is empty; return lines to say.
 
     `index.csv` comes last, so a folder without it is not whole.
 
     Args:
-        clean: (N, H, W, 3) uint8, the images as they were.
+        before: (N, H, W, 3) uint8, the images as they were; None where nobody knows that.
         training: as the defender sees it.
         truth: what was changed.
         folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`; where the truth
@@ -220,7 +226,7 @@ def export(
     files = file_names(training)
     write_images(training.images, [folder / file for file in files])
     lines = [f"{len(files)} images of {training.num_classes} classes: {folder / 'train'}"]
-    gallery = draw_gallery(clean, training, truth)
+    gallery = None if before is None else draw_gallery(before, training, truth)
     if gallery is not None:
         write_picture(gallery, folder / "gallery.png")
         lines.append(f"some changed samples, before and after: {folder / 'gallery.png'}")

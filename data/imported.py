@@ -36,12 +36,12 @@ COLUMNS = ("file", "kind")
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A set with the truth about it.
+class Poisoned:
+    """A set with the truth about it, wherever it was poisoned.
 
     Attributes:
-        data: in the order of the table.
-        training, truth: as an attack would have returned them.
+        data: as it was read; of an imported set, in the order of the table.
+        training, truth: what the defender sees, and what is true.
         lines: to say.
     """
 
@@ -51,7 +51,7 @@ class Imported:
     lines: tuple[str, ...]
 
 
-def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Imported:
+def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned:
     """Return the set with the truth that `data.truth` tells.
 
     Raises:
@@ -73,7 +73,7 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Imported
     training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
     poisoned = int((roles == Role.POISONED).sum())
     lines.insert(0, f"{file}: {poisoned} of {len(rows)} training samples are poisoned")
-    return Imported(data, training, Truth(roles, original, data.test, triggered), tuple(lines))
+    return Poisoned(data, training, Truth(roles, original, data.test, triggered), tuple(lines))
 
 
 def places_of(rows: Sequence[Row], train: Split, text: Text) -> Tensor:

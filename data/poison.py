@@ -1,7 +1,7 @@
 """Building the poisoned data set: which samples are poisoned, and who may know it.
 
 The defender gets a `TrainingSet`: images and given labels. What is true goes into `Truth`, which
-only the measuring part (`run/measure.py`) and the drawing of verified seeds read.
+a method never gets: it is for measuring, and for drawing what stands for a person who has looked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TrainingSet:
         images: (N, H, W, 3) uint8.
         labels: (N,) int64, given labels; those of poisoned samples are wrong.
         classes: names.
-        mapped: the images stay in a memory map of the host, and are read batch by batch.
+        mapped: the images stay in host memory, or in a memory map, and are read batch by batch.
         files: N paths relative to the data set's folder, where each image is a file of its own.
     """
 

@@ -31,7 +31,7 @@ class Review:
 
     Attributes:
         clean: (n,) int64, sorted; they are verified samples from then on.
-        poisoned: (m,) int64, sorted; they never enter the clean pool.
+        poisoned: (m,) int64, sorted; a method that splits keeps them out of its clean pool.
     """
 
     clean: Tensor

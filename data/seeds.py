@@ -52,8 +52,8 @@ def number_to_draw(schedule: SeedsSection, training: TrainingSet) -> int:
 def draw_seeds(training: TrainingSet, clean: Tensor, count: int, streams: Streams) -> Tensor:
     """Return `count` truly clean samples of each class, as indices (C * count,), sorted.
 
-    This stands for a person who checks samples by hand, as in the paper; it is the one place where
-    the truth (`clean`, (N,) bool) reaches the defence.
+    This stands for a person who checks samples by hand, as in the paper, and is all of the truth
+    (`clean`, (N,) bool) that reaches a defence.
 
     Raises:
         InputError: a class has fewer clean samples.

@@ -45,9 +45,8 @@ class AntiBackdoorLearning(StagedDefense):
         self.isolated: Tensor | None = None  # (N,) bool, from the end of the first stage on
         ground = setting.ground
         self.plain = replace(ground, chain=ground.seen(augmented=False))
-        self.count = max(
-            SMALLEST_POOL, round(self.settings.fraction * len(setting.ground.training))
-        )
+        wanted = round(self.settings.fraction * len(ground.training))
+        self.count = max(SMALLEST_POOL, wanted, len(setting.knowledge.review.poisoned))
 
     def pool_size(self, stage: str) -> str:
         """Return how many samples are trusted; the isolated ones are unlearnt at the end."""

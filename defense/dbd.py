@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from data.feed import training_batches
 from data.transform import TRANSFORMATIONS, Chain
 from defense.defense import Pools, Setting
-from defense.settings import ContrastiveSection
+from defense.settings import HALF, ContrastiveSection
 from defense.split import class_agnostic
 from defense.staged import StagedDefense
 from loss import build_criterion
@@ -34,7 +34,6 @@ from training.torch_parts import build_optimizer
 from utils.streams import Purpose
 
 CONTRAST, WARM_UP, MIXMATCH = "contrastive", "warm-up", "mixmatch"
-HALF = 0.5  # of all samples, the paper's share
 CONTRASTED: tuple[Purpose, ...] = ("contrastive-augment-1", "contrastive-augment-2")
 
 
@@ -52,6 +51,7 @@ class Decoupling(StagedDefense):
     """SimCLR, a linear warm-up, then MixMatch on halves that are drawn anew at every epoch."""
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
+    learner_stage: ClassVar[str | None] = MIXMATCH
 
     def __init__(self, setting: Setting) -> None:
         self.settings = settings = setting.config.dbd

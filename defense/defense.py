@@ -109,9 +109,18 @@ class Defense(ABC):
         return sum(map(self.steps_in, range(epoch)))
 
     @property
-    def steps_in_all(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.steps_before(self.setting.config.num_epochs)
+    def learner_from(self) -> int:
+        """The first epoch that trains with the learner's optimiser; its schedule begins there."""
+        return 0
+
+    def learner_steps(self, epoch: int, step: int = 0) -> int:
+        """Return how many steps the learner's optimiser has taken before `step` of `epoch`."""
+        return max(0, self.steps_before(epoch) + step - self.steps_before(self.learner_from))
+
+    @property
+    def learner_steps_in_all(self) -> int:
+        """Steps of the learner's optimiser in the whole run."""
+        return self.learner_steps(self.setting.config.num_epochs)
 
     @abstractmethod
     def images_in_step(self, epoch: int) -> int:
@@ -157,9 +166,11 @@ class Defense(ABC):
             epoch: 0-based.
             first_step: number of the first of them.
         """
-        learner, before, whole = self.setting.learner, self.steps_before(epoch), self.steps_in_all
+        learner, whole = self.setting.learner, self.learner_steps_in_all
+        before, scheduled = self.learner_steps(epoch), epoch >= self.learner_from
         for step in range(first_step, self.steps_in(epoch)):
-            learner.before_step(before + step, whole)
+            if scheduled:
+                learner.before_step(before + step, whole)
             taken = next(losses)
             learner.after_step()
             yield taken

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from defense.settings import HALF
+
 IMPLAUSIBLE = 3.0  # nats: the model gives the label less than a twentieth
 LOWEST_GAP, HIGHEST_GAP = 2.0, 4.0  # nats; clean samples differ by less, poison by more
 BINS = 200
@@ -75,7 +77,7 @@ def keep_by_evidence(
     plausible = agrees | ((loss < IMPLAUSIBLE) & ~accused[labels])
     kept = plausible & ~objected & ~barred
     before = int(kept.sum())
-    floor = int(class_floor * len(labels) / 2 / (int(labels.max()) + 1))
+    floor = int(class_floor * HALF * len(labels) / (int(labels.max()) + 1))
     if floor:
         kept = with_floor(kept, reduction, barred, labels, floor)
     return Share(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -19,10 +19,16 @@ class StagedDefense(Defense):
 
     Momentum of one objective must not push into the next.
 
+    Attributes:
+        learner_stage: the one that trains with the learner's optimiser and schedule; it is the
+            last. None: each has an optimiser of its own.
+
     Args:
         setting: what it works with.
         lengths: epochs of each stage, by name and in order; a stage of none is left out.
     """
+
+    learner_stage: ClassVar[str | None] = None
 
     def __init__(self, setting: Setting, lengths: Mapping[str, int]) -> None:
         super().__init__(setting)
@@ -47,6 +53,11 @@ class StagedDefense(Defense):
             PlannedStage(name, start, end - 1, self.pool_size(name))
             for name, start, end in zip(self.starts, starts, starts[1:], strict=False)
         ]
+
+    @property
+    def learner_from(self) -> int:
+        """Where the stage begins that trains with the learner's optimiser; never, if none does."""
+        return self.starts.get(self.learner_stage or "", self.setting.config.num_epochs)
 
     @abstractmethod
     def pool_size(self, stage: str) -> str:

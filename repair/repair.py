@@ -74,7 +74,7 @@ class Repaired:
     Attributes:
         network: a new one; that which was given is as it was.
         rows: the log: plain values, one row an epoch.
-        summary: what was done, for `result.json`.
+        summary: what was done, for `repair.json`.
     """
 
     network: Network

@@ -29,7 +29,7 @@ class RepairSection(Section):
     @classmethod
     def _settings_by_name(cls, given: Any) -> Any:
         """Validate what stands below a repair's name, for all that there are."""
-        if not isinstance(given, dict) or "parts" in given:
+        if not isinstance(given, dict) or has_parts(given):
             return given
         plain = set(cls.model_fields) - {"parts"}
         for key in given:
@@ -50,3 +50,11 @@ class RepairSection(Section):
         if self.method is None:
             return plain
         return plain | {self.method: self.settings.model_dump(exclude_none=True)}
+
+
+def has_parts(given: dict[str, Any]) -> bool:
+    """Return whether the settings below the repairs' names are validated already."""
+    parts = given.get("parts")
+    if not isinstance(parts, dict) or not parts:
+        return False
+    return all(isinstance(part, Section) for part in parts.values())

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from report.findings import Findings
+from report.sheets import WORST
 from report.suspects import FILE_NAME, read_ranks
 from report.verdict import VERDICT_FILE, Verdict
 from utils.files import read_regular
 
 MOST_BYTES = 2**24  # of an earlier verdict
-WORST = 64  # as many as the contact sheet shows
 
 
 def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:

@@ -22,8 +22,8 @@ from data.review import Review
 from defense.history import History
 from report.findings import Opinion
 from witness.hearing import NOBODY, Testimony
+from witness.witness import NORMAL_DEVIATION
 
-NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # of a given label; its loss is 87
 VETO = 100.0  # deviations, more than all other evidence together
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from witness.witness import NORMAL_DEVIATION
+
 # The median absolute deviation of a normal distribution, times this, is its standard deviation.
-SCALE = 1.4826
 DEVIATIONS = 6  # from the median, far outside of what chance does to a few dozen losses
 # Losses of seeds lie close together, all near 0, so that their spread alone would call a mere
 # doubt of the model far. So far above the median, a label has a quarter of the usual probability.
@@ -45,5 +46,5 @@ def doubtful(loss: Tensor, labels: Tensor, seeds: Tensor, num_classes: int) -> T
 def limit(values: Tensor) -> Tensor:
     """Return the loss above which one of `values` (n,) is far from the others, a scalar."""
     middle = values.median()
-    spread = SCALE * (values - middle).abs().median()
+    spread = NORMAL_DEVIATION * (values - middle).abs().median()
     return middle + torch.clamp(DEVIATIONS * spread, min=LEAST_DISTANCE)

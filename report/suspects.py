@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from data.formats.format import rounded
 from report.findings import Findings
 from utils.errors import InputError
 from utils.files import write_text
@@ -39,19 +40,19 @@ def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
         "index": index,
         "label": classes[int(findings.training.labels[index])],
         "predicted": classes[int(opinion.predicted[index])],
-        "probability": shortened(opinion.probability[index]),
-        "score": shortened(findings.score[index]),
-        "given_probability": shortened(opinion.given[index]),
+        "probability": rounded(opinion.probability[index]),
+        "score": rounded(findings.score[index]),
+        "given_probability": rounded(opinion.given[index]),
     }
     for stage, loss in history.losses.items():
-        row["loss_" + stage.replace("-", "_")] = shortened(loss[index])
+        row["loss_" + stage.replace("-", "_")] = rounded(loss[index])
     if findings.reduction is not None:
-        row["reduction"] = shortened(findings.reduction[index])
+        row["reduction"] = rounded(findings.reduction[index])
     if history.polluted is not None:
         row["polluted_epochs"] = int(history.polluted[index])
     statements = findings.testimony.statements
     for name, said in statements.items():
-        row[f"witness_{name}"] = shortened(said.suspicion[index])
+        row[f"witness_{name}"] = rounded(said.suspicion[index])
     if statements:
         row["vetoed_by"] = " ".join(name for name, s in statements.items() if s.vetoed[index])
     row["kept"] = int(findings.kept[index])
@@ -59,13 +60,8 @@ def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
         row["poisoned"] = int(findings.poisoned[index])
     row["given_label"], row["predicted_label"] = row["label"], row["predicted"]
     row["is_label_issue"] = not bool(findings.kept[index])
-    row["label_quality"] = shortened(1 - findings.score[index])
+    row["label_quality"] = rounded(1 - findings.score[index])
     return row
-
-
-def shortened(value: Any) -> float:
-    """Return a number with the digits that a reader can use."""
-    return float(f"{float(value):.6g}")
 
 
 def write_suspects(findings: Findings, folder: Path) -> Path:

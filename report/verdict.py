@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from run.results import read_result
-from utils.errors import InputError
+from utils.errors import EXIT_CANNOT_TELL, EXIT_POISONED, InputError
 
 VERDICT_FILE = "verdict.json"
 Name = Literal["poisoned", "no_sign", "cannot_tell"]
-EXIT_CODES: dict[str, int] = {"no_sign": 0, "poisoned": 3, "cannot_tell": 4}
+EXIT_CODES = {"no_sign": 0, "poisoned": EXIT_POISONED, "cannot_tell": EXIT_CANNOT_TELL}
 # What the absence of a sign says nothing about, by the name that `result.json` has for it.
 UNSEEN_KINDS = {
     "clean_label": "poison whose labels are right (SIG, CLB and other clean-label attacks)",

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from run.fingerprints import first_difference
 from utils.errors import InputError
 from utils.files import read_regular, write_text
 
@@ -93,7 +94,7 @@ class RunFolder:
         write_text(self.path / name, json.dumps(content, indent=2) + "\n")
 
     def read_manifest(self, remedy: str) -> dict[str, Any]:
-        """Return what the run was made of; `Session.manifest` wrote it.
+        """Return what the run was made of; `run.describe` wrote it.
 
         Raises:
             InputError: it is missing or foreign; `remedy` says what makes the run.
@@ -117,12 +118,12 @@ class RunFolder:
         self, manifest: Mapping[str, Any], fingerprints: Mapping[str, str]
     ) -> None:
         """Raise `InputError` if data or poison are not those that the run was trained on."""
-        for what, fingerprint in fingerprints.items():
-            if manifest["fingerprints"].get(what) != fingerprint:
-                raise InputError(
-                    f"the {what} are not those of the run {self.path}: a file was added, changed "
-                    f"or removed since, or a setting was changed; restore that, or train anew"
-                )
+        what = first_difference(manifest["fingerprints"], fingerprints)
+        if what is not None:
+            raise InputError(
+                f"the {what} are not those of the run {self.path}: a file was added, changed or "
+                f"removed since, or a setting was changed; restore that, or train anew"
+            )
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the merged configuration."""

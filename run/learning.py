@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -23,6 +22,7 @@ from training.learner import Learner
 from training.rate import Rate
 from training.torch_parts import build_optimizer, build_scheduler
 from utils.engine import choose_engine
+from utils.paths import cache_folder
 from utils.threads import set_threads
 from witness.hearing import Hearing
 
@@ -88,11 +88,10 @@ def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing:
     samples from which stage 1 starts.
     """
     config = setup.config
-    cache = Path(config.storage_dir).expanduser() / "cache"
     # Who shall choose the seeds hears of none: not even of those that a person has reviewed since,
     # as they are few, of some classes only, and the choice would depend on them.
     seeds = material.seeds[:0] if config.global_.chosen else material.seeds
-    return Hearing(config.witness, ground, seeds, cache)
+    return Hearing(config.witness, ground, seeds, cache_folder(config.storage_dir))
 
 
 def build_learner(config: Config, network: Network, follows: bool) -> Learner:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from run.folder import RunFolder
 from utils.errors import InputError
-from utils.paths import refuse_control_characters, shortened, user_path
+from utils.paths import CACHE, refuse_control_characters, shortened, user_path
 
 LONGEST_PART = 200  # bytes of one folder in a run's name; systems take 255, ours add a few
-KEPT = "cache"  # below storage_dir: images and poison, no run
 
 
 def run_folder_name(given: str, key: str) -> str:
@@ -34,9 +33,9 @@ def run_folder_name(given: str, key: str) -> str:
             f"{key} {shortened(given)}: a name below storage_dir is expected, e.g. small/blend; "
             f"--name gives one"
         )
-    if parts[0] == KEPT:
+    if parts[0] == CACHE:
         raise InputError(
-            f"{key} {shortened(given)}: storage_dir/{KEPT} is no run's; --name gives another"
+            f"{key} {shortened(given)}: storage_dir/{CACHE} is no run's; --name gives another"
         )
     if any(len(os.fsencode(part)) > LONGEST_PART for part in parts):
         where = f"{key} {shortened(given)}"

@@ -14,8 +14,10 @@ from data.dataset import Split
 from defense import DEFENSES, Knowledge, Setting
 from model import Network
 from repair import REPAIRS, RepairSetting
+from repair.repair import SMALLEST_BATCH
 from run.choosing import choose_seeds
 from run.describe import begin_folder
+from run.fingerprints import of_data
 from run.folder import RunFolder
 from run.learning import (
     Views,
@@ -62,8 +64,7 @@ def load_into(network: Network, source: RunFolder, material: Material) -> None:
     if not source.result.is_file():
         raise InputError(f"repair.of: there is no finished run {source.path}; {remedy}")
     manifest = source.read_manifest(remedy)
-    of_data = {key: material.fingerprints[key] for key in material.fingerprints if key != "seeds"}
-    source.refuse_other_data(manifest, of_data)
+    source.refuse_other_data(manifest, of_data(material.fingerprints))
     weights = load_model(source.path)[0].state_dict()
     try:
         network.load_state_dict(weights)
@@ -74,13 +75,22 @@ def load_into(network: Network, source: RunFolder, material: Material) -> None:
 
 
 def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
-    """Return the clean samples that the repair may use, on the device."""
+    """Return the clean samples that the repair may use, on the device.
+
+    Raises:
+        InputError: there are too few.
+    """
     config = setup.config
     if config.truth_known:
         fraction = config.repair.clean_fraction
         index = draw_clean(material.truth, fraction, setup.streams)
     else:
         index = verified_or_none(material.seeds, material.seeds_checked)
+    if len(index) < SMALLEST_BATCH:
+        raise InputError(
+            f"repair.clean_fraction: a repair needs {SMALLEST_BATCH} clean samples at least, and "
+            f"there is {len(index)}"
+        )
     images, labels = material.training.images[index], material.training.labels[index]
     return Split(images.to(ground.engine.device), labels.to(ground.engine.device))
 
@@ -125,7 +135,7 @@ def as_session(
 def leave_files(session: Session, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     """Make the repair's folder, and write what was done; the model and the result come last."""
     if session.engine.world.is_first:
-        begin_folder(session)
+        session.earlier = begin_folder(session)
         session.folder.write_json("repair.json", summary)
     score = session.evaluate()
     measured = {"acc": score.acc, **({"asr": score.asr} if session.config.truth_known else {})}

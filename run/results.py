@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from run.fingerprints import same_data
 from run.folder import RunFolder
 from utils.console import say
 from utils.errors import InputError
@@ -79,16 +80,19 @@ def comparable_results(folder: RunFolder, fingerprints: Mapping[str, str]) -> li
         except InputError as error:
             say(f"not compared: {error}")
             continue
-        theirs = result.get("fingerprints", {})
-        same = all(theirs.get(key) == fingerprints.get(key) for key in ("data", "poison"))
+        same = same_data(result.get("fingerprints", {}), fingerprints)
         if same and "acc" in result and result.get("defense"):
             results.append({**result, "run": path.parent.name})
     return results
 
 
 def siblings(folder: RunFolder) -> Iterable[Path]:
-    """Return the results of the runs beside `folder`, those moved aside left out."""
+    """Return the results of the runs beside `folder`, those moved aside left out.
+
+    `ratio_0.5` is a run; `digits.1` is one that was moved aside, as long as `digits` is there.
+    """
     for path in sorted(folder.path.parent.glob("*/result.json")):
-        moved_aside = path.parent.suffix.removeprefix(".").isdecimal()
-        if path != folder.result and not moved_aside:
+        run = path.parent
+        numbered = run.suffix.removeprefix(".").isdecimal()
+        if path != folder.result and not (numbered and run.with_suffix("").is_dir()):
             yield path

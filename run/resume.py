@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from config.no_effect import is_unread
 from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
+from run.fingerprints import first_difference
 from run.folder import RunFolder
 from utils.errors import InputError
 from utils.paths import user_path
@@ -32,7 +33,9 @@ MAY_CHANGE: tuple[str, ...] = (
     "seed_indices",
     "skip_unreadable",  # the data's fingerprint tells whether it matters
 )
+# How devices compute: a run may go on with more processes than it began with, which is said.
 MAY_CHANGE += ("sync_bn", "benchmark", "deterministic")
+READ_FROM = ("dataset_dir", "seed_dir", "seed_indices", "review")
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ class Resumption:
         """Raise `InputError` if data, poisoned samples or seeds are not the checkpoint's."""
         if self.own_state is None:
             return
-        for what, fingerprint in fingerprints.items():
-            if self.own_state["fingerprints"].get(what) != fingerprint:
-                raise InputError(
-                    f"{self.path}: the run was started with other {what}; restore that, or start "
-                    f"anew with --resume False"
-                )
+        what = first_difference(self.own_state["fingerprints"], fingerprints)
+        if what is not None:
+            raise InputError(
+                f"{self.path}: the run was started with other {what}; restore that, or start "
+                f"anew with --resume False"
+            )
 
 
 def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:
@@ -196,6 +199,24 @@ def what_differs(earlier: dict[str, Any], config: Config) -> list[str]:
     before, now = flat(with_defaults(earlier)), flat(config.as_yaml())
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return [key for key in changed if not (may_change(key) or is_unread(config, key))]
+
+
+def reads_elsewhere(earlier: dict[str, Any], config: Config) -> bool:
+    """Return whether a run of `config` reads its data from other files than an earlier run.
+
+    They may hold the same: that takes a look at them.
+    """
+    before, now = flat(with_defaults(earlier)), flat(config.as_yaml())
+    return any(
+        resolved(before.get(key)) != resolved(now.get(key))
+        for key in before.keys() | now.keys()
+        if key.rpartition(".")[2] in READ_FROM
+    )
+
+
+def resolved(path: Any) -> Any:
+    """Return where a path of the configuration leads; anything else as it is."""
+    return Path(path).expanduser().resolve() if isinstance(path, str) else path
 
 
 def may_change(key: str) -> bool:

@@ -104,15 +104,17 @@ class Session:
         state = start.state
         restore_network(self.network, state, start.path)
         if "format" not in state:
+            if self.learner.average is not None:  # it has none of its own
+                self.learner.average.network.load_state_dict(self.network.state_dict())
             return
         before, now = state.get("processes", 1), self.engine.world.size
         if before != now:
             say(f"{before} process(es) before, {now} now: not bit-identical to an unbroken run")
         if not start.only_evaluate:
             optimizer, scheduler = self.learner.optimizer, self.learner.scheduler
-            taken = self.defense.steps_before(state["epoch"]) + state["step"]
+            taken = self.defense.learner_steps(state["epoch"], state["step"])
             if taken:  # the rate is that of the last step, and is compared
-                self.learner.before_step(taken - 1, self.defense.steps_in_all)
+                self.learner.before_step(taken - 1, self.defense.learner_steps_in_all)
             restore_optimizer(optimizer, scheduler, state, start.path)
         restore_average(self.learner.average, state, start.path)
         restore_method(self.defense, state, start.path)
@@ -217,7 +219,7 @@ class Session:
         best = row["acc"] is not None and row["acc"] > state.best_acc
         if best:
             state.best_acc, state.best_epoch = row["acc"], state.epoch
-        if self.learner.scheduler is not None:
+        if self.learner.scheduler is not None and state.epoch >= self.defense.learner_from:
             self.learner.scheduler.step()
         state.rows.append(row)
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0

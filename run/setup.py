@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from config.load import Loaded, load_config
 from config.schema import Config
 from data.survey import survey
 from run.folder import RunFolder
-from run.lock import refuse_if_held
+from run.lock import refuse_if_held, sole_writer
 from run.names import find_folder
 from run.resume import Resumption, find_start
 from utils.console import be_silent, say
@@ -66,8 +67,15 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark, config.speed.reference)
     start.refuse_other_experiment(config)
-    streams = Streams(start.seed(config.seed.seed))
+    seed = torch.tensor(start.seed(config.seed.seed))
+    streams = Streams(int(world.of_the_first(seed)))  # a fresh one is drawn in each process
     return Setup(config, device, world, folder, start, streams)
+
+
+def only_writer(setup: Setup) -> AbstractContextManager[None]:
+    """Return what keeps others out of the run's folder; the first process does so for all."""
+    first = setup.world.is_first
+    return sole_writer(setup.folder.path, setup.start) if first else nullcontext()
 
 
 def settle_auto(

@@ -183,6 +183,18 @@ def longer_way(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
         reached |= further
 
 
+def test_what_defends_does_not_name_the_truth() -> None:
+    """It measures, describes and draws verified samples; no room of a method can reach it."""
+    for name, path in sources().items():
+        if room(name) not in ("loss", "model", "training", "witness", "defense", "repair"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        named |= {node.name for node in ast.walk(tree) if isinstance(node, ast.alias)}
+        assert not named & {"truth", "Truth"}, name
+
+
 def test_no_test_forks_itself() -> None:
     """A fork lacks the threads of PyTorch, and waits for them for ever (`tests/processes.py`)."""
     forks = re.compile(r"""get_context\(\s*["']fork|os\.fork\(|set_start_method""")

@@ -55,12 +55,6 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 @torch.no_grad()
-def guess_labels(network: nn.Module, views: Sequence[Tensor], temperature: float) -> Tensor:
-    """Return guessed labels (U, C): the mean prediction over the views, sharpened."""
-    return sharpen(mean_prediction(network, views), temperature)
-
-
-@torch.no_grad()
 def mean_prediction(network: nn.Module, views: Sequence[Tensor]) -> Tensor:
     """Return the probabilities (U, C), a mean over the views."""
     guesses = [functional.softmax(network(view), dim=1) for view in views]

@@ -1,1 +1,1 @@
-"""What belongs to no domain: command line, files, device, checkpoints, measuring."""
+"""What belongs to no domain: errors, files, the console, random streams, devices."""

@@ -25,11 +25,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # 2.13 to 2.15 on the CPU (with AVX2 alone: 1x1 ones with a stride). `torch.compile` chooses that
 # layout by itself, so it is no way around it.
 SAFE_CPU_CHANNELS = 16
-# Translating the step takes some minutes, once. At the paper's width of 64 a step then takes 1.10 s
-# in place of 1.24; at width 16 it gets slower, 276 ms in place of 227 (measured on 2 cores with
-# AVX512_BF16). With AMX there is nothing left to gain, since wide convolutions are products anyway:
-# 2.68 s in place of 2.45 (one core).
-COMPILED_CPU_CHANNELS = 64
 # Where each channel has a convolution of its own, bf16 is slower on the CPU: to train
 # EfficientNet-Lite0 on 32 images of 96 pixels takes 0.64 s in place of 0.34 (one core with
 # AVX512_BF16).
@@ -103,9 +98,8 @@ def choose_engine(
         # On the CPU bf16 pays with channels_last only, and without depthwise parts (measured).
         bf16 = native_bf16(device) and safe and not (device.type == "cpu" and has_depthwise)
     wanted = speed.compile is True
-    if speed.compile == "auto":
-        wide = bf16 and narrowest >= COMPILED_CPU_CHANNELS and not has_amx()
-        wanted = world.size == 1 and (device.type == "cuda" or wide)
+    if speed.compile == "auto":  # on a CPU a step is as fast without (docs/speed.md)
+        wanted = world.size == 1 and device.type == "cuda"
     compiled = wanted and can_translate(network, device)
     own = bf16 and channels_last and not compiled and device.type == "cpu" and has_own_kernels()
     return Engine(device, bf16, channels_last, compiled, world, own, speed)

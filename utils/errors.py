@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Of a run that is done, where `--fail-on-suspicion` asks what it thinks of the data.
+EXIT_POISONED, EXIT_CANNOT_TELL = 3, 4
+
 
 class InputError(Exception):
     """Wrong use or input: one line (what, where, what to do), exit code 2, no traceback."""

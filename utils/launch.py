@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.console import say_error
-from utils.errors import TrainingError
+from utils.errors import EXIT_CANNOT_TELL, EXIT_POISONED, TrainingError
 from utils.files import PROJECT
 from utils.interrupt import Interrupted
 from utils.world import MEETING
 
-DONE = {0, 3, 4}  # exit codes of a process that has done its work; see `--fail-on-suspicion`
+DONE = {0, EXIT_POISONED, EXIT_CANNOT_TELL}  # exit codes of a process that has done its work
 OWN_EXIT_CODES = {1, 2, 130, 143}  # of a process that has said why
 LOST_CONTACT = 75  # of a process that ends because another one has
 LAUNCHER = "ASD_LAUNCHER"  # in the environment of processes that `launch` has started: its number

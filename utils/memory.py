@@ -14,6 +14,8 @@ import torch
 MALLOC_TRIM_THRESHOLD = -1
 MALLOC_MMAP_THRESHOLD = -3
 
+UNKNOWN_MEMORY = 8 * 2**30  # bytes, taken for free where the system does not tell
+
 # What PyTorch and the libraries below it write where they raise no class of its own.
 SHORTAGES = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 AMOUNT = re.compile(r"allocate (\d[\d.,]*\s?[A-Za-z]+)")
@@ -27,7 +29,10 @@ def free_bytes(device: torch.device) -> int:
     """Return the free memory of `device`, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has none, macOS not the first
+        return UNKNOWN_MEMORY
 
 
 def shortage(error: Exception) -> str | None:

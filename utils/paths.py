@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utils.errors import InputError
 
+CACHE = "cache"  # below storage_dir; no run has that name
 SHOWN = 60  # characters of a wrong path in a message
 
 
@@ -34,6 +35,11 @@ def user_path(given: str, key: str) -> Path:
         raise InputError(f"{key}: {shortened(given)} begins with no known home") from error
     refuse_unusable(str(path), key)
     return path
+
+
+def cache_folder(storage_dir: str) -> Path:
+    """Return the folder of what runs share: decoded images, learnt poison, plain models."""
+    return user_path(storage_dir, "storage_dir") / CACHE
 
 
 def refuse_unusable(path: str, key: str) -> None:

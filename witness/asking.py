@@ -18,6 +18,8 @@ def answers_of(
 ) -> Tensor:
     """Return the answers (N, ...), float32, on the CPU, to all samples in plain views: one pass.
 
+    Of several processes all get the first one's, so that no veto hangs on a last digit.
+
     Args:
         case: the samples and the plain model.
         title: of the progress bar.
@@ -36,7 +38,8 @@ def answers_of(
         title,
         changed,
     )
-    return torch.cat([answer.float().cpu() for _, answer in asked])
+    found = torch.cat([answer.float().cpu() for _, answer in asked])
+    return ground.engine.world.of_the_first(found)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from training.passes import answers
 from training.rate import Rate, RateSettings
 from utils.console import say
 from utils.engine import Engine, choose_engine
+from utils.errors import InputError
 from utils.resumable import HasState, train_resumably
 from utils.section import Section
 from utils.world import ALONE
@@ -85,8 +86,16 @@ class Losses:
         return {"epochs": list(self.epochs)}
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Go back to those."""
-        self.epochs = list(state_dict["epochs"])
+        """Go back to those.
+
+        Raises:
+            ValueError: they are not a finite number for each sample and epoch.
+        """
+        epochs = list(state_dict["epochs"])
+        for losses in epochs:
+            if losses.shape != (self.count,) or not bool(losses.isfinite().all()):
+                raise ValueError(f"losses of {self.count} samples are expected")
+        self.epochs = epochs
 
 
 def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> Reference:
@@ -99,6 +108,9 @@ def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> 
         ground: samples, streams, device, the augmentation of its training, and the plain views on
             which the finished model is asked.
         cache: folder in which references are kept.
+
+    Raises:
+        InputError: what is kept there is no reference.
     """
     network = build(settings, ground)
     engine = place(network, ground.engine)
@@ -111,6 +123,8 @@ def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> 
         if not path.exists():
             say("reference: a plain model of all samples is trained, for the witnesses")
         train_resumably(path, parts, trainer.epochs, trainer.train)
+    if len(losses.epochs) != trainer.epochs:
+        raise InputError(f"{path}: epochs are missing; remove it, and it is learnt anew")
     plain = ground.seen(augmented=False)
     logits, features = ask(network, ground, plain, engine)
     labels = ground.training.labels.cpu()
@@ -214,13 +228,17 @@ class Trainer:
 
 @torch.no_grad()
 def ask(network: Network, ground: Ground, chain: Chain, engine: Engine) -> tuple[Tensor, Tensor]:
-    """Return logits (N, C) and features (N, F) of all samples, float32, on the CPU."""
+    """Return logits (N, C) and features (N, F) of all samples, float32, on the CPU.
+
+    Of several processes all get the first one's.
+    """
     network.eval()
     stream, size = ground.streams.torch("test"), ground.evaluation_batch
     asked = answers(network.backbone, ground.training, chain, engine, size, stream, "reference")
     found = [(classify(network.linear, seen), seen.float().cpu()) for _, seen in asked]
-    logits, features = zip(*found, strict=True)
-    return torch.cat(logits), torch.cat(features)
+    logits, features = (torch.cat(parts) for parts in zip(*found, strict=True))
+    world = ground.engine.world
+    return world.of_the_first(logits), world.of_the_first(features)
 
 
 def classify(linear: nn.Linear, features: Tensor) -> Tensor:

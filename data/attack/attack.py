@@ -52,7 +52,7 @@ class Scene:
     Attributes:
         height, width: of the images, in pixels.
         rule: the labels that triggered images shall get.
-        streams: the run's random streams; an attack draws from "attack" alone.
+        streams: the run's random streams; those of an attack begin with "attack".
     """
 
     height: int

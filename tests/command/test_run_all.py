@@ -253,3 +253,13 @@ def test_a_damaged_result_is_run_again(tmp_path: Path, capfd: pytest.CaptureFixt
         assert code == 0
         assert "finished before" not in out
         assert json.loads(result.read_text())["acc"] >= 0
+
+
+def test_data_in_another_place_are_looked_at_again(tmp_path: Path) -> None:
+    """Whether they are the same only a run can tell; its own earlier figures are no answer."""
+    good, runs = write(tmp_path, "good"), tmp_path / "runs"
+    after = [*SHORT, f"storage_dir={runs}"]
+    assert ASD.main(["--config", str(good), "--gpu", "cpu", *after]) == 0
+    assert is_finished(plan_job(good, None, after))
+    for elsewhere in ("dataset_dir=/elsewhere", "review=other.csv"):
+        assert not is_finished(plan_job(good, None, [*after, elsewhere]))

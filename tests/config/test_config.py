@@ -150,6 +150,13 @@ def test_naming_another_part_replaces_it_with_its_settings() -> None:
     config = load_config(BASELINE, ["optimizer.SGD.lr=1e-1"]).config
     assert config.optimizer.name == "SGD"
     assert config.optimizer.arguments == {"lr": 0.1}
+    below = ("abl.optimizer", "dbd.contrastive.optimizer", "dbd.warm_up.optimizer")
+    for key in below:
+        config = load_config(BASELINE, [f"defense={key[:3]}", f"{key}={{RMSprop: {{lr: 0.1}}}}"])
+        section = config.config.as_yaml()
+        for part in key.split("."):
+            section = section[part]
+        assert section == {"RMSprop": {"lr": 0.1}}
     base = {"poison_ratio": 0.1, "badnets": {"trigger_path": "x"}}
     merged = merge({"backdoor": base}, {"backdoor": {"other": None}})
     assert merged == {"backdoor": {"poison_ratio": 0.1, "other": None}}

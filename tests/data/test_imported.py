@@ -169,3 +169,19 @@ def test_keys_that_contradict_the_table_are_named(
 ) -> None:
     with pytest.raises(InputError, match=part):
         load_data(load_config(DIGITS, reading(exported, tmp_path, *more)).config)
+
+
+def test_an_imported_set_is_exported_as_it_is(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "again"
+    given = ["--config", str(DIGITS), "--gpu", "cpu", *reading(exported, tmp_path)]
+    assert ASD.main([*given, "--export", str(folder)]) == 0
+    assert (folder / "index.csv").read_bytes() == (exported / "index.csv").read_bytes()
+    for place in ("train", "test", "triggered"):
+        ours = sorted(path.relative_to(folder) for path in (folder / place).rglob("*.png"))
+        assert ours == sorted(
+            path.relative_to(exported) for path in (exported / place).rglob("*.png")
+        )
+    assert not (folder / "gallery.png").exists()  # nobody knows how the images were before
+    assert "15 of 300 training samples are poisoned" in capsys.readouterr().out

@@ -14,11 +14,11 @@ from PIL import Image
 from config.load import load_config
 from data.attack import Attack, LabelRule, Scene
 from data.attack.badnets import TRIGGER_FOLDER, BadNets, draw_trigger
-from data.build import load_data, poison_data
+from data.build import assemble, load_data, poison_data
 from data.dataset import ImageData, Split
 from data.poison import Role, check_target, choose_exactly, choose_officially, poison
 from data.seeds import draw_seeds, read_seeds
-from tests.conftest import colourful_images, tiny_config
+from tests.conftest import DIGITS, TINY, colourful_images, tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.streams import Streams
@@ -247,3 +247,20 @@ def test_a_run_without_attack_has_no_triggered_set() -> None:
     assert truth.triggered_test is None
     assert not truth.poisoned.any()
     assert torch.equal(training.labels, data.train.labels)
+
+
+@pytest.mark.parametrize(
+    ("attack", "one", "other"),
+    [
+        ("label_noise", "to: any", "to: target"),  # other labels, the same samples
+        ("blend", "alpha: 0.2", "alpha: 0.1, alpha_test: 0.2"),  # other training images alone
+    ],
+)
+def test_another_poison_has_another_fingerprint(attack: str, one: str, other: str) -> None:
+    found = []
+    for settings in (one, one, other):
+        config = load_config(DIGITS, [*TINY, f"backdoor={{{attack}: {{{settings}}}}}"]).config
+        made = assemble(config, load_data(config)[0], Streams(100))
+        found.append(made.fingerprints(truth_known=True))
+    assert found[0] == found[1]
+    assert found[0] != found[2]

@@ -62,7 +62,7 @@ def test_a_step_of_contrastive_learning(tmp_path: Path) -> None:
     assert not torch.equal(*views)
     features = before.backbone(torch.cat(views).contiguous())
     loss = plain_contrast(*project(head, features).chunk(2))
-    assert float(given[0]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
+    assert given[0].item() == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     olds = [*before.backbone.parameters(), *head.parameters()]
     news = [*dbd.setting.learner.network.backbone.parameters(), *dbd.head.parameters()]
     slopes = torch.autograd.grad(loss, olds, allow_unused=True)
@@ -101,7 +101,7 @@ def test_warm_up_trains_the_linear_layer_alone(tmp_path: Path) -> None:
     draws = ground.chain.draw(300, ground.streams.torch("augment", 2))[:64]
     views = ground.chain.view(ground.training.images, chosen, draws).contiguous()
     loss = sce(before(views), ground.training.labels[chosen]).mean()
-    assert float(given[0]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
+    assert given[0].item() == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     network = dbd.setting.learner.network
     for old, new in zip(before.backbone.parameters(), network.backbone.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -221,3 +221,21 @@ def test_views_are_simclrs_unless_the_yaml_has_others(tmp_path: Path) -> None:
     assert chain.output_size == (16, 16)
     assert chain.steps[0].settings.scale == [0.2, 1.0]
     assert chain.steps[2].settings.hue == 0.1
+
+
+def test_the_schedule_is_that_of_mixmatch(tmp_path: Path) -> None:
+    """SimCLR and warm-up have optimisers of their own, so the learner's rate begins after them."""
+    dbd = prepared("dbd", tmp_path, "learning_rate={warmup: 2, hold: 0.5}")
+    learner = dbd.setting.learner
+    full = learner.optimizer.param_groups[0]["lr"]
+    for epoch in range(4):
+        steps = list(dbd.steps(epoch, dbd.split(epoch).clean, 0))
+        assert steps and dbd.learner_steps(epoch + 1) == 0
+        assert learner.optimizer.param_groups[0]["lr"] == full
+    rates = []
+    for epoch in (4, 5):
+        for _ in dbd.steps(epoch, dbd.split(epoch).clean, 0):
+            rates.append(learner.optimizer.param_groups[0]["lr"] / full)
+    assert dbd.learner_steps_in_all == 6
+    assert rates == pytest.approx([1 / 2, 1, 1, 1, 2 / 3, 1 / 3])
+    assert prepared("abl", tmp_path).learner_steps_in_all == 0

@@ -19,12 +19,14 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
+from command.arguments import parse_arguments
 from data.feed import consecutive
 from data.poison import TrainingSet
 from data.transform import Chain, Normalize
 from loss.cross_entropy import CrossEntropy
 from model import NETWORKS, build_network
 from model.synchronised import synchronise
+from run.setup import set_up
 from tests.conftest import DIGITS, TINY, colourful_images
 from training.ground import Ground
 from training.mixmatch import Batch, Mix, MixMatch
@@ -270,3 +272,23 @@ def youngest_worker(parent: int) -> int:
     """Return the process that the launcher `parent` started last."""
     listed = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True)
     return max(int(word) for word in listed.stdout.split())
+
+
+def told(world: World) -> Tensor:
+    """Return what each process gets of what each has computed a little differently."""
+    own = torch.arange(6.0).reshape(2, 3).t() + world.rank
+    return torch.cat([world.of_the_first(own).flatten(), world.of_the_first(own[0, 0])[None]])
+
+
+def test_all_get_what_the_first_computed(tmp_path: Path) -> None:
+    for found in in_two_processes(told, tmp_path):
+        assert found.tolist() == [0, 3, 1, 4, 2, 5, 0]
+
+
+def test_a_fresh_seed_is_the_first_process_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each draws its own; kept, batches and views would differ from process to process."""
+    monkeypatch.setattr(World, "of_the_first", lambda *_: torch.tensor(7))
+    given = [*command(tmp_path, "cpu", "seed.seed=null")[2:]]
+    assert set_up(parse_arguments(given), Interrupt()).streams.seed == 7

@@ -171,6 +171,11 @@ def test_a_repair_is_written_by_one_process(
         ("x_nad", ("repair.nad.beta=3",), "unknown key"),
         ("x_nad", ("repair.method=nat",), "'nad'"),
         ("x_nad", ("repair.nod={}",), "did you mean 'nad'"),
+        ("x_nad", ("repair.parts.nad=5",), "parts: unknown key"),
+        ("x_nad", ("repair.parts={}",), "parts: unknown key"),
+        ("x_nad", ("repair.clean_fraction=0.004",), "2 clean samples at least"),
+        ("x_nad", ("--report",), "--report: repair.method names a repair"),
+        ("x_nad", ("--bench",), "--bench: repair.method names a repair"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
@@ -214,3 +219,22 @@ def test_a_session_of_a_repair_is_at_its_end(storage: Path) -> None:
     assert session.progress.rows[-1]["acc"] == session.last_score.acc
     assert session.progress.rows[0]["acc"] is None
     assert not os.listdir(session.folder.checkpoints)
+
+
+def test_the_plan_names_the_repair(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ASD.main(given(storage, "x_nad", "repair.method=nad", "--check")) == 0
+    out = capsys.readouterr().out
+    assert f"nad, of the model of {storage / 'x_none'}" in out
+    assert "supervised" not in out
+
+
+def test_a_repair_done_again_says_what_moved(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = given(storage, "again_nad", "repair.method=nad", "repair.of=x_none", "report=true")
+    assert ASD.main(words) == 0
+    assert "in the report before" not in capsys.readouterr().out
+    assert ASD.main(words) == 0
+    out = capsys.readouterr().out
+    assert f"the earlier run was moved to {storage / 'again_nad.1'}" in out
+    assert "in the report before" in out

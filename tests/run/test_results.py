@@ -12,6 +12,7 @@ import pytest
 from command.listing import poisoned_at_the_end
 from report.moved import read_verdict as read_earlier
 from report.verdict import VERDICT_FILE, exit_code, read_verdict
+from run.fingerprints import first_difference, same_data
 from run.folder import RunFolder
 from run.results import comparable_results, has_result, read_result
 from tests.conftest import NO_FILES
@@ -79,10 +80,28 @@ def test_other_data_and_unfinished_figures_are_not_compared(
     finished(tmp_path / "without", json.dumps(without).encode())
     finished(tmp_path / "nameless", json.dumps(GOOD | {"defense": None}).encode())
     finished(tmp_path / "aside.1", json.dumps(GOOD).encode())
+    (tmp_path / "aside").mkdir()
     finished(tmp_path / "untested", json.dumps(GOOD | {"acc": None}).encode())
     own = RunFolder(finished(tmp_path / "own", json.dumps(GOOD).encode()))
     assert [result["run"] for result in comparable_results(own, OURS)] == ["untested"]
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_whose_name_ends_in_a_number_is_compared(tmp_path: Path) -> None:
+    for name in ("ratio_0.5", "ratio_0.05", "aside", "aside.1"):
+        finished(tmp_path / name, json.dumps(GOOD).encode())
+    found = comparable_results(RunFolder(tmp_path / "own"), OURS)
+    assert [result["run"] for result in found] == ["aside", "ratio_0.05", "ratio_0.5"]
+
+
+def test_what_an_earlier_version_has_not_noted_makes_no_other_data() -> None:
+    younger = OURS | {"poisoned_images": "i"}
+    assert first_difference(OURS, younger) is None
+    assert first_difference(younger, OURS | {"poisoned_images": "j"}) == "poisoned images"
+    assert first_difference({"data": "d"}, OURS) == "poison"
+    assert same_data(OURS | {"seeds": "a"}, younger | {"seeds": "b"})
+    assert not same_data(OURS, {"data": "d"})  # one of them knows of no poison
+    assert not same_data({"data": "d"}, OURS)
 
 
 @pytest.mark.parametrize(

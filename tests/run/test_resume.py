@@ -190,3 +190,28 @@ def test_what_a_plain_run_does_not_read_may_change_on_the_way(
     for change in ("optimizer.Adam.lr=0.5", "defense=asd", "global.seed_num=3"):
         assert ASD.main([*plain, "num_epochs=1", change]) == 2
         assert change.split("=")[0] in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_gone_on_from_in_a_folder_of_its_own(
+    reference: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the folder is new or holds a run already: that one is moved aside, none is lost."""
+    real, steps = MixMatch.step, [0]
+
+    def stop(*given: Any) -> torch.Tensor:
+        steps[0] += 1
+        if steps[0] == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MixMatch, "step", stop)
+        assert ASD.main(arguments(tmp_path / "first")) == 130
+    path = tmp_path / "first" / "digits" / "checkpoint" / LATEST
+    before = path.read_bytes()
+    for _ in range(2):
+        assert ASD.main([*arguments(tmp_path), "--resume", str(path)]) == 0
+        assert_same_end(tmp_path, reference[0])
+        assert (tmp_path / "digits" / "manifest.json").exists()
+    assert path.read_bytes() == before
+    assert (tmp_path / "digits.1" / "result.json").exists()

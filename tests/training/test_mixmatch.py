@@ -14,8 +14,8 @@ from training.mixmatch import (
     Batch,
     Mix,
     MixMatch,
-    guess_labels,
     interleave,
+    mean_prediction,
     mixmatch_losses,
     mixup,
     sharpen,
@@ -59,7 +59,7 @@ def test_five_forwards_of_one_batch_each_in_train_mode() -> None:
 
 def test_guesses_carry_no_gradient_and_are_distributions() -> None:
     network = Recorder().train()
-    guessed = guess_labels(network, some_batch().unlabelled, 0.5)
+    guessed = sharpen(mean_prediction(network, some_batch().unlabelled), 0.5)
     assert not guessed.requires_grad
     torch.testing.assert_close(guessed.sum(dim=1), torch.ones(SIZE))
 

@@ -174,14 +174,13 @@ def test_a_reason_is_one_line_and_short() -> None:
     assert len(short_reason(RuntimeError("x" * 999))) <= 120
 
 
-def test_a_processor_with_amx_translates_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_translates_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.engine.why_not", lambda _: None)
-    monkeypatch.setattr("utils.engine.native_bf16", lambda _: True)
-    for amx in (True, False):
-        monkeypatch.setattr("utils.engine.has_amx", lambda amx=amx: amx)
-        assert choose_engine(CPU, SpeedSettings(), narrow(64), ALONE).compiled is not amx
-        assert choose_engine(CPU, SpeedSettings(compile=True), narrow(64), ALONE).compiled
-        assert not choose_engine(CPU, SpeedSettings(), narrow(16), ALONE).compiled
+    for bf16 in (True, False):
+        monkeypatch.setattr("utils.engine.native_bf16", lambda _, bf16=bf16: bf16)
+        for width in (16, 64):
+            assert not choose_engine(CPU, SpeedSettings(), narrow(width), ALONE).compiled
+            assert choose_engine(CPU, SpeedSettings(compile=True), narrow(width), ALONE).compiled
 
 
 def with_dropout() -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ASD
-from utils.memory import shortage
+from utils.memory import UNKNOWN_MEMORY, free_bytes, shortage
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,17 @@ def test_a_shortage_of_memory_ends_the_run_with_one_line(
     error = capsys.readouterr().err
     assert error.startswith("error: not enough memory on the GPU: 2.00 GiB more were asked for")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
+def test_where_the_system_does_not_tell_some_memory_is_free(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has no `os.sysconf`, macOS no number of free pages."""
+
+    def missing(_: str) -> int:
+        raise error
+
+    assert free_bytes(torch.device("cpu")) > 2**20
+    monkeypatch.setattr("os.sysconf", missing)
+    assert free_bytes(torch.device("cpu")) == UNKNOWN_MEMORY

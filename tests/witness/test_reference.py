@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,4 +156,27 @@ def test_witnesses_are_named_in_the_yaml() -> None:
 def test_wrong_names_of_witnesses_are_refused_in_a_line(given: str, word: str) -> None:
     with pytest.raises(InputError, match=word) as caught:
         load_config(DIGITS, [f"witness.heard={given}"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda epochs: [losses[:-1] for losses in epochs],
+        lambda epochs: [losses * torch.nan for losses in epochs],
+        lambda epochs: epochs[:-1],
+        lambda epochs: [losses.tolist() for losses in epochs],
+    ],
+)
+def test_losses_that_are_none_are_one_line(
+    tmp_path: Path, damage: Callable[[list[torch.Tensor]], object]
+) -> None:
+    find(bright(), tmp_path)
+    (path,) = tmp_path.glob("reference-*.pt")
+    content = torch.load(path, weights_only=True)
+    losses = content["parts"]["losses"]
+    losses["epochs"] = damage(losses["epochs"])
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"reference-.*remove it") as caught:
+        find(bright(), tmp_path)
     assert "\n" not in str(caught.value)
