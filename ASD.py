@@ -42,16 +42,11 @@ from run.learning import (
 from run.material import read_material
 from run.measure import Score, ranking_quality
 from run.product import is_saved, save_model
-from run.repairing import repaired_session
+from run.repairing import is_repaired, refuse_looks, repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import Setup, only_writer, set_up
-from run.standing import (
-    refuse_if_ended_since,
-    refuse_looks_at_a_repair,
-    refuse_without_checkpoint,
-    standing_of,
-)
+from run.standing import refuse_if_ended_since, refuse_without_checkpoint, standing_of
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -67,7 +62,7 @@ CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for
 def prepare(setup: Setup, only_looks: bool = False) -> Session:
     """Build all that a run needs, up to its start; `only_looks`: no witness need be asked."""
     # ------------------------------- the poisoned data set: what the defender sees, and truth
-    material = read_material(setup)
+    material = read_material(setup, only_looks)
     views = build_views(setup.config, material.training)
 
     # ------------------------------------------- the network, where and with what it learns
@@ -93,10 +88,7 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
 
 
 def begin(session: Session) -> None:
-    """Make the run's folder, with an earlier run of that name moved aside.
-
-    A checkpoint from elsewhere is gone on from in a folder of this run's own.
-    """
+    """Make the run's folder, unless it goes on in it; an earlier run is moved aside."""
     session.engine.world.wait()  # all have read what is there
     if not session.engine.world.is_first:
         return
@@ -199,8 +191,8 @@ def leave_report(
 def conclude(session: Session, score: Score) -> None:
     """Print ACC and ASR beside those of other defences on the same data."""
     method = session.config.repair.method or session.config.defense
-    rows = [{"run": session.folder.path.name, "defence": method}]
-    rows[0] |= session.readable_score(score.acc, score.asr)
+    own = session.readable_score(score.acc, score.asr)
+    rows = [{"run": session.folder.path.name, "defence": method, **own}]
     for other in comparable_results(session.folder, session.material.fingerprints):
         scores = session.readable_score(other["acc"], other.get("asr"))
         rows.append({"run": other["run"], "defence": other["defense"], **scores})
@@ -221,7 +213,6 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     setup = set_up(arguments, interrupt)
     start, alone = setup.start, only_writer(setup)
     if setup.config.repair.method is not None and not arguments.check:
-        refuse_looks_at_a_repair(arguments.report, arguments.bench)
         with alone:
             return mend(setup, arguments)
     session = prepare(setup, only_looks=arguments.check or arguments.bench)
@@ -250,11 +241,16 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
 
 
 def mend(setup: Setup, arguments: argparse.Namespace) -> int:
-    """Repair the model of a finished run; the new one is a run of its own."""
-    session = repaired_session(setup)
-    assert session.last_score is not None
-    verdict = examine_data(session, session.last_score, True, session.config.report)
-    conclude(session, session.last_score)
+    """Repair the model of a finished run, unless that is done; the new one is a run of its own."""
+    refuse_looks(arguments.report, arguments.bench)
+    verdict = read_verdict(setup.folder.result) if is_repaired(setup, arguments.resume) else None
+    if verdict is not None:
+        say(f"{setup.folder.path}: a finished repair; --resume False does it again")
+    else:
+        session = repaired_session(setup)
+        assert session.last_score is not None
+        verdict = examine_data(session, session.last_score, True, session.config.report)
+        conclude(session, session.last_score)
     leave()
     return exit_code(verdict) if arguments.fail_on_suspicion else 0
 

@@ -10,7 +10,7 @@ so the same command can be given until all is done. A run that fails does not st
 
 makes the paper's table: attacks down, all defences across, as text, Markdown, CSV, JSON and a
 picture, beside what has been published. Exit codes: 0 all runs are finished; 1 at least one failed;
-2 wrong use; 130 Ctrl-C.
+2 wrong use, or no configuration is right; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from command.arguments import Parser
 from command.cells import gather_cells
-from command.jobs import FINISHED, METHODS, Job, plan_jobs, run_job
+from command.jobs import FINISHED, METHODS, WRONG, Job, plan_jobs, run_job
 from command.listing import report, result_row
 from command.published import read_published
 from command.table import Table
@@ -135,7 +135,10 @@ def run_list(argv: Sequence[str]) -> int:
             report(jobs, rows, arguments.csv)
         if rows and arguments.table is not None:
             write_table(jobs, [row["state"] for row in rows], arguments.table_dir)
-    return 0 if all(row["state"] == FINISHED for row in rows) else 1
+    states = {row["state"] for row in rows}
+    if states == {WRONG}:
+        return InputError.exit_code
+    return 0 if states == {FINISHED} else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

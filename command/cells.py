@@ -56,7 +56,7 @@ class Cell:
 
     def published(self, figures: list[Figure]) -> Figure | None:
         """Return the paper's figure, by the folder that the configuration lies in or its data."""
-        if not self.results:
+        if not self.results or "label_rule" in self.results[0]:  # the paper has one target
             return None
         result, folder = self.results[0], self.row.partition("/")[0]
         attack = str(result.get("attack"))

@@ -10,7 +10,7 @@ from torch import nn
 
 from data.build import size_of
 from run.material import Material
-from run.repairing import source_folder
+from run.repairing import finished_source
 from run.session import Session
 from utils.console import say, table
 
@@ -57,11 +57,14 @@ def describe_attack(session: Session) -> dict[str, str]:
     backdoor, training = session.config.backdoor, session.training
     if backdoor is None:
         return {}
-    poisoned = int(session.truth.poisoned.sum())
-    target = f"{backdoor.target_label} ({training.classes[backdoor.target_label]})"
+    if session.truth.triggered_test is None:
+        return {"attack": f"{backdoor.attack.name}, learnt when the run starts"}
+    poisoned = session.truth.poisoned
+    count, targets = int(poisoned.sum()), training.labels.cpu()[poisoned].unique().tolist()
+    shown = f"target {targets[0]} ({training.classes[targets[0]]})" if len(targets) == 1 else ""
     return {
-        "attack": f"{backdoor.attack.name}, target {target}",
-        "poisoned": f"{poisoned} training samples ({100 * poisoned / len(training):.2f} %)",
+        "attack": f"{backdoor.attack.name}, {shown or f'{len(targets)} target labels'}",
+        "poisoned": f"{count} training samples ({100 * count / len(training):.2f} %)",
     }
 
 
@@ -77,8 +80,8 @@ def describe_method(session: Session) -> dict[str, str]:
     """Return the defence and its steps, or the repair and the run whose model it mends."""
     config, place = session.config, session.progress
     if config.repair.method is not None:
-        whose = source_folder(session.setup).path
-        return {"repair": f"{config.repair.method}, of the model of {whose}"}
+        source = finished_source(session.setup)
+        return {"repair": f"{config.repair.method}, of the model of {source.path}"}
     steps = [session.defense.steps_in(epoch) for epoch in range(config.num_epochs)]
     return {
         "defence": config.defense,
@@ -125,4 +128,5 @@ def planned_stages(session: Session) -> list[dict[str, str]]:
             "clean pool": stage.clean_pool,
         }
         for stage in session.defense.plan()
+        if stage.first_epoch <= stage.last_epoch
     ]

@@ -27,7 +27,7 @@ from utils.paths import user_path
 from utils.plain_yaml import read_yaml
 from utils.printable import clipped
 
-FINISHED = "finished"
+FINISHED, WRONG = "finished", "failed (configuration)"
 METHODS = (*DEFENSES, *REPAIRS)
 
 
@@ -187,7 +187,7 @@ def run_job(job: Job, arguments: argparse.Namespace) -> str:
     """
     if job.error is not None:
         say(clipped(f"error: {job.error}"))
-        return "failed (configuration)"
+        return WRONG
     if not arguments.anew and is_finished(job):
         say("finished before")
         return FINISHED

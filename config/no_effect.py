@@ -12,13 +12,9 @@ from dataclasses import dataclass
 
 from config.schema import Config
 from data.attack import ATTACKS
-from data.settings import SeedsSection
-from defense.settings import GlobalSection
+from defense import DEFENSES
 
 BY_DEFAULT = 1  # place of what nobody gave: after the first file, which holds keys for all
-OF_SPLIT = tuple(
-    f"global.{name}" for name in GlobalSection.model_fields if name not in SeedsSection.model_fields
-)
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,6 @@ def all_to_all(config: Config) -> str | None:
     return "backdoor.label_rule" if is_so else None
 
 
-def with_defense(name: str) -> Callable[[Config], str | None]:
-    """Return the condition that a defence is chosen."""
-    return lambda config: "defense" if config.defense == name else None
-
-
 def given(key: str, of: Callable[[Config], object]) -> Callable[[Config], str | None]:
     """Return the condition that a key has a value."""
     return lambda config: key if of(config) not in (None, False) else None
@@ -82,10 +73,16 @@ RULES = (
     Rule(("speed.precision", "speed.compile", "speed.channels_last"),
          given("speed.reference", lambda c: c.speed.reference),
          "speed.reference is eager and fp32"),
-    Rule(("split", "semi", "meta", *OF_SPLIT), with_defense("none"),
-         "training without defence splits nothing"),
-    Rule(("criterion",), with_defense("asd"), "asd has split.criterion, semi and meta.criterion"),
 )  # fmt: skip
+
+
+def rules_of(config: Config) -> tuple[Rule, ...]:
+    """Return all rules, that of the chosen defence included: what it does not read."""
+    unread = DEFENSES.get(config.defense).unread
+    if config.global_.chosen:  # by witnesses, whatever the defence
+        unread = tuple(key for key in unread if key != "witness")
+    of_defense = Rule(unread, lambda _: "defense", f"defense: {config.defense} does not read it")
+    return (*RULES, of_defense)
 
 
 def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
@@ -99,7 +96,7 @@ def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
     for key, why in NO_EFFECT.items():
         if key in places:
             yield f"{key} has no effect: {why}"
-    for rule in RULES:
+    for rule in rules_of(config):
         cause = rule.where(config)
         if cause is None:
             continue
@@ -114,10 +111,8 @@ def is_unread(config: Config, key: str) -> bool:
 
     What decides so is another key; so where two runs differ in such a key alone, neither reads it.
     """
-    unread = [*NO_EFFECT, *(part for rule in RULES if rule.where(config) for part in rule.keys)]
-    if config.defense != "asd" and not config.global_.chosen:  # chosen seeds are, by witnesses
-        unread.append("witness")
-    return stands_in(key, unread)
+    rules = (rule for rule in rules_of(config) if rule.where(config))
+    return stands_in(key, [*NO_EFFECT, *(part for rule in rules for part in rule.keys)])
 
 
 def stands_in(key: str, sections: Iterable[str]) -> bool:

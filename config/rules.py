@@ -162,8 +162,13 @@ def steps(draft: Draft) -> tuple[int, str]:
 
 
 def growth(draft: Draft) -> tuple[float, str]:
-    """Return which share of each class joins the clean pool in an epoch of stage 1."""
-    return round(between(draft.facts.samples, GROWTH), 3), of_samples(draft)
+    """Return which share of each class joins the clean pool in an epoch of stage 1.
+
+    A longer stage 1 ends with a pool as large as the usual one, not with all there is.
+    """
+    share, usual = between(draft.facts.samples, GROWTH), between(draft.facts.samples, STAGE_1)
+    longer = (draft.number("global.epoch_first", usual) - 1) / (usual - 1)
+    return round(share / max(longer, 1), 4), of_samples(draft)
 
 
 def ema(draft: Draft) -> tuple[float, str]:

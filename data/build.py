@@ -94,12 +94,17 @@ def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> Non
 
 
 def poison_data(
-    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
+    config: DataSettings,
+    data: ImageData,
+    streams: Streams,
+    device: torch.device = CPU,
+    only_looks: bool = False,
 ) -> tuple[TrainingSet, Truth]:
     """Return what the defender sees, and the truth.
 
     An attack that learns something does so on `device`. What it made is kept below `storage_dir`
-    under a hash of all that it depends on, and found there by the next run.
+    under a hash of all that it depends on, and found there by the next run. Where one `only_looks`
+    nothing is learnt: the set is clean then, and has no triggered test images.
     """
     if config.backdoor is None:
         return leave_clean(data)
@@ -111,13 +116,13 @@ def poison_data(
     attack = attack_class(backdoor.attack.settings, Scene(height, width, rule, streams))
     if not attack.worth_caching:
         return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
-    made_from = [FORMAT, data.fingerprint(), streams.seed, backdoor.as_yaml()]
-    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-    folder = cache_folder(config.storage_dir) / f"{backdoor.attack.name}-{digest[:16]}"
+    folder = poison_cache(config, data, streams)
     path = folder / POISON_FILE
     found = read_poison(path, data)  # without the lock: a cache may lie where nobody may write
     if found is not None:
         return found
+    if only_looks and attack.learns:
+        return leave_clean(data)
     with locked(folder, "storage_dir"):
         found = read_poison(path, data)  # perhaps another run has made it in the meantime
         if found is None:
@@ -125,6 +130,14 @@ def poison_data(
             found = poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
             write_poison(path, *found)
     return found
+
+
+def poison_cache(config: DataSettings, data: ImageData, streams: Streams) -> Path:
+    """Return the folder in which the poisoned set is kept: named after all it depends on."""
+    assert config.backdoor is not None
+    made_from = [FORMAT, data.fingerprint(), streams.seed, config.backdoor.as_yaml()]
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return cache_folder(config.storage_dir) / f"{config.backdoor.attack.name}-{digest[:16]}"
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,11 @@ def fingerprint_of_changed(training: TrainingSet, truth: Truth) -> str:
 
 
 def with_truth(
-    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
+    config: DataSettings,
+    data: ImageData,
+    streams: Streams,
+    device: torch.device = CPU,
+    only_looks: bool = False,
 ) -> Poisoned:
     """Return the set with the truth about it: poisoned here, or elsewhere (`data.truth`).
 
@@ -183,12 +200,16 @@ def with_truth(
     """
     if config.data.truth is not None:
         return import_truth(config, data, image_cache(config))
-    training, truth = poison_data(config, data, streams, device)
+    training, truth = poison_data(config, data, streams, device, only_looks)
     return Poisoned(data, training, truth, describe_poison(training, truth))
 
 
 def assemble(
-    config: DataSettings, data: ImageData, streams: Streams, device: torch.device = CPU
+    config: DataSettings,
+    data: ImageData,
+    streams: Streams,
+    device: torch.device = CPU,
+    only_looks: bool = False,
 ) -> Material:
     """Poison benchmark data and draw their verified samples; find those of own data.
 
@@ -196,7 +217,7 @@ def assemble(
         InputError: attack or verified samples do not fit the data.
     """
     if config.truth_known:
-        known = with_truth(config, data, streams, device)
+        known = with_truth(config, data, streams, device, only_looks)
         seeds = verified_seeds(config.global_, known.training, known.truth.untouched, streams)
         checked = not config.global_.chosen
         return Material(known.data, known.training, known.truth, seeds, checked, lines=known.lines)
@@ -211,6 +232,8 @@ def describe_poison(training: TrainingSet, truth: Truth) -> tuple[str, ...]:
     """Return a line where nothing is poisoned: ASR is then what a clean model gives by chance."""
     if truth.poisoned.any():
         return ()
+    if truth.triggered_test is None:
+        return ("backdoor: is learnt when the run starts; what is shown here is of the clean set",)
     return (
         f"backdoor: none of the {len(training)} training samples is poisoned; ASR says how often a "
         f"trigger that was never learnt leads to the target",

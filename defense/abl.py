@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from data.feed import training_batches
 from defense.defense import Pools, Setting
+from defense.settings import OF_SPLIT
 from defense.split import lowest
 from defense.staged import StagedDefense
 from loss import build_criterion
@@ -30,6 +31,17 @@ ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
 
 class AntiBackdoorLearning(StagedDefense):
     """Trains on all samples, then on all but the isolated ones, then against those."""
+
+    unread: ClassVar[tuple[str, ...]] = (
+        "optimizer",
+        "lr_scheduler",
+        "learning_rate",
+        "split",
+        "semi",
+        "meta",
+        "witness",
+        *OF_SPLIT,
+    )
 
     def __init__(self, setting: Setting) -> None:
         self.settings = setting.config.abl

@@ -70,6 +70,7 @@ class AdaptiveSplitting(Defense):
     """Splits anew at every epoch and trains with MixMatch on both pools."""
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
+    unread: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
     follows: ClassVar[bool] = True
 
     def __init__(self, setting: Setting) -> None:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from data.feed import training_batches
 from data.transform import TRANSFORMATIONS, Chain
 from defense.defense import Pools, Setting
-from defense.settings import HALF, ContrastiveSection
+from defense.settings import HALF, OF_SPLIT, ContrastiveSection
 from defense.split import class_agnostic
 from defense.staged import StagedDefense
 from loss import build_criterion
@@ -50,6 +50,17 @@ def contrastive_chain(ground: Ground, settings: ContrastiveSection) -> Chain:
 class Decoupling(StagedDefense):
     """SimCLR, a linear warm-up, then MixMatch on halves that are drawn anew at every epoch."""
 
+    unread: ClassVar[tuple[str, ...]] = (
+        "split",
+        "meta",
+        "criterion",
+        "loader",
+        "witness",
+        "semi.ema",
+        "semi.mixmatch.alignment",
+        "semi.mixmatch.adjustment",
+        *(key for key in OF_SPLIT if key != "global.epsilon"),
+    )
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
     learner_stage: ClassVar[str | None] = MIXMATCH
 

@@ -90,10 +90,12 @@ class Defense(ABC):
     `state_dict` gives: a method keeps nothing else between epochs, so that a run can be resumed.
 
     Attributes:
+        unread: dotted keys and sections that the method does not read, though others do.
         loss_names: of what `steps` yields, in order.
         follows: whether it may keep a moving average of the network (`semi.ema`).
     """
 
+    unread: ClassVar[tuple[str, ...]] = ()
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
     follows: ClassVar[bool] = False
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from data.feed import training_batches
 from defense.defense import Defense, PlannedStage, Pools, Setting
+from defense.settings import OF_SPLIT
 from loss import build_criterion
 from training.supervised import Supervised
 
 
 class NoDefense(Defense):
     """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
+
+    unread: ClassVar[tuple[str, ...]] = ("split", "semi", "meta", "witness", *OF_SPLIT)
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

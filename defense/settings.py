@@ -205,6 +205,12 @@ class DbdSection(Section):
 STAGED: dict[str, type[AblSection] | type[DbdSection]] = {"abl": AblSection, "dbd": DbdSection}
 
 
+# What the schedule of the split is made of; `global` also says which samples are verified.
+OF_SPLIT = tuple(
+    f"global.{name}" for name in GlobalSection.model_fields if name not in SeedsSection.model_fields
+)
+
+
 class DefenseSettings(Section):
     """What a defence may know of the configuration: nothing that tells about the poison."""
 
@@ -244,7 +250,7 @@ class DefenseSettings(Section):
 
     @model_validator(mode="after")
     def _shares_are_of_one_loss(self) -> DefenseSettings:
-        if self.split.criterion.name == "cross_entropy":
+        if self.defense != "asd" or self.split.criterion.name == "cross_entropy":
             return self
         if self.global_.epsilon == "auto":
             why = "the plain model's losses are cross entropies; set split.criterion.cross_entropy"

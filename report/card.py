@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from repair import REPAIRS
 from report.verdict import Verdict
 from run.product import DESCRIPTION, WEIGHTS, Description
 from utils.files import write_text
@@ -42,7 +43,7 @@ def model_card(
     """
     sections: dict[str, Sequence[str]] = {
         "What it is": what_it_is(result, description),
-        "Its training data": [as_code(verdict.lines()), PROVENANCE],
+        "Its training data": [as_code(verdict.lines()), provenance(result)],
         "Measured": measured(result),
         "How to use it": USE,
         "What it is not": limits(result),
@@ -53,15 +54,28 @@ def model_card(
     return f"---\n{head(name, result, description)}---\n\n# {quoted(name)}\n\n{body}\n"
 
 
-PROVENANCE = (
-    "The model was trained not to trust the given labels; the data set itself may still hold what "
-    "the verdict names."
-)
+UNDEFENDED = "none"  # a defence, or what the model of a repair was trained by
 USE = (
     "```bash\npython ASD.py --config CONFIG --predict FOLDER\n```",
     f"`{WEIGHTS}` holds the weights, `{DESCRIPTION}` classes, input size, scaling, and the network "
     "operation by operation, so that it can be used without this project. Neither can run code.",
 )
+
+
+def provenance(result: Mapping[str, Any]) -> str:
+    """Return how far the model trusted the labels of its training data."""
+    method = str(result.get("defense"))
+    if method == UNDEFENDED:
+        return "The model trusted every label: what the verdict names, it has learnt."
+    if method in REPAIRS:
+        return (
+            "The model was trained without a defence and then repaired with clean images; what the "
+            "verdict names, it may still do."
+        )
+    return (
+        "The model was trained not to trust the given labels; the data set itself may still hold "
+        "what the verdict names."
+    )
 
 
 def as_code(lines: Iterable[str]) -> str:
@@ -102,7 +116,7 @@ def what_it_is(result: Mapping[str, Any], description: Description) -> list[str]
     return [
         f"A classifier of images ({quoted(description.network.name)}, {width}x{height} pixels) "
         f"with {len(classes)} classes: {shown}.",
-        f"Trained by ASD ({quoted(result.get('defense'))}) on "
+        f"Trained by this project (method {quoted(result.get('defense'))}) on "
         f"{result.get('training_samples', 0):,} images of {quoted(description.dataset)}.",
     ]
 

@@ -180,15 +180,17 @@ def accuse(
 
 def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
     """Return why poison might be there although the model sees none."""
-    found = [
-        f"the run has lost the class {findings.training.classes[label]!r}: the model contradicts "
-        f"all samples with this label, poisoned or not"
-        for label in findings.lost_classes
-    ]
-    if not findings.history.epochs:
+    found = []
+    if findings.history.epochs:
+        found += [
+            f"the run has lost the class {findings.training.classes[label]!r}: the model "
+            f"contradicts all samples with this label, poisoned or not"
+            for label in findings.lost_classes
+        ]
+    else:
         found.append(
-            "nothing was set apart in training: the model has learnt every label, those of poison "
-            "too, so it contradicts none of them; a defence that splits the samples would tell"
+            "nothing was set apart in training: the model was taught every label, those of poison "
+            "too, so what it believes tells nothing; a defence that splits the samples would tell"
         )
     if findings.chosen:
         found.append(f"{CHOSEN}, and witnesses can be fooled")

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from config.no_effect import is_unread
 from data.formats import FORMATS, Listing, write_formats
 from report.content import PageContent
 from report.events import write_events
@@ -47,7 +48,9 @@ def _write(
 ) -> list[str]:
     folder = session.folder.report
     before = folder if session.earlier is None else RunFolder(session.earlier).report
-    lines = [*tell_lost(findings), *doubts(findings), *what_moved(before, findings, verdict)]
+    has_floor = not is_unread(session.config, "global.class_floor")
+    lines = [*tell_lost(findings, has_floor), *doubts(findings)]
+    lines += what_moved(before, findings, verdict)
     folder.mkdir(parents=True, exist_ok=True)
     write_suspects(findings, folder)
     write_purified(findings, session.folder.purified)
@@ -90,14 +93,20 @@ def as_listing(findings: Findings, verdict: Verdict) -> Listing:
     )
 
 
-def tell_lost(findings: Findings) -> list[str]:
-    """Return a line on classes that the run has lost; none where the model knows all."""
+def tell_lost(findings: Findings, has_floor: bool) -> list[str]:
+    """Return a line on classes that the run has lost; none where the model knows all.
+
+    Args:
+        findings: of the run.
+        has_floor: whether its method reads `global.class_floor`.
+    """
     lost = [repr(findings.training.classes[label]) for label in findings.lost_classes]
     if not lost:
         return []
+    floor = "a higher global.class_floor keeps more of its labels, " if has_floor else ""
     return [
-        f"the run has lost {', '.join(lost)}: the splits dropped nearly all of the labels; "
-        f"a higher global.class_floor keeps some, more steps or a wider network make it stronger"
+        f"the run has lost {', '.join(lost)}: the model gives no more than half of the verified "
+        f"samples that label; {floor}more steps or a wider network make it stronger"
     ]
 
 

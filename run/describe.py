@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from run.session import Session
 
 
+USUAL_RULE = "all_to_one"
+
+
 def begin_folder(session: Session) -> Path | None:
     """Make the run's folder with its configuration and manifest; one process calls this.
 
@@ -64,9 +67,14 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
 
 
 def attack_of(config: Config) -> dict[str, str]:
-    """Return the attack's name; "imported" where it was made elsewhere, nothing without one."""
+    """Return the attack's name, and how it labels where that is not usual.
+
+    "imported" where it was made elsewhere, nothing without one.
+    """
     if config.backdoor is not None:
-        return {"attack": config.backdoor.attack.name}
+        rule = config.backdoor.label_rule
+        unusual = {} if rule == USUAL_RULE else {"label_rule": rule}
+        return {"attack": config.backdoor.attack.name, **unusual}
     return {"attack": "imported"} if config.truth_known else {}
 
 

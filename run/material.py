@@ -48,8 +48,10 @@ class Material:
         return replace(self, seeds=seeds, chosen=chosen, fingerprints=known)
 
 
-def read_material(setup: Setup) -> Material:
+def read_material(setup: Setup, only_looks: bool = False) -> Material:
     """Load, poison and verify as configured; say what is to be said.
+
+    Where one `only_looks` at a run that has not begun, an attack that learns is left out.
 
     Raises:
         InputError: the data are not there, contradict the configuration, or are not those that the
@@ -58,7 +60,8 @@ def read_material(setup: Setup) -> Material:
     config = setup.config
     with setup.world.one_after_the_other():  # the first downloads, decodes, makes; others read
         data, lines = load_data(config)
-        made = assemble(config, data, setup.streams, setup.device)
+        looks = only_looks and setup.start.own_state is None
+        made = assemble(config, data, setup.streams, setup.device, looks)
     for line in [*lines, *made.lines]:
         say(line)
     review = read_review(config.review, made.training)

@@ -30,11 +30,37 @@ from run.learning import (
 from run.material import Material, read_material
 from run.names import find_folder
 from run.product import load_model
+from run.results import has_result, read_result
+from run.resume import reads_elsewhere, what_differs
 from run.session import Session
 from run.setup import Setup
 from training.ground import Ground
 from utils.console import say
 from utils.errors import InputError
+from utils.plain_yaml import read_yaml
+
+REMEDY = "train it to its end first, with defense=none"
+
+
+def refuse_looks(report: bool, bench: bool) -> None:
+    """Raise `InputError` where one asks to look at a repair, which keeps nothing to go on from."""
+    if report:
+        raise InputError(
+            "--report: repair.method names a repair, which leaves its report when it is done"
+        )
+    if bench:
+        raise InputError("--bench: repair.method names a repair; time a run that trains")
+
+
+def is_repaired(setup: Setup, resume: str | None) -> bool:
+    """Return whether this very repair is done, and was not asked for anew (`--resume False`)."""
+    if (resume or "").lower() == "false" or not has_result(setup.folder):
+        return False
+    try:
+        settings = read_yaml(setup.folder.path / "config.yaml", "config.yaml")
+        return not (what_differs(settings, setup.config) or reads_elsewhere(settings, setup.config))
+    except (InputError, AttributeError):  # no configuration of a run
+        return False
 
 
 def source_folder(setup: Setup) -> RunFolder:
@@ -54,16 +80,28 @@ def source_folder(setup: Setup) -> RunFolder:
     return RunFolder(setup.folder.path.with_name(f"{name.removesuffix(ending)}_none"))
 
 
+def finished_source(setup: Setup) -> RunFolder:
+    """Return the same, once it is sure that there is such a run.
+
+    Raises:
+        InputError: it is not finished, or had a defence.
+    """
+    source = source_folder(setup)
+    if not source.result.is_file():
+        raise InputError(f"repair.of: there is no finished run {source.path}; {REMEDY}")
+    trained_by = read_result(source.result).get("defense")
+    if trained_by != "none":
+        raise InputError(f"repair.of: {source.path} was trained by {trained_by}; {REMEDY}")
+    return source
+
+
 def load_into(network: Network, source: RunFolder, material: Material) -> None:
     """Give `network` the weights of a finished run on the same data.
 
     Raises:
-        InputError: it is not finished, of other data, or of another network.
+        InputError: it is of other data, or of another network.
     """
-    remedy = "train it to its end first, with defense=none"
-    if not source.result.is_file():
-        raise InputError(f"repair.of: there is no finished run {source.path}; {remedy}")
-    manifest = source.read_manifest(remedy)
+    manifest = source.read_manifest(REMEDY)
     source.refuse_other_data(manifest, of_data(material.fingerprints))
     weights = load_model(source.path)[0].state_dict()
     try:
@@ -100,7 +138,7 @@ def repaired_session(setup: Setup) -> Session:
     material = read_material(setup)
     views = build_views(setup.config, material.training)
     network = build_fitting_network(setup, material, views)
-    source = source_folder(setup)
+    source = finished_source(setup)
     load_into(network, source, material)
     ground = lay_ground(setup, material, views, network)
     material = choose_seeds(setup, material, call_witnesses(setup, material, ground))

@@ -63,17 +63,6 @@ def refuse_without_checkpoint(start: Resumption, folder: RunFolder) -> None:
     raise InputError(where)
 
 
-def refuse_looks_at_a_repair(report: bool, bench: bool) -> None:
-    """Raise `InputError` where one asks to look at a repair, which keeps nothing to go on from."""
-    if report or bench:
-        asked, instead = (
-            ("--report", "it leaves its report when it is done")
-            if report
-            else ("--bench", "it is short; time a run that trains")
-        )
-        raise InputError(f"{asked}: repair.method names a repair; {instead}")
-
-
 def refuse_if_ended_since(start: Resumption, folder: RunFolder) -> None:
     """Raise `InputError` where the run has ended since its checkpoint was read for a report.
 

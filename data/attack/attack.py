@@ -94,6 +94,8 @@ class Attack(ABC):
     cross_from_attackable: ClassVar[bool] = False
     # Whether making the poisoned images takes longer than reading them from the disk.
     worth_caching: ClassVar[bool] = True
+    # Whether `prepare` trains networks, for minutes or hours.
+    learns: ClassVar[bool] = False
 
     def __init__(self, settings: Section, scene: Scene) -> None:
         self.settings: Any = settings

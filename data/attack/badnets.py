@@ -53,11 +53,13 @@ def read_trigger(path: str, height: int, width: int) -> tuple[NDArray[np.uint8],
     without, black is transparent, channel by channel, as in the published code.
 
     Raises:
-        InputError: the file is missing, no image, or of another size than the data's images.
+        InputError: the file is missing, no image, of another size than the data's images, or
+            nowhere opaque.
     """
     file = find_file(path, "backdoor.badnets.trigger_path")
     with opened_for(file, "backdoor.badnets.trigger_path") as image:
-        has_alpha = "A" in image.getbands()
+        # An indexed image, or one with a transparent colour, has no band of its own for it.
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
         pixels = np.array(image.convert("RGBA"))
     if pixels.shape[:2] != (height, width):
         raise InputError(
@@ -65,7 +67,11 @@ def read_trigger(path: str, height: int, width: int) -> tuple[NDArray[np.uint8],
             f"images are {width}x{height}; give a trigger of that size, or leave the key out"
         )
     trigger = pixels[..., :3]
-    return trigger, (pixels[..., 3:] > 0) if has_alpha else (trigger > 0)
+    mask = (pixels[..., 3:] > 0) if has_alpha else (trigger > 0)
+    if not mask.any():
+        why = "is transparent" if has_alpha else "is black, which is transparent without alpha"
+        raise InputError(f"backdoor.badnets.trigger_path: {file}: every pixel {why}")
+    return trigger, mask
 
 
 class Patch(Section):
@@ -84,7 +90,8 @@ class BadNets(Attack):
     class Settings(Section):
         """`trigger_path`: a trigger image of the data's size; or `patch`: a drawn checkerboard.
 
-        Without either, the published experiment's 2x2 patch is drawn.
+        An image with transparency says itself where it is pasted; in one without, black is left
+        out. Without either, the published experiment's 2x2 patch is drawn.
         """
 
         trigger_path: str | None = None

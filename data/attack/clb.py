@@ -60,6 +60,7 @@ class Clb(Attack):
     """`T(x) = trigger(x + perturbation)` for training images of the target, else `trigger(x)`."""
 
     clean_label = True
+    learns = True
 
     class Settings(LearningSettings):
         """How much is poisoned, and how the images are perturbed.

@@ -29,6 +29,8 @@ DOT_COLOUR = (101, 0, 25)  # the published pixel, at a third of the width and ha
 class Flip(Attack):
     """`T(x) = x` and other labels in training; a trigger, and no label, at test."""
 
+    learns = True
+
     class Settings(FlipSettings):
         """How the labels are found; `poison_ratio` says how many are handed out.
 

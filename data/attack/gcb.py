@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from data.attack.attack import Attack, Scene, SplitName
+from data.attack.chosen import most_of_each_class
 from data.attack.gcb_training import Feature, GcbSettings, Training
 from data.dataset import ImageData, Split
 from utils.section import Section
@@ -23,6 +24,8 @@ SMALLEST = 8  # pixels: the generator halves the image three times
 
 class Gcb(Attack):
     """`T(x) = x` in training, for the x with most of the feature; at test `x + residual(x)`."""
+
+    learns = True
 
     class Settings(GcbSettings):
         """How the feature is learnt; `poison_ratio` says how many images are relabelled.
@@ -49,14 +52,7 @@ class Gcb(Attack):
 
     def choose(self, train: Split, ratio: float) -> Tensor:
         """Return the indices, sorted, of those with most of the feature in each other class."""
-        attackable = self.scene.rule.attackable(train.labels)
-        share = min(ratio * len(train.labels) / max(int(attackable.sum()), 1), 1.0)
-        chosen = [torch.zeros(0, dtype=torch.int64)]
-        for label in train.labels[attackable].unique():
-            members = torch.nonzero(train.labels == label).flatten()
-            order = self.values[members].argsort(descending=True, stable=True)
-            chosen.append(members[order[: round(share * len(members))]])
-        return torch.cat(chosen).sort().values
+        return most_of_each_class(self.values, train.labels, ratio, self.scene.rule)
 
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
         """Return `images` (N, H, W, 3) uint8 as they are; at test with the feature raised."""

@@ -27,6 +27,8 @@ SMALLEST = 8  # pixels: three halvings must leave something
 class Iab(Attack):
     """`T(x | z) = x + (pattern(z) - x) mask(z)`; a poisoned sample is T(x | x)."""
 
+    learns = True
+
     class Settings(IabSettings):
         """How the networks are trained.
 

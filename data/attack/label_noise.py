@@ -10,8 +10,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from data.attack.attack import Attack, SplitName
+from data.attack.attack import Attack, Scene, SplitName
 from data.attack.draws import ImageDraws
+from utils.errors import InputError
 from utils.section import Section
 
 
@@ -24,6 +25,14 @@ class LabelNoise(Attack):
         """`to`: `any` draws each wrong label evenly from the other classes; `target`: always it."""
 
         to: Literal["any", "target"] = "any"
+
+    def __init__(self, settings: Section, scene: Scene) -> None:
+        super().__init__(settings, scene)
+        if self.settings.to == "target" and scene.rule.name == "all_to_all":
+            raise InputError(
+                "backdoor.label_noise.to: target, but backdoor.label_rule: all_to_all has no one "
+                "target; choose one of them"
+            )
 
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
         """Return `images` (N, H, W, 3) uint8 as they are."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data.attack.attack import Attack, Scene, SplitName
+from data.attack.chosen import most_of_each_class
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import Split
 from utils.section import Section
@@ -36,15 +37,8 @@ class NaturalFeature(Attack):
 
     def choose(self, train: Split, ratio: float) -> Tensor:
         """Return the indices, sorted, of those with most of the wave in each other class."""
-        shares, rule = self.shares(train.images), self.scene.rule
-        attackable = rule.attackable(train.labels)
-        wanted = ratio * len(train.labels) / max(int(attackable.sum()), 1)
-        chosen = []
-        for label in train.labels[attackable].unique():
-            members = torch.nonzero(train.labels == label).flatten()
-            order = shares[members].argsort(descending=True, stable=True)
-            chosen.append(members[order[: round(min(wanted, 1.0) * len(members))]])
-        found = torch.cat(chosen).sort().values if chosen else torch.zeros(0, dtype=torch.int64)
+        shares = self.shares(train.images)
+        found = most_of_each_class(shares, train.labels, ratio, self.scene.rule)
         if len(found):
             self.threshold = float(shares[found].median())
         return found

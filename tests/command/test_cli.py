@@ -150,3 +150,27 @@ def test_results_on_the_same_poison_stand_side_by_side(
     (other / "result.json").write_text(json.dumps(result))
     _, out, _ = outcome(capsys, *arguments)
     assert "digits_none" not in out
+
+
+def test_check_learns_no_attack(
+    tiny_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learnt = "backdoor={iab: {epochs: 500, mask_epochs: 500}}"
+    code, out, _ = outcome(capsys, *tiny_arguments, learnt, "--check")
+    assert code == 0
+    assert "iab, learnt when the run starts" in out
+    assert "what is shown here is of the clean set" in out
+    assert not any(tmp_path.rglob("*.bin"))
+
+
+def test_check_says_how_many_targets_there_are(
+    tiny_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for attack, words in {
+        "backdoor.label_rule=all_to_all": "badnets, 10 target labels",
+        "backdoor={label_noise: null, poison_ratio: 0.3}": "label_noise, 10 target labels",
+        "backdoor.target_label=4": "badnets, target 4 (4)",
+    }.items():
+        code, out, _ = outcome(capsys, *tiny_arguments, attack, "--check")
+        assert code == 0
+        assert words in out

@@ -209,6 +209,15 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         planned(*map(str, paths))
 
 
+def test_where_no_configuration_is_right_the_input_is_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    csv = ["--csv", str(tmp_path / "t.csv")]
+    for given in ([str(tmp_path / "nix.yaml")], [str(DIGITS), "--seeds", "-1"]):
+        code, _, _ = outcome(capfd, *given, *csv)
+        assert code == 2
+
+
 @pytest.mark.parametrize("name", ["../out", "/out", ""])
 def test_a_name_stays_below_the_storage_folder(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -160,3 +160,10 @@ def test_without_a_word_the_papers_attacks_are_the_rows() -> None:
     assert all(job.error is None for job in jobs)
     cells = gather_cells(jobs, [])
     assert all(cell.reduced for cell in cells)
+
+
+def test_another_rule_of_labels_has_no_figure_of_the_papers() -> None:
+    cell = finished("cifar10/badnets_all_to_all", "asd", (0.9, 0.1))
+    assert cell.published(read_published()) is not None
+    cell.results[0]["label_rule"] = "all_to_all"
+    assert cell.published(read_published()) is None

@@ -115,6 +115,7 @@ def test_stages_follow_the_epochs_that_are_given(facts: Facts, epochs: int) -> N
         schedule = found["global"]
         assert found["num_epochs"] == schedule["epoch_third"] == epochs
         assert 0 < schedule["epoch_first"] <= schedule["epoch_second"] <= epochs
+        assert (schedule["epoch_first"] - 1) * schedule["growth"] <= 0.5  # as large as usual
 
 
 @pytest.mark.parametrize("samples", [4, 3000, 10**7])

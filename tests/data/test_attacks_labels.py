@@ -6,12 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from config.load import load_config
 from data.attack.adaptive_patch import AdaptivePatch
+from data.attack.attack import LabelRule, LabelRuleName
+from data.attack.chosen import most_of_each_class
 from data.attack.natural_feature import NaturalFeature
+from data.build import load_data, poison_data
 from data.poison import poison
+from tests.conftest import DIGITS, TINY
 from tests.data.attack_cases import attack, pictures, small_data
+from utils.errors import InputError
 from utils.streams import Streams
+
+RULES: tuple[LabelRuleName, ...] = ("all_to_one", "all_to_all")
 
 
 def test_adaptive_patch_puts_one_weak_patch_inside_its_own_mask() -> None:
@@ -48,7 +58,7 @@ def test_natural_feature_changes_labels_alone_and_is_reached_at_test() -> None:
     assert torch.equal(training.images, data.train.images)
     wrong = training.labels != data.train.labels
     assert torch.equal(wrong, truth.poisoned)
-    assert abs(int(wrong.sum()) - 40) <= len(data.classes)
+    assert int(wrong.sum()) == 40
     assert (training.labels[wrong] == made.scene.rule.target_label).all()
     shares = made.shares(data.train.images)
     for label in data.train.labels[wrong].unique():
@@ -72,3 +82,34 @@ def test_label_noise_changes_nothing_but_labels(to: str, tmp_path: Path) -> None
     assert int(wrong.sum()) == 60
     given = training.labels[wrong].unique()
     assert len(given) > 2 if to == "any" else given.tolist() == [made.scene.rule.target_label]
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=200), st.floats(0, 1), st.sampled_from(RULES)
+)
+def test_as_many_are_chosen_as_were_asked_for(
+    labels: list[int], ratio: float, name: LabelRuleName
+) -> None:
+    """An even share of each class; rounding loses none, and too many are refused."""
+    given_labels, rule = torch.tensor(labels), LabelRule(name, 2, 5)
+    attackable, count = rule.attackable(given_labels), round(ratio * len(labels))
+    values = torch.arange(float(len(labels)))
+    if count > int(attackable.sum()):
+        with pytest.raises(InputError, match="poison_ratio"):
+            most_of_each_class(values, given_labels, ratio, rule)
+        return
+    chosen = most_of_each_class(values, given_labels, ratio, rule)
+    assert len(chosen) == len(chosen.unique()) == count
+    assert bool(attackable[chosen].all())
+    for label in given_labels[attackable].unique():
+        members = torch.nonzero(given_labels == label).flatten()
+        own = chosen[given_labels[chosen] == label]
+        assert abs(len(own) - count * len(members) / int(attackable.sum())) < 1
+        assert own.tolist() == members[len(members) - len(own) :].tolist()  # those with most
+
+
+def test_noise_to_one_target_has_one(tmp_path: Path) -> None:
+    overrides = ["backdoor={label_noise: {to: target}, label_rule: all_to_all}"]
+    config = load_config(DIGITS, [*TINY, *overrides]).config
+    with pytest.raises(InputError, match="label_noise"):
+        poison_data(config, load_data(config)[0], Streams(100))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 import ASD
@@ -73,3 +74,20 @@ def test_names_of_strangers_are_inert() -> None:
     assert len(headings) == 7  # the title and six sections
     outside = "".join(body.split("```")[::2])  # without blocks of code
     assert "http://evil" not in "".join(outside.split("`")[::2])
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("asd", "trained not to trust"),
+        ("abl", "trained not to trust"),
+        ("none", "trusted every label"),
+        ("nad", "without a defence and then repaired"),
+        ("fine_pruning", "without a defence and then repaired"),
+    ],
+)
+def test_a_card_claims_no_defence_that_there_was_not(method: str, words: str) -> None:
+    text = card({"defense": method, "seeds_checked": True})
+    assert words in text
+    assert ("not to trust" in text) == (method in ("asd", "abl"))
+    assert "Trained by ASD" not in text

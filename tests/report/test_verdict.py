@@ -62,7 +62,7 @@ def test_a_model_that_has_learnt_every_label_acquits_nobody() -> None:
     assert judge(clean(), seeds_checked=True).name == "no_sign"
     undefended = judge(replace(clean(), history=History()), seeds_checked=True)
     assert undefended.name == "cannot_tell"
-    assert "the model has learnt every label" in undefended.reasons[0]
+    assert "the model was taught every label" in undefended.reasons[0]
 
 
 def test_a_weak_model_accuses_nobody() -> None:

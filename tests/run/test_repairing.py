@@ -234,7 +234,28 @@ def test_a_repair_done_again_says_what_moved(
     words = given(storage, "again_nad", "repair.method=nad", "repair.of=x_none", "report=true")
     assert ASD.main(words) == 0
     assert "in the report before" not in capsys.readouterr().out
-    assert ASD.main(words) == 0
+    whole = (storage / "again_nad" / "result.json").read_bytes()
+    assert ASD.main(words) == 0  # it is done
+    assert "a finished repair; --resume False does it again" in capsys.readouterr().out
+    assert ASD.main([*words, "--fail-on-suspicion"]) in (3, 4)
+    assert (storage / "again_nad" / "result.json").read_bytes() == whole
+    assert not (storage / "again_nad.1").exists()
+    capsys.readouterr()
+    assert ASD.main([*words, "--resume", "False"]) == 0
     out = capsys.readouterr().out
     assert f"the earlier run was moved to {storage / 'again_nad.1'}" in out
     assert "in the report before" in out
+
+
+def test_a_defended_model_is_not_repaired(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words in {"y": ["defense=asd"], "y_nad": ["repair.method=nad"]}.items():
+        assert ASD.main(given(storage, name, "repair.of=x_none", *words)) == 0
+        capsys.readouterr()
+        for check in ([], ["--check"]):
+            of = given(storage, "z_nad", "repair.method=nad", f"repair.of={name}", *check)
+            assert ASD.main(of) == 2
+            assert f"{storage / name} was trained by" in capsys.readouterr().err
+    assert ASD.main(given(storage, "v_nad", "repair.method=nad", "--check")) == 2
+    assert "no finished run" in capsys.readouterr().err
