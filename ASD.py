@@ -46,7 +46,7 @@ from run.repairing import is_repaired, refuse_looks, repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import Setup, only_writer, set_up
-from run.standing import refuse_if_ended_since, refuse_without_checkpoint, standing_of
+from run.standing import refuse_if_ended_since, refuse_without_checkpoint, remarks_on
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -263,11 +263,13 @@ def tell(session: Session, arguments: argparse.Namespace, trained: bool = False)
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
     verdict = read_verdict(session.folder.result)
     is_whole = verdict is not None and is_saved(session.folder.path)
-    if arguments.report and not finished:
-        say(f"{session.folder.path}: {standing_of(session)}")
+    for line in remarks_on(session, arguments.report, trained):
+        say(line)
     if own_folder and (arguments.report or (finished and not is_whole)):
         write = arguments.report or session.config.report
         verdict = examine_data(session, score, finished, write)
+    elif verdict is not None and arguments.fail_on_suspicion:
+        say(f"{session.folder.result}: {verdict.name}")
     conclude(session, score)
     leave()
     return exit_code(verdict) if arguments.fail_on_suspicion else 0

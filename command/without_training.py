@@ -18,12 +18,13 @@ from command.prediction import (
 )
 from config.load import load_config
 from data.build import assemble, dataset_name, load_data, with_truth
-from data.clean import FOLDERS, read_kept, write_clean
+from data.clean import FOLDERS, read_kept, refuse_inside, reviewed, write_clean
 from data.dataset import DATASETS
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
 from data.own import sample_path
 from data.poison import leave_clean
+from data.review import read_review
 from run.names import find_folder
 from run.product import DESCRIPTION, load_model
 from run.resume import find_start
@@ -73,11 +74,13 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     material = assemble(config, data, Streams(manifest["seed"]), device)
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
     kept = read_kept(run_folder.purified, material.training, f"{command} --report")
+    kept, remarks = reviewed(kept, read_review(config.review, material.training))
+    refuse_inside(folder, data.root)
     make_empty_folder(folder, "--export-clean")
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)
     layout = arguments.layout or FOLDERS
-    for line in [*lines, write_clean(material.training, kept, folder, locate, layout)]:
+    for line in [*lines, *remarks, write_clean(material.training, kept, folder, locate, layout)]:
         say(line)
 
 

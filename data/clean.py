@@ -7,15 +7,16 @@ set's folder, or its number where images are not files of their own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from data.dataset.walk import TRAIN
+from data.dataset.walk import SEEDS, TRAIN
 from data.export import THREADS, file_names, folder_names, write_images
 from data.imagefolder import ending_of_content, places, write_card
-from data.own import SEEDS
+from data.names import composed
 from data.poison import TrainingSet
+from data.review import Review
 from utils.console import progress
 from utils.errors import InputError, TrainingError
 from utils.files import read_regular
@@ -56,6 +57,32 @@ def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
     if not kept:
         raise InputError(f"--export-clean: {path} keeps no image; there is nothing to copy")
     return list(kept)
+
+
+def reviewed(kept: Sequence[int], review: Review) -> tuple[list[int], list[str]]:
+    """Return the samples to keep by a person's word, which the report may not have known.
+
+    Raises:
+        InputError: none is left.
+    """
+    poisoned = set(review.poisoned.tolist())
+    left = [index for index in kept if index not in poisoned]
+    more = sorted(set(review.clean.tolist()) - set(left))
+    if not left and not more:
+        raise InputError("--export-clean: the review calls all images poisoned that are kept")
+    if len(left) == len(kept) and not more:
+        return left, []
+    line = f"by the review {len(kept) - len(left)} images are left out, and {len(more)} added"
+    return [*left, *more], [line]
+
+
+def refuse_inside(folder: Path, root: Path | None) -> None:
+    """Raise `InputError` if `folder` lies in the data set's, where it would be a class."""
+    if root is not None and folder.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"--export-clean {folder}: lies in the data set's own folder {root}, and would become "
+            f"a part of it; name another one"
+        )
 
 
 def write_clean(
@@ -111,10 +138,24 @@ def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> li
         return [Path(names[index]).relative_to(TRAIN) for index in kept]
     safe = folder_names(training.classes)
     labels = training.labels.tolist()
-    return [
+    return apart(
         place_in_class(training.files[i], training.classes[labels[i]], safe[labels[i]])
         for i in kept
-    ]
+    )
+
+
+def apart(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths such that no two are the same, on systems that know no case either."""
+    found: list[Path] = []
+    taken: set[str] = set()
+    for path in paths:
+        place, number = path, 1
+        while composed(str(place)).casefold() in taken:
+            number += 1
+            place = path.with_name(f"{path.stem}_{number}{path.suffix}")
+        taken.add(composed(str(place)).casefold())
+        found.append(place)
+    return found
 
 
 def ending_of_kept(training: TrainingSet, index: int, locate: Locate | None) -> str:
@@ -147,7 +188,8 @@ def place_in_class(file: str, name: str, folder_name: str) -> Path:
         folder_name: a folder for it, should the file not be in one that is called as the class.
     """
     parts = PurePosixPath(file).parts
-    if parts[0] == SEEDS and parts[1] == name:  # a verified image that was added to the others
+    # A verified image that was added to the others; its folder may be spelt as a Mac does.
+    if parts[0] == SEEDS and composed(parts[1]) == composed(name):
         return Path(name, SEEDS, *parts[2:])
     if parts[0] == TRAIN:
         parts = parts[1:]

@@ -22,7 +22,7 @@ from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
 from data.dataset.image_folder import find_splits
 from data.dataset.remarks import judge_unreadable
-from data.dataset.walk import TRAIN, Survey, subfolders
+from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
 from data.names import composed
 from data.poison import TrainingSet, leave_clean
@@ -35,8 +35,6 @@ from utils.paths import user_path
 from utils.streams import Streams
 
 KEY = "global.seed_dir"
-SEEDS = "seeds"  # the folder beside train/ that is taken without being named; also where its
-# images are among the files of the training set
 
 
 @dataclass(frozen=True)
@@ -196,6 +194,8 @@ def read_folder(
     labels = {composed(name): label for label, name in enumerate(classes)}
     try:
         present = subfolders(folder)
+        if config.data.classes is not None:  # others may lie beside them, as among the images
+            present = [name for name in present if composed(name) in labels]
         for name in present:
             if composed(name) not in labels:
                 raise InputError(

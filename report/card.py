@@ -125,7 +125,7 @@ def measured(result: Mapping[str, Any]) -> list[str]:
     """Return ACC and, under an attack of our own, ASR, as a table."""
     rows = ["| | |", "|---|---|"]
     if result.get("acc") is not None:
-        rows.append(f"| accuracy on images that were not trained on (ACC) | {result['acc']:.2%} |")
+        rows.append(f"| accuracy on the test images (ACC) | {result['acc']:.2%} |")
     if result.get("asr") is not None:
         attack = quoted(result.get("attack"))
         rows.append(

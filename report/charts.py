@@ -62,7 +62,7 @@ def curves_chart(
 
 def score_chart(rows: Sequence[Row], knows_truth: bool) -> Chart | None:
     """Return ACC by epoch and, under a known attack, ASR."""
-    title, columns = "Accuracy on images that were not trained on (ACC)", {"acc": "ACC"}
+    title, columns = "Accuracy on the test images (ACC)", {"acc": "ACC"}
     if knows_truth:
         title = "Accuracy (ACC) and attack success rate (ASR)"
         columns["asr"] = "ASR"

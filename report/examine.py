@@ -9,7 +9,7 @@ from data.poison import TrainingSet
 from data.review import Review
 from defense.history import History
 from report.concentration import Suspects, stand_out
-from report.findings import Findings, Opinion, ask
+from report.findings import Findings, Opinion, Origin, ask
 from report.judge import read_thresholds
 from report.lost import lost_classes
 from report.purified import may_be_kept
@@ -34,8 +34,15 @@ def examine(session: Session) -> Findings:
     hearing = session.defense.setting.knowledge.hearing
     testimony = NOBODY if hearing is None else hearing.testimony
     review = session.material.review
-    chosen = session.config.global_.chosen
-    return gather(training, opinion, history, seeds, review, truth, testimony, chosen)
+    origin = origin_of_seeds(session)
+    return gather(training, opinion, history, seeds, review, truth, testimony, origin)
+
+
+def origin_of_seeds(session: Session) -> Origin:
+    """Return where the samples come from that the run started from."""
+    if session.config.global_.chosen:
+        return "chosen"
+    return "verified" if session.material.seeds_checked else "drawn"
 
 
 def gather(
@@ -46,7 +53,7 @@ def gather(
     review: Review,
     poisoned: Tensor | None,
     testimony: Testimony = NOBODY,
-    chosen: bool = False,
+    origin: Origin = "verified",
 ) -> Findings:
     """Return what follows from what the model and the splits say of N samples.
 
@@ -54,17 +61,18 @@ def gather(
         training: images and given labels.
         opinion: of the model.
         history: what the splits said.
-        seeds: (n,) int64, the verified samples.
+        seeds: (n,) int64, the samples from which the run started.
         review: what a person has said.
         poisoned: (N,) bool, the truth, passed on unread; None where nobody knows it.
         testimony: of witnesses beside the model.
-        chosen: whether no sample is verified, and the witnesses have chosen the seeds.
+        origin: of the seeds.
     """
     labels, predicted, classes = training.labels.cpu(), opinion.predicted, training.num_classes
     contradicted = contradiction(opinion, history)
     lost = lost_classes(labels[seeds], predicted[seeds], classes)
     suspects = Suspects(contradicted, labels, predicted, training.classes)
     found = stand_out(suspects, lost, read_thresholds()["poisoned_from"])
+    trusted = seeds if origin == "verified" else seeds[:0]
     against = evidence(opinion, history, labels, classes, testimony)
     standing_out = {one.label: one.excess for one in found}
     standing_out |= dict.fromkeys(testimony.accused, SURE)
@@ -75,8 +83,8 @@ def gather(
         seeds=seeds,
         contradiction=contradicted,
         score=suspicion(against, labels, standing_out, review),
-        kept=may_be_kept(opinion, labels, seeds[:0] if chosen else seeds, review, testimony),
+        kept=may_be_kept(opinion, labels, trusted, review, testimony),
         poisoned=poisoned,
         testimony=testimony,
-        chosen=chosen,
+        origin=origin,
     )

@@ -70,9 +70,12 @@ def facts(content: PageContent) -> dict[str, str]:
 def tell_seeds(findings: Findings) -> dict[str, str]:
     """Return from how many samples the defence started, and who chose them."""
     count = f"{len(findings.seeds):,}"
-    if not findings.chosen:
-        return {"verified samples": count}
-    return {"verified samples": f"none; the witnesses chose {count} to start from"}
+    who = {
+        "verified": count,
+        "chosen": f"none; the witnesses chose {count} to start from",
+        "drawn": f"none; {count} were drawn to start from, and may be poisoned",
+    }
+    return {"verified samples": who[findings.origin]}
 
 
 def duration(content: PageContent) -> str:

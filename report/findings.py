@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ class Opinion:
     probabilities: Tensor | None = None
 
 
+# Of the samples from which a run starts: somebody vouches for them; the witnesses chose them; or
+# they were drawn, and may be poisoned.
+Origin = Literal["verified", "chosen", "drawn"]
+
+
 @dataclass(frozen=True)
 class Findings:
     """What is known of the N training samples at the end of a run; all on the CPU.
@@ -56,7 +62,7 @@ class Findings:
         kept: (N,) bool, the samples that may be kept.
         poisoned: (N,) bool, the truth; None where nobody knows it.
         testimony: of witnesses beside the model.
-        chosen: whether no sample is verified, and the witnesses have chosen the seeds.
+        origin: of the seeds.
     """
 
     training: TrainingSet
@@ -68,7 +74,7 @@ class Findings:
     kept: Tensor
     poisoned: Tensor | None
     testimony: Testimony = NOBODY
-    chosen: bool = False
+    origin: Origin = "verified"
 
     def __len__(self) -> int:
         return len(self.training)

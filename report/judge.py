@@ -25,6 +25,8 @@ from report.verdict import UNSEEN_KINDS, Verdict
 
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
 CHOSEN = "no verified samples: the start was chosen by the witnesses"
+UNCHECKED = "nobody has checked the samples from which the run started, so they may be poisoned"
+CAUTIONS = {"chosen": CHOSEN, "drawn": UNCHECKED}  # beside an accusation
 SMALLEST_SHARE = 0.005  # of the samples, poisoned: that much would have to show before an all-clear
 
 
@@ -80,7 +82,7 @@ def judge(
     charges = charge(suspects, broad, statistics)
     charges = [*charges, *charge_by_witness(suspects, accusations or {}, limits)]
     if charges:
-        return accuse(charges, statistics, CHOSEN if findings.chosen else None)
+        return accuse(charges, statistics, CAUTIONS.get(findings.origin))
     doubts = [*unseen(findings, seeds_checked), *unsure(suspects, dense[:1], statistics)]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
@@ -184,7 +186,7 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
     if findings.history.epochs:
         found += [
             f"the run has lost the class {findings.training.classes[label]!r}: the model "
-            f"contradicts all samples with this label, poisoned or not"
+            f"contradicts most samples with this label, poisoned or not"
             for label in findings.lost_classes
         ]
     else:
@@ -192,10 +194,10 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
             "nothing was set apart in training: the model was taught every label, those of poison "
             "too, so what it believes tells nothing; a defence that splits the samples would tell"
         )
-    if findings.chosen:
+    if findings.origin == "chosen":
         found.append(f"{CHOSEN}, and witnesses can be fooled")
     elif not seeds_checked:
-        found.append("nobody has checked the verified samples, so they may be poisoned themselves")
+        found.append(UNCHECKED)
     return found
 
 

@@ -93,6 +93,13 @@ def as_listing(findings: Findings, verdict: Verdict) -> Listing:
     )
 
 
+KINDS_OF_SEEDS = {
+    "verified": "verified samples",
+    "chosen": "samples that the witnesses chose",
+    "drawn": "samples that were drawn, unchecked,",
+}
+
+
 def tell_lost(findings: Findings, has_floor: bool) -> list[str]:
     """Return a line on classes that the run has lost; none where the model knows all.
 
@@ -116,7 +123,7 @@ def doubts(findings: Findings) -> list[str]:
     if not found:
         return []
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    kind = "samples that the witnesses chose" if findings.chosen else "verified samples"
+    kind = KINDS_OF_SEEDS[findings.origin]
     return [
         f"{len(found)} {kind} look poisoned or mislabelled to the model; look again at "
         f"{', '.join(found[:SHOWN])}{more}"

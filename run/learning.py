@@ -88,9 +88,9 @@ def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing:
     samples from which stage 1 starts.
     """
     config = setup.config
-    # Who shall choose the seeds hears of none: not even of those that a person has reviewed since,
-    # as they are few, of some classes only, and the choice would depend on them.
-    seeds = material.seeds[:0] if config.global_.chosen else material.seeds
+    # Seeds that nobody has checked are no verified samples, as good as any poison may be among
+    # them. Nor are those that a person has reviewed since: they are few, and of some classes only.
+    seeds = material.seeds if material.seeds_checked else material.seeds[:0]
     return Hearing(config.witness, ground, seeds, cache_folder(config.storage_dir))
 
 

@@ -53,6 +53,25 @@ def standing_of(session: Session) -> Standing:
     return Standing(done, planned, is_held(session.folder.path), time_left(session))
 
 
+def remarks_on(session: Session, report: bool, trained: bool) -> list[str]:
+    """Return what a person should know who looks at a run.
+
+    Args:
+        session: the run.
+        report: whether its report is written anew.
+        trained: whether it has just been trained.
+    """
+    standing = standing_of(session)
+    if report:
+        return [] if standing.finished else [f"{session.folder.path}: {standing}"]
+    if trained or session.config.review is None:
+        return []
+    return [
+        f"review: {session.config.review} is not applied, as nothing is trained or ranked: "
+        f"--report ranks with it, --resume False trains with it"
+    ]
+
+
 def refuse_without_checkpoint(start: Resumption, folder: RunFolder) -> None:
     """Raise `InputError` where there is nothing yet that a report could be made of."""
     if start.state is not None:

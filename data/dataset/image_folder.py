@@ -16,7 +16,7 @@ from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Request, Source
 from data.dataset.spelling import look_alike
-from data.dataset.walk import TEST, TRAIN, Survey, subfolders
+from data.dataset.walk import SEEDS, TEST, TRAIN, Survey, subfolders
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
@@ -24,6 +24,9 @@ from utils.texts import read_text
 
 TRIGGERED = "triggered"  # beside them: the test images that ASR is measured on
 CLASSES = "classes.txt"  # of an exported set: its class folders, in the order of their labels
+
+
+PARTS = (TRAIN, TEST, SEEDS)  # folders of the data set that are no classes
 
 
 class ImageFolder(Source):
@@ -107,17 +110,36 @@ def find_splits(root: Path) -> tuple[Path, Path | None]:
     """Return the folders of the training and of the test images; None without test images.
 
     Raises:
-        InputError: there is `test/` alone, which might be a class or the wrong half of the data.
+        InputError: a folder might be a class, or the wrong half of the data, by its name.
     """
-    test = root / TEST
-    if (root / TRAIN).is_dir():
-        return root / TRAIN, test if test.is_dir() else None
-    if test.is_dir():
-        raise InputError(
-            f"dataset_dir: {root} has {TEST}/ and no {TRAIN}/; put the training images, one "
-            f"folder a class, below {TRAIN}/"
-        )
+    with readable_folders():
+        names = subfolders(root)
+    if TRAIN in names or (root / TRAIN).is_dir():
+        odd = [name for name in names if name not in PARTS and name.casefold() in PARTS]
+        if odd:
+            raise InputError(
+                f"dataset_dir: {root / odd[0]}: call it {odd[0].casefold()}, in small letters"
+            )
+        return root / TRAIN, root / TEST if (root / TEST).is_dir() else None
+    for name in names:
+        if name == TEST or (name.casefold() in PARTS and holds_classes(root / name, names)):
+            raise InputError(
+                f"dataset_dir: {root} has {name}/ and no {TRAIN}/; put the training images, one "
+                f"folder a class, below {TRAIN}/"
+            )
     return root, None
+
+
+def holds_classes(folder: Path, beside: Sequence[str]) -> bool:
+    """Return whether a folder holds class folders: it is a part of the data, whatever its name.
+
+    Args:
+        folder: in question.
+        beside: the names of the folders that lie where it does.
+    """
+    with readable_folders():
+        inside = subfolders(folder)
+    return bool(inside) and (folder.name.casefold() != SEEDS or bool(set(inside) & set(beside)))
 
 
 def class_list(root: Path, settings: DataSection) -> str | None:

@@ -13,7 +13,7 @@ from data.dataset.picture import ENDINGS, is_picture
 from data.dataset.remarks import describe_left_out, ending
 from utils.errors import InputError
 
-TRAIN, TEST = "train", "test"
+TRAIN, TEST, SEEDS = "train", "test", "seeds"
 
 
 def subfolders(folder: Path) -> list[str]:

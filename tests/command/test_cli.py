@@ -174,3 +174,16 @@ def test_check_says_how_many_targets_there_are(
         code, out, _ = outcome(capsys, *tiny_arguments, attack, "--check")
         assert code == 0
         assert words in out
+
+
+def test_a_finished_run_says_what_it_thinks_and_what_it_does_not_read(
+    finished: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, arguments = finished
+    review = tmp_path / "review.csv"
+    review.write_text("file,verdict\n3,poisoned\n")
+    verdict = json.loads((folder / "result.json").read_text())["verdict"]
+    code, out, _ = outcome(capsys, *arguments, f"review={review}", "--fail-on-suspicion")
+    assert code == {"no_sign": 0, "poisoned": 3, "cannot_tell": 4}[verdict]
+    assert f"result.json: {verdict}" in out
+    assert f"review: {review} is not applied" in out

@@ -16,7 +16,7 @@ import ASD
 from config.load import load_config
 from data import clean
 from data.build import assemble, load_data, poison_data
-from data.clean import place_in_class
+from data.clean import LAYOUTS, place_in_class
 from data.poison import TrainingSet
 from tests.conftest import DIGITS, colourful_images, tiny_config
 from utils.streams import Streams
@@ -232,3 +232,53 @@ def test_a_list_that_is_a_pipe_is_refused_and_not_waited_for(
     assert run.export() == 2
     assert "no regular file" in capsys.readouterr().err
     assert not run.target.exists()
+
+
+@pytest.fixture
+def with_seeds(run: Run) -> Run:
+    """Verified images, two of which would come to lie where a training image does."""
+    names = ("cat", "Ku\u0308he 日本")  # the second in a Mac's spelling
+    for number, name in enumerate(names):
+        path = run.data / "seeds" / name / "a.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(colourful_images(1, 9, 50 + number)[0].numpy()).save(path)
+    place = run.data / "train" / "cat" / "seeds" / "a.png"
+    place.parent.mkdir()
+    Image.fromarray(colourful_images(1, 9, 60)[0].numpy()).save(place)
+    run.names += [f"seeds/{name}/a.png" for name in names] + ["train/cat/seeds/a.png"]
+    write_manifest(run.folder, run.arguments[4:])
+    return run
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_image_is_written_over_another(with_seeds: Run, layout: str) -> None:
+    run = with_seeds
+    run.keep(*run.names)
+    run.arguments += ["--layout", layout]
+    assert run.export() == 0
+    written = [path.read_bytes() for path in run.target.rglob("*.*") if path.suffix != ".md"]
+    assert sorted(written) == sorted((run.data / name).read_bytes() for name in run.names)
+
+
+def test_a_review_counts_that_the_report_did_not_know(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.keep(*run.names[:3])
+    review = tmp_path / "review.csv"
+    run.arguments.append(f"review={review}")
+    review.write_text(f"file,verdict\n{run.names[1]},poisoned\n{run.names[3]},clean\n")
+    assert run.export() == 0
+    assert run.written() == sorted([FILES[0], FILES[2], FILES[3]])
+    assert "1 images are left out, and 1 added" in capsys.readouterr().out
+    rows = "".join(f"{name},poisoned\n" for name in run.names[:3])
+    review.write_text(f"file,verdict\n{rows}")
+    run.target = tmp_path / "again"
+    assert "calls all images poisoned" in refused(run, capsys)
+
+
+def test_nothing_is_written_into_the_data_set(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.keep(*run.names)
+    for place in ("train/clean", "clean"):
+        run.target = run.data / place
+        assert "the data set's own folder" in refused(run, capsys)
+        assert not run.target.exists()

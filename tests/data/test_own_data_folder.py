@@ -174,3 +174,43 @@ def test_when_everything_is_verified_there_is_nothing_to_defend(
     assert ASD.main(given) == 2
     assert "nothing to defend" in capsys.readouterr().err
     assert ASD.main([*given, "defense=none"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (["a", "b", "seeds/a", "seeds/b"], "has seeds/ and no train/"),
+        (["Train/a", "Train/b", "Seeds/a"], "has Train/ and no train/"),
+        (["Train/a", "Train/b", "Test/a", "Test/b"], "has Test/ and no train/"),
+        (["train/a", "train/b", "Seeds/a"], "call it seeds"),
+        (["train/a", "train/b", "TEST/a"], "call it test"),
+        (["a", "b", "test"], "has test/ and no train/"),
+    ],
+)
+def test_parts_of_the_data_are_never_taken_for_classes(
+    tmp_path: Path, found: list[str], words: str
+) -> None:
+    for number, place in enumerate(found):
+        for image in range(3):
+            draw_image(tmp_path / "data" / place / f"{image}.png", 10 * number + image)
+    assert words in refused(tmp_path / "data")
+
+
+def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+    """Trains, say, or seeds of plants: what holds pictures, and no class folders, is a class."""
+    for number, name in enumerate(("Train", "ship", "Seeds")):
+        for image in range(3):
+            draw_image(tmp_path / "data" / name / f"{image}.png", 10 * number + image)
+    found = material(tmp_path / "data", "global.seed_num=1")
+    assert found.training.classes == ("Seeds", "Train", "ship")
+
+
+def test_a_list_of_classes_chooses_among_the_verified_ones_too(folder: Path) -> None:
+    (folder.parent / "classes.txt").write_text("\n".join(CLASSES[:2]), encoding="utf-8")
+    for label, name in enumerate((*CLASSES, "more")):
+        for number in range(3):
+            draw_image(folder / "seeds" / name / f"{number}.png", 1000 + 10 * label + number)
+    assert "belongs to no class" in refused(folder)
+    chosen = f"data.classes={folder.parent / 'classes.txt'}"
+    found = material(folder, chosen, "global.seed_num=2")
+    assert len(found.seeds) == 4 and found.seeds_checked

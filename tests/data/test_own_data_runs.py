@@ -11,10 +11,13 @@ import torch
 
 import ASD
 import run_all
+from command.arguments import parse_arguments
 from config.load import load_config
 from data.build import assemble, load_data
+from report.examine import examine
 from report.seeds import doubtful
 from run.checkpoint import LATEST
+from run.setup import set_up
 from tests.conftest import DIGITS, TINY
 from tests.data.own_data_cases import (  # noqa: F401 (fixtures)
     CLASSES,
@@ -25,6 +28,7 @@ from tests.data.own_data_cases import (  # noqa: F401 (fixtures)
     make_folder,
     names,
 )
+from utils.interrupt import Interrupt
 from utils.streams import Streams
 
 OF_TRUTH = ("asr", "attack", "poison", "tpr", "fpr", "auroc")
@@ -145,3 +149,23 @@ def test_a_class_that_is_hard_as_a_whole_is_not_doubtful() -> None:
     loss[4] += 3.0
     assert doubtful(loss, labels, seeds, 10).tolist() == [4]
     assert not len(doubtful(loss, labels, seeds[:0], 10))
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_seeds_that_nobody_has_checked_are_no_verified_samples(
+    checked: bool, tmp_path: Path
+) -> None:
+    """Witnesses hear of none, and what the model contradicts is not kept for being one."""
+    root = make_folder(tmp_path / "d")
+    more = [listed(root, "\n".join(names(4)))] if checked else []
+    given = ["--config", str(OWN), "--gpu", "cpu", f"dataset_dir={root}", *SHORT, *more]
+    session = ASD.prepare(set_up(parse_arguments([*given, f"storage_dir={tmp_path}"]), Interrupt()))
+    hearing = session.defense.setting.knowledge.hearing
+    assert hearing is not None
+    assert len(session.material.seeds) > 0
+    assert len(hearing.seeds) == (len(session.material.seeds) if checked else 0)
+    findings = examine(session)
+    assert findings.origin == ("verified" if checked else "drawn")
+    believed = findings.opinion.predicted == findings.training.labels
+    assert (~believed[findings.seeds]).any()  # an untrained model
+    assert bool(findings.kept[findings.seeds].all()) == checked

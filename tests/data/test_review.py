@@ -12,6 +12,7 @@ from command.arguments import parse_arguments
 from data.poison import TrainingSet
 from data.review import Review, read_review
 from run.checkpoint import load_checkpoint
+from run.material import refuse_emptied
 from run.setup import set_up
 from tests.conftest import colourful_images
 from utils.errors import InputError
@@ -146,3 +147,13 @@ def test_a_new_run_tells_how_the_ranking_moved(
     assert "in the report before" in out and "of the 64 worst were among the worst before" in out
     state = load_checkpoint(tmp_path / "digits" / "checkpoint" / "latest_model.pt")
     assert state["config"]["review"].endswith("review.csv")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_class_without_a_seed_is_refused_before_anything_is_trained(label: int) -> None:
+    training, seeds = files_of_six(), torch.arange(6)
+    others = seeds[training.labels != label]
+    with pytest.raises(InputError, match="review: all 3 samples of class"):
+        refuse_emptied(seeds, others, training)
+    refuse_emptied(seeds, seeds[1:5], training)  # each class has two left
+    refuse_emptied(others, others, training)  # it had none before

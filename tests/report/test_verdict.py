@@ -9,7 +9,7 @@ import torch
 
 from defense.history import History
 from report.estimate import Estimate
-from report.judge import Accusation, judge
+from report.judge import CHOSEN, UNCHECKED, Accusation, judge
 from report.lost import lost_classes
 from report.verdict import UNSEEN_KINDS
 from tests.report.made_up import clean, made_up, renewed, spread
@@ -245,3 +245,13 @@ def test_few_classes_are_no_false_alarm_and_no_all_clear(classes: int) -> None:
     assert clean.name != "poisoned"
     poisoned = judge(made_up(930, (1,), classes), seeds_checked=True)
     assert poisoned.name == ("cannot_tell" if classes == 2 else "poisoned")
+
+
+def test_what_the_start_was_is_said_beside_an_accusation() -> None:
+    findings = made_up(poisoned_from=950)
+    for origin, words in {"verified": None, "chosen": CHOSEN, "drawn": UNCHECKED}.items():
+        verdict = judge(replace(findings, origin=origin), seeds_checked=origin == "verified")
+        assert verdict.name == "poisoned"
+        assert [said for said in (CHOSEN, UNCHECKED) if said in verdict.reasons] == (
+            [] if words is None else [words]
+        )
