@@ -18,6 +18,8 @@ from command.bench_parts import COPY, FAST, PRODUCT, REFERENCE, WORKERS, Bench, 
 from command.roofline import bound_by_memory, least_seconds, totals
 from command.timing import peak_host_bytes
 from defense.asd import META_SPLIT, stage_of
+from defense.virtual import images_of_virtual_model
+from run.measure import tested_images
 from run.session import Session
 from run.versions import git_commit, versions
 from utils.console import say, table
@@ -44,7 +46,8 @@ def run_bench(session: Session) -> Path:
         say(f"{parts[-1].name}: done")
     say(table([row for part in parts for row in rows_of(part)], headers="keys"))
     say(table([roof_of(part) for part in parts if part.loads], headers="keys"))
-    seconds = {name: projected(session, parts, name) for name in (REFERENCE, FAST)}
+    ways = (REFERENCE, FAST) if session.config.defense == "asd" else ()  # the parts are ASD's
+    seconds = {name: projected(session, parts, name) for name in ways}
     for name, total in seconds.items():
         say(f"the whole schedule, {name}: {total / 3600:.2f} h projected")
     path = folder / f"{session.folder.path.name}-{slug(session.engine)}.json"
@@ -89,21 +92,18 @@ def roof_of(part: Part) -> dict[str, str]:
 
 
 def projected(session: Session, parts: list[Part], way: str) -> float:
-    """Return the seconds that the whole run would take, from the parts."""
+    """Return the seconds that the whole run of `defense: asd` would take, from the parts."""
     config, count = session.config, len(session.training)
     speed = {part.name: part.timings[way].median for part in parts if way in part.timings}
     each = {part.name: speed[part.name] / part.images for part in parts if part.name in speed}
     epochs = range(config.num_epochs)
     meta = sum(stage_of(epoch, config.global_) == META_SPLIT for epoch in epochs)
-    truth = session.truth
-    tested = len(truth.clean_test) + len(truth.triggered_test or [])
-    batch = config.semi.loader.batch_size
     steps = config.num_epochs * config.semi.mixmatch.train_iteration
     return (
-        steps * 5 * batch * each["MixMatch step"]
+        steps * 5 * config.semi.loader.batch_size * each["MixMatch step"]
         + (config.num_epochs + meta) * count * each["record pass"]
-        + meta * config.meta.epoch * count * each["virtual-model step"]
-        + config.num_epochs // config.test_interval * tested * each["test pass"]
+        + meta * images_of_virtual_model(session.defense.setting) * each["virtual-model step"]
+        + sum(map(config.is_tested, epochs)) * tested_images(session.truth) * each["test pass"]
     )
 
 

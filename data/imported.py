@@ -17,7 +17,6 @@ from torch import Tensor
 
 from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
-from data.dataset.decode import Frame
 from data.dataset.image_folder import TRIGGERED, readable_folders
 from data.dataset.remarks import judge_unreadable
 from data.dataset.walk import Survey
@@ -147,8 +146,7 @@ def read_triggered(
     with readable_folders():
         folders = {name: label for label, name in enumerate(data.classes)}
         listing = Survey(data.root, folders, chosen=True).listing(TRIGGERED, folder)
-    frame = Frame(config.data.side, config.data.resize or config.data.side)
-    split, part = decode_once(listing, frame, cache)
+    split, part = decode_once(listing, config.data.frame, cache)
     lines = judge_unreadable([part], config.data.skip_unreadable, cache)
     return by_number(before_trigger(split, config.transform)), lines
 

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once
-from data.dataset.decode import Frame
 from data.dataset.image_folder import find_splits
 from data.dataset.remarks import judge_unreadable
 from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
@@ -208,8 +207,7 @@ def read_folder(
         raise InputError(f"{KEY}: {error.filename} cannot be read ({error.strerror})") from error
     if not listing.files:
         raise InputError(f"{KEY}: {folder} holds no image; put some into {folder}/<class>/")
-    frame = Frame(config.data.side, config.data.resize or config.data.side)
-    split, part = decode_once(listing, frame, cache)
+    split, part = decode_once(listing, config.data.frame, cache)
     unreadable = judge_unreadable([part], config.data.skip_unreadable, cache, KEY)
     lines = [f"{folder}: {line}" for line in survey.lines()] + unreadable
     split = replace(split, files=tuple(f"{SEEDS}/{file}" for file in part.files))

@@ -210,7 +210,7 @@ def read_entries(file: Path, text: Text, names: Names) -> list[Entry]:
     separated = text.separator is not None
     first = lines[0][1] if lines else ""
     if separated or file.suffix.lower() in TABLES or is_header(split_header(first)):
-        return read_table(text, names)
+        return read_rows(text, names)
     return [Entry(number, line) for number, line in lines]
 
 
@@ -219,7 +219,7 @@ def split_header(line: str) -> Cells:
     return line.split(find_separator(line, is_header))
 
 
-def read_table(text: Text, names: Names) -> list[Entry]:
+def read_rows(text: Text, names: Names) -> list[Entry]:
     """Return the rows of a CSV; without a header the first column holds names, the second labels.
 
     Raises:

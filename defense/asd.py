@@ -13,7 +13,7 @@ from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.settings import GlobalSection
 from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
-from defense.virtual import check_layers, images_of_virtual_model, train_virtual_model
+from defense.virtual import VirtualModel, check_layers, images_of_virtual_model
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model import Network
@@ -78,7 +78,7 @@ class AdaptiveSplitting(Defense):
         self.schedule = setting.config.global_
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
-        self.virtual: Network | None = None  # memory only: it is filled anew at every split
+        self.virtual = VirtualModel(setting)
         self.sizes = torch.bincount(setting.ground.training.labels)  # (C,) of given labels
         self._refuse_empty_polluted_pool()
         learner, mixmatch = setting.learner, self.semi.mixmatch
@@ -190,8 +190,8 @@ class AdaptiveSplitting(Defense):
             return self._pinned(Pools(clean, loss, stage=stage, figures=self._no_figures))
         if stage == CLASS_AGNOSTIC:
             return self._pinned(self._class_agnostic(eligible, seen))
-        self.virtual = train_virtual_model(self.setting, epoch, self.virtual)
-        virtual_loss = self._record(self.virtual, "virtual-record-augment", epoch).loss
+        virtual = self.virtual.trained(epoch)
+        virtual_loss = self._record(virtual, "virtual-record-augment", epoch).loss
         clean = meta_split(
             eligible, virtual_loss, schedule.meta_fraction, training.labels, schedule.class_floor
         )

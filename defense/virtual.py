@@ -39,14 +39,6 @@ def train_only(network: nn.Module, layers: Sequence[str]) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def copy_into(virtual: Network | None, network: Network) -> Network:
-    """Return a copy of `network`, in the memory of `virtual`, an earlier copy, if there is one."""
-    if virtual is None:
-        return copy.deepcopy(network)
-    virtual.load_state_dict(network.state_dict())
-    return virtual
-
-
 def images_of_virtual_model(setting: Setting) -> int:
     """Return how many images, each as often as it comes by, a virtual model is trained on."""
     meta, count = setting.config.meta, len(setting.ground.training)
@@ -55,39 +47,63 @@ def images_of_virtual_model(setting: Setting) -> int:
     return meta.train_iteration * setting.config.loader.batch_size
 
 
-def train_virtual_model(setting: Setting, epoch: int, reuse: Network | None = None) -> Network:
-    """Return a copy of the model after `meta.epoch` epochs on all samples with given labels.
+class VirtualModel:
+    """Trains a copy of the model on all samples with their given labels, anew for each split.
 
-    Supervised, with an optimiser of its own; the model itself is left as it is. The paper writes
-    one gradient step where the published code takes whole epochs: `meta.train_iteration: 1`.
+    The paper writes one gradient step where the published code takes whole epochs:
+    `meta.train_iteration: 1`. What is kept between splits is memory and the translated step; all
+    that is computed follows from the model and the epoch.
 
     Args:
         setting: the model, data, augmentation.
-        epoch: 0-based.
-        reuse: the virtual model of an earlier epoch, whose memory is taken.
     """
-    meta, ground = setting.config.meta, setting.ground
-    count, device = len(ground.training), ground.engine.device
-    virtual = copy_into(reuse, setting.learner.model_for("virtual"))
-    optimizer = build_optimizer(
-        meta.optimizer, train_only(virtual, meta.layers or virtual.meta_layers)
-    )
-    supervised = Supervised(ground, virtual, optimizer, build_criterion(meta.criterion))
-    order_stream = ground.streams.torch("virtual-order", epoch)
-    draw_stream = ground.streams.torch("virtual-augment", epoch)
-    batch_size = setting.config.loader.batch_size
-    in_epoch = len(training_batches(count, batch_size))
-    steps_left = meta.train_iteration or meta.epoch * in_epoch
-    virtual.train()
-    with progress(range(steps_left), "virtual model", unit="step") as bar:
-        while steps_left:
-            order = torch.randperm(count, generator=order_stream)
-            if steps_left < in_epoch:
-                order = order[: steps_left * batch_size]
-            draws = ground.chain.draw(count, draw_stream).to(device)
-            for _ in supervised.steps(send(order, device), draws, batch_size):
-                steps_left -= 1
-                ground.engine.world.glance()
-                bar.update()
-    ground.engine.world.same_buffers(virtual)
-    return virtual
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.network: Network | None = None
+        self.supervised: Supervised | None = None
+
+    def trained(self, epoch: int) -> Network:
+        """Return the copy after `meta.epoch` epochs; the model itself is left as it is.
+
+        Args:
+            epoch: of the run, 0-based.
+        """
+        network, supervised = self._begin()
+        setting, ground = self.setting, self.setting.ground
+        count, device = len(ground.training), ground.engine.device
+        order_stream = ground.streams.torch("virtual-order", epoch)
+        draw_stream = ground.streams.torch("virtual-augment", epoch)
+        batch_size = setting.config.loader.batch_size
+        in_epoch = len(training_batches(count, batch_size))
+        steps_left = setting.config.meta.train_iteration or setting.config.meta.epoch * in_epoch
+        network.train()
+        with progress(range(steps_left), "virtual model", unit="step") as bar:
+            while steps_left:
+                order = torch.randperm(count, generator=order_stream)
+                if steps_left < in_epoch:
+                    order = order[: steps_left * batch_size]
+                draws = ground.chain.draw(count, draw_stream).to(device)
+                for _ in supervised.steps(send(order, device), draws, batch_size):
+                    steps_left -= 1
+                    ground.engine.world.glance()
+                    bar.update()
+        ground.engine.world.same_buffers(network)
+        return network
+
+    def _begin(self) -> tuple[Network, Supervised]:
+        """Copy the model as it is; the optimiser is a fresh one."""
+        meta, model = self.setting.config.meta, self.setting.learner.model_for("virtual")
+        if self.network is None or self.supervised is None:
+            self.network = copy.deepcopy(model)
+            learnt = train_only(self.network, meta.layers or self.network.meta_layers)
+            optimizer, criterion = (
+                build_optimizer(meta.optimizer, learnt),
+                build_criterion(meta.criterion),
+            )
+            self.supervised = Supervised(self.setting.ground, self.network, optimizer, criterion)
+        else:
+            self.network.load_state_dict(model.state_dict())
+            learnt = [part for part in self.network.parameters() if part.requires_grad]
+            self.supervised.optimizer = build_optimizer(meta.optimizer, learnt)
+        return self.network, self.supervised

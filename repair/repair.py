@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from data.dataset import Split
-from data.feed import consecutive
+from data.feed import consecutive, training_batches
 from data.transform import Chain
 from model import Network
 from utils.engine import Engine
@@ -46,16 +46,11 @@ class RepairSetting:
     def batches(
         self, size: int, order: Purpose, augment: Purpose, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield augmented views and labels of all clean samples in a random order.
-
-        A last batch of one sample is left out.
-        """
+        """Yield augmented views and labels of all clean samples in a random order."""
         count, device = len(self.clean), self.engine.device
         index = torch.randperm(count, generator=self.streams.torch(order, epoch)).to(device)
         draws = self.chain.draw(count, self.streams.torch(augment, epoch)).to(device)
-        for part in consecutive(0, count, size):
-            if part.stop - part.start < SMALLEST_BATCH:
-                continue
+        for part in training_batches(count, size):
             views = self.chain.view(self.clean.images, index[part], draws[part])
             yield views, self.clean.labels[index[part]]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from data.dataset.cache import decode_once
-from data.dataset.decode import Frame
 from data.dataset.listing import Listing
 from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
@@ -50,7 +49,7 @@ class ImageFolder(Source):
             folders = class_folders(train_folder, chosen)
             survey = Survey(root, folders, chosen is not None)
             listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
-        frame = Frame(settings.side, settings.resize or settings.side)
+        frame = settings.frame
         (train, train_part), (test, test_part) = (
             decode_once(listing, frame, request.cache) for listing in listings
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from data.dataset.decode import Frame
 from utils.section import Section, contradiction
 
 DEFAULT_IMAGE_SIZE = 32  # pixels
@@ -34,6 +35,11 @@ class DataSection(Section):
     def side(self) -> int:
         """Side of the stored images, in pixels."""
         return DEFAULT_IMAGE_SIZE if self.image_size is None else self.image_size
+
+    @property
+    def frame(self) -> Frame:
+        """How a file of any size becomes a stored image; the same for all parts of a data set."""
+        return Frame(self.side, self.resize or self.side)
 
     @model_validator(mode="after")
     def _truth_is_of_all(self) -> DataSection:
