@@ -233,4 +233,5 @@ def export(
     if truth_known:
         lines += export_tests(training.classes, truth, folder)
     write_text(folder / "index.csv", index_table(files, training, truth, truth_known))
-    return [*lines, f"what was changed: {folder / 'index.csv'}"]
+    what = "what was changed" if truth_known else "all of them, with their labels"
+    return [*lines, f"{what}: {folder / 'index.csv'}"]

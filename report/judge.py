@@ -231,7 +231,7 @@ def unsure(
     smallest = SMALLEST_SHARE * len(suspects.labels)
     if smallest < statistics["no_sign_samples"]:
         found.append(
-            f"the set is small: {SMALLEST_SHARE:.1%} of it are {smallest:.0f} samples, which "
+            f"the set is small: {SMALLEST_SHARE:.1%} of it is {smallest:.0f} of its samples, which "
             f"nobody can tell from hard ones; from {statistics['no_sign_samples']:.0f} on they "
             f"would show"
         )

@@ -121,8 +121,8 @@ class RunFolder:
         what = first_difference(manifest["fingerprints"], fingerprints)
         if what is not None:
             raise InputError(
-                f"the {what} are not those of the run {self.path}: a file was added, changed or "
-                f"removed since, or a setting was changed; restore that, or train anew"
+                f"the run {self.path} had other {what}: a file was added, changed or removed "
+                f"since, or a setting was changed; restore that, or train anew"
             )
 
     def write_config(self, settings: Mapping[str, Any]) -> None:

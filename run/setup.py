@@ -62,11 +62,11 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
         refuse_if_held(folder.path)
     loaded = settle_auto(arguments, loaded, device, start)
     config = loaded.config
+    start.refuse_other_experiment(config)
     for line in [*loaded.notices, notice, start.why]:
         if line is not None:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark, config.speed.reference)
-    start.refuse_other_experiment(config)
     seed = torch.tensor(start.seed(config.seed.seed))
     streams = Streams(int(world.of_the_first(seed)))  # a fresh one is drawn in each process
     return Setup(config, device, world, folder, start, streams)

@@ -121,7 +121,7 @@ def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> 
     trainer = Trainer(settings, replace(ground, engine=engine), network, optimizer, losses)
     with ground.engine.world.one_after_the_other():
         if not path.exists():
-            say("reference: a plain model of all samples is trained, for the witnesses")
+            say("reference: a plain model of all samples is trained, to compare with")
         train_resumably(path, parts, trainer.epochs, trainer.train)
     if len(losses.epochs) != trainer.epochs:
         raise InputError(f"{path}: epochs are missing; remove it, and it is learnt anew")

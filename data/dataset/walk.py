@@ -14,13 +14,14 @@ from data.dataset.remarks import describe_left_out, ending
 from utils.errors import InputError
 
 TRAIN, TEST, SEEDS = "train", "test", "seeds"
+OF_ARCHIVES = "__MACOSX"  # a folder in archives of a Mac, with what it knows of the files
 
 
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in `folder`, sorted; links and hidden ones are left out."""
     with os.scandir(folder) as entries:
         found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(name for name in found if not name.startswith("."))
+    return sorted(name for name in found if not name.startswith(".") and name != OF_ARCHIVES)
 
 
 class Survey:

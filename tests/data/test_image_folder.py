@@ -26,7 +26,14 @@ from utils.files import PROJECT
 
 
 def test_class_folders_alone_are_a_training_set(tmp_path: Path) -> None:
-    put(tmp_path / "d", "b/1.png", "b/2.png", "a/sub folder/3.png", ".hidden/4.png")
+    put(
+        tmp_path / "d",
+        "b/1.png",
+        "b/2.png",
+        "a/sub folder/3.png",
+        ".hidden/4.png",
+        "__MACOSX/5.png",
+    )
     data = load(tmp_path / "d", tmp_path / "cache")
     assert data.classes == ("a", "b")
     assert data.train.files == ("a/sub folder/3.png", "b/1.png", "b/2.png")

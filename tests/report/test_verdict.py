@@ -45,8 +45,8 @@ def test_a_set_too_small_to_show_poison_is_not_acquitted() -> None:
     verdict = judge(made_up(1000), seeds_checked=True)
     assert verdict.name == "cannot_tell"
     assert verdict.reasons == (
-        "the set is small: 0.5% of it are 5 samples, which nobody can tell from hard ones; from 40 "
-        "on they would show",
+        "the set is small: 0.5% of it is 5 of its samples, which nobody can tell from hard ones; "
+        "from 40 on they would show",
     )
 
 

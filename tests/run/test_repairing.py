@@ -165,7 +165,7 @@ def test_a_repair_is_written_by_one_process(
     [
         ("y_nad", (), "no finished run"),
         ("odd", (), "repair.of"),
-        ("x_nad", ("seed.seed=7",), "are not those of the run"),
+        ("x_nad", ("seed.seed=7",), "had other poison"),
         ("x_nad", ("network.resnet18_cifar.width=8",), "section network"),
         ("x_nad", ("repair.clean_fraction=1.0",), "clean_fraction"),
         ("x_nad", ("repair.nad.beta=3",), "unknown key"),
