@@ -68,7 +68,7 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
     # ------------------------------------------- the network, where and with what it learns
     network = build_fitting_network(setup, material, views)
     ground = lay_ground(setup, material, views, network)
-    method = DEFENSES.get(setup.config.defense)
+    method = DEFENSES.get(setup.config.method)
     learner = build_learner(setup.config, network, method.follows)
 
     # --------------------------- witnesses; where nobody has verified samples, they choose some
@@ -93,7 +93,7 @@ def begin(session: Session) -> None:
     if not session.engine.world.is_first:
         return
     start = session.setup.start
-    if start.path is not None and start.path.parent == session.folder.checkpoints:
+    if start.path is not None and session.folder.holds(start.path):
         set_damaged_aside(start.path)
         return
     session.earlier = begin_folder(session)
@@ -154,7 +154,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
     accusations, seen = accusations_of(findings), kinds_seen(findings)
-    verdict = judge(findings, session.material.seeds_checked, accusations, seen)
+    verdict = judge(findings, accusations, seen)
     for line in verdict.lines():
         say(line)
     result = (
@@ -259,7 +259,7 @@ def tell(session: Session, arguments: argparse.Namespace, trained: bool = False)
     """Measure the model as it is, say what it thinks of the data; return the exit code."""
     start = session.setup.start
     finished = session.progress.epoch >= session.config.num_epochs
-    own_folder = trained or start.path is None or start.path.parent == session.folder.checkpoints
+    own_folder = trained or start.path is None or session.folder.holds(start.path)
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
     verdict = read_verdict(session.folder.result)
     is_whole = verdict is not None and is_saved(session.folder.path)

@@ -97,7 +97,7 @@ def measure(
     """Return what the verdict by `limits` goes by in a run whose truth is `labels`."""
     training, predicted = findings.training, findings.opinion.predicted
     suspects = Suspects(findings.contradiction, training.labels, predicted, training.classes)
-    verdict = judge(findings, seeds_checked=True, limits=limits)
+    verdict = judge(findings, limits=limits)
     said = verdict.statistics
     mistaken = sum(
         int(((labels.given == target) & (labels.true != target)).sum()) for target in labels.targets

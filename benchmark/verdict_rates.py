@@ -88,7 +88,7 @@ def row_of(path: Path) -> dict[str, Any]:
     kind = next(kind for kind in EVERY_KIND if kind.name == about["kind"])
     findings = findings_of(found)
     accusations, seen = accusations_of(findings), kinds_seen(findings)
-    verdict = judge(findings, True, accusations, seen)
+    verdict = judge(findings, accusations, seen)
     mistaken = found["poisoned"] if kind.poison else found["labels"] != found["true"]
     wrong = found["labels"][mistaken] if kind.expected != "clean" else []
     targets = set(np.unique(wrong).astype(int).tolist())

@@ -90,7 +90,7 @@ def run_one(kind: Kind, seed: int, stock: Stock, out: Path) -> str:
         began = time.perf_counter()
         session = train(kind, seed, folder)
         findings = examine(session)
-        verdict = judge(findings, True, accusations_of(findings), kinds_seen(findings))
+        verdict = judge(findings, accusations_of(findings), kinds_seen(findings))
         seconds = time.perf_counter() - began
         names = [findings.name(index) for index in range(len(findings))]
         score = session.last_score or session.evaluate()

@@ -61,6 +61,8 @@ def describe_attack(session: Session) -> dict[str, str]:
         return {"attack": f"{backdoor.attack.name}, learnt when the run starts"}
     poisoned = session.truth.poisoned
     count, targets = int(poisoned.sum()), training.labels.cpu()[poisoned].unique().tolist()
+    if not targets and backdoor.label_rule == "all_to_one":
+        targets = [backdoor.target_label]  # nothing is poisoned, and ASR is measured all the same
     shown = f"target {targets[0]} ({training.classes[targets[0]]})" if len(targets) == 1 else ""
     return {
         "attack": f"{backdoor.attack.name}, {shown or f'{len(targets)} target labels'}",

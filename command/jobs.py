@@ -17,6 +17,7 @@ from defense import DEFENSES
 from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
+from run.repairing import repairs_the_same, source_folder
 from run.results import has_result
 from run.resume import reads_elsewhere, what_differs
 from utils.console import say
@@ -175,7 +176,11 @@ def is_finished(job: Job) -> bool:
         config = job.config
         with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
             config = load_config(job.path, job.overrides, earlier=settings).config
-        return not (what_differs(settings, config) or reads_elsewhere(settings, config))
+        if what_differs(settings, config) or reads_elsewhere(settings, config):
+            return False
+        if config.repair.method is None:
+            return True
+        return repairs_the_same(job.folder, source_folder(config, job.folder))
     except (InputError, AttributeError):
         return False
 

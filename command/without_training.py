@@ -45,8 +45,9 @@ def export_data(arguments: argparse.Namespace) -> None:
     if seed is None:
         raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
     folder = user_path(arguments.export, "--export")
-    make_empty_folder(folder)
     data, lines = load_data(config)
+    refuse_inside(folder, data.root, "--export")
+    make_empty_folder(folder)
     if config.truth_known:
         known = with_truth(config, data, Streams(seed), device)
         data, training, truth = known.data, known.training, known.truth
@@ -75,7 +76,7 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
     kept = read_kept(run_folder.purified, material.training, f"{command} --report")
     kept, remarks = reviewed(kept, read_review(config.review, material.training))
-    refuse_inside(folder, data.root)
+    refuse_inside(folder, data.root, "--export-clean")
     make_empty_folder(folder, "--export-clean")
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)

@@ -16,7 +16,7 @@ from config.no_effect import without_effect
 from config.schema import Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
-from defense.settings import STAGED
+from defense.staged_settings import STAGED
 from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
 from utils.paths import user_path
@@ -185,7 +185,7 @@ def load_config(
     except ValidationError as error:
         raise InputError(describe(error, origin, str(path))) from error
     is_open = facts is None and not covers(earlier, left)
-    epochs = 1 if is_open and "num_epochs" in left else config.num_epochs
+    epochs = 1 if is_open and "num_epochs" in left else config.scheduled_epochs
     rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
     notices = of_stages(merged, config)
     notices += without_effect(config, places(sources, merged))

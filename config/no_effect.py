@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from config.schema import Config
 from data.attack import ATTACKS
 from defense import DEFENSES
+from repair import REPAIRS
 
 BY_DEFAULT = 1  # place of what nobody gave: after the first file, which holds keys for all
 
@@ -77,12 +78,14 @@ RULES = (
 
 
 def rules_of(config: Config) -> tuple[Rule, ...]:
-    """Return all rules, that of the chosen defence included: what it does not read."""
-    unread = DEFENSES.get(config.defense).unread
-    if config.global_.chosen:  # by witnesses, whatever the defence
+    """Return all rules, that of the method included: what a defence or a repair does not read."""
+    repair = config.repair.method
+    unread = (DEFENSES.get(config.defense) if repair is None else REPAIRS.get(repair)).unread
+    if config.global_.chosen:  # by witnesses, whatever the method
         unread = tuple(key for key in unread if key != "witness")
-    of_defense = Rule(unread, lambda _: "defense", f"defense: {config.defense} does not read it")
-    return (*RULES, of_defense)
+    key = "defense" if repair is None else "repair.method"
+    of_method = Rule(unread, lambda _: key, f"{key}: {repair or config.defense} does not read it")
+    return (*RULES, of_method)
 
 
 def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:

@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from data.formats import FORMATS
 from data.settings import DataSettings
 from defense import DEFENSES
-from defense.settings import STAGED, DefenseSettings, GlobalSection
+from defense.settings import DefenseSettings, GlobalSection
+from defense.staged_settings import STAGED, stages_of
 from model import NetworkChoice
 from repair.settings import RepairSection
 from training.rate import RateSettings
@@ -63,7 +64,9 @@ class Config(DataSettings, DefenseSettings):
         settings = schedule["CosineAnnealingLR"]
         if settings is not None and not isinstance(settings, dict):
             return given
+        stages = stages_of(given)
         length = given.get("num_epochs", cls.model_fields["num_epochs"].default)
+        length = length if stages is None else stages.scheduled_epochs
         cosine = {"CosineAnnealingLR": {"T_max": length, **(settings or {})}}
         return {**given, "lr_scheduler": {**schedule, **cosine}}
 
@@ -73,6 +76,11 @@ class Config(DataSettings, DefenseSettings):
             why = "both say how the learning rate runs"
             raise contradiction("lr_scheduler", "learning_rate", why)
         return self
+
+    @property
+    def method(self) -> str:
+        """The defence that is built: a repair has none, whatever `defense` says."""
+        return self.defense if self.repair.method is None else "none"
 
     def is_tested(self, epoch: int) -> bool:
         """Return whether ACC and ASR are measured after the 0-based `epoch`."""

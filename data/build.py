@@ -29,7 +29,7 @@ from utils.paths import cache_folder, user_path
 from utils.streams import Streams
 
 CPU = torch.device("cpu")
-FORMAT = 1  # of the kept poison; raised whenever an attack would make other bytes from the same key
+FORMAT = 1  # of the kept poison, for all attacks; each has a version of its own, too
 
 
 def dataset_name(config: DataSettings) -> tuple[str, str | None]:
@@ -136,6 +136,8 @@ def poison_cache(config: DataSettings, data: ImageData, streams: Streams) -> Pat
     """Return the folder in which the poisoned set is kept: named after all it depends on."""
     assert config.backdoor is not None
     made_from = [FORMAT, data.fingerprint(), streams.seed, config.backdoor.as_yaml()]
+    version = ATTACKS.get(config.backdoor.attack.name).version
+    made_from += [version] if version > 1 else []  # the first is what older caches are called by
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     return cache_folder(config.storage_dir) / f"{config.backdoor.attack.name}-{digest[:16]}"
 

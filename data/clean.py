@@ -76,11 +76,11 @@ def reviewed(kept: Sequence[int], review: Review) -> tuple[list[int], list[str]]
     return [*left, *more], [line]
 
 
-def refuse_inside(folder: Path, root: Path | None) -> None:
-    """Raise `InputError` if `folder` lies in the data set's, where it would be a class."""
+def refuse_inside(folder: Path, root: Path | None, argument: str) -> None:
+    """Raise `InputError` if `folder`, given by `argument`, lies in the data set's own."""
     if root is not None and folder.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            f"--export-clean {folder}: lies in the data set's own folder {root}, and would become "
+            f"{argument} {folder}: lies in the data set's own folder {root}, and would become "
             f"a part of it; name another one"
         )
 

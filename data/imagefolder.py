@@ -42,8 +42,8 @@ configs:
 
 # {kept:,} of {total:,} images, {classes} classes
 
-The images that a run of ASD may keep: the model, which was trained to distrust labels, gives each
-of them its given label by itself, or a person has verified it. The others are poisoned, wrongly
+The images that a run may keep: its model gives each of them its given label by itself, or a person
+has verified it. The others are poisoned, wrongly
 labelled or hard; `suspects.csv` of the run's report lists them with reasons.
 
 ```python

@@ -68,7 +68,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a defender does not know; for measuring alone.
+    """What a defender does not know: for measuring, and for what stands for a person's look.
 
     Attributes:
         roles: (N,) uint8, a `Role` for each training sample.

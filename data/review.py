@@ -117,3 +117,22 @@ def chosen(verdicts: Mapping[int, str], wanted: str) -> Tensor:
     """Return the samples with the verdict `wanted`, sorted."""
     found = sorted(index for index, verdict in verdicts.items() if verdict == wanted)
     return torch.tensor(found, dtype=torch.int64)
+
+
+def refuse_emptied(review: Review, seeds: Tensor, training: TrainingSet) -> None:
+    """Raise `InputError` where a review leaves a class without a sample to start from.
+
+    Args:
+        review: what a person has said.
+        seeds: (n,) int64, what is left; without the review each class has some.
+        training: whose samples they are.
+    """
+    if not len(review.poisoned):
+        return
+    left = torch.bincount(training.labels[seeds], minlength=training.num_classes)
+    emptied = torch.nonzero(left == 0).flatten().tolist()
+    if emptied:
+        raise InputError(
+            f"{KEY}: all samples of class {training.classes[emptied[0]]!r} from which the run "
+            f"would start are called poisoned; verify others, here or beside the data"
+        )

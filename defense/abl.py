@@ -177,7 +177,8 @@ class AntiBackdoorLearning(StagedDefense):
         isolated, labels = state["isolated"], self.setting.ground.training.labels
         if isolated is not None and (isolated.shape, isolated.dtype) != (labels.shape, torch.bool):
             raise ValueError(f"isolated: {list(isolated.shape)}, not {list(labels.shape)} of bool")
-        self.isolated = None if isolated is None else isolated.to(labels.device)
+        if isolated is not None:  # a review may have grown since, and changes nothing any more
+            self.isolated, self.count = isolated.to(labels.device), int(isolated.sum())
 
 
 def shuffled(chosen: Tensor, generator: torch.Generator) -> Tensor:

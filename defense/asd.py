@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from data.review import refuse_emptied
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.settings import GlobalSection
 from defense.share import FIGURES, keep_by_evidence
@@ -179,6 +180,9 @@ class AdaptiveSplitting(Defense):
     def split(self, epoch: int) -> Pools:
         """Divide all samples by their losses, in the way of the epoch's stage."""
         training, schedule = self.setting.ground.training, self.schedule
+        if self.stage(epoch) == CLASS_AWARE:
+            knowledge = self.setting.knowledge
+            refuse_emptied(knowledge.review, knowledge.seeds, training)
         seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
         loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
         if stage != CLASS_AWARE and self.setting.knowledge.hearing is not None:

@@ -18,9 +18,10 @@ from torch.optim import Optimizer
 from data.feed import training_batches
 from data.transform import TRANSFORMATIONS, Chain
 from defense.defense import Pools, Setting
-from defense.settings import HALF, OF_SPLIT, ContrastiveSection
+from defense.settings import HALF, OF_SPLIT
 from defense.split import class_agnostic
 from defense.staged import StagedDefense
+from defense.staged_settings import ContrastiveSection
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model.projection import ProjectionHead, build_projection

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from data.settings import SeedsSection
-from data.transform.settings import TransformChain, read_chain
+from defense.staged_settings import AblSection, DbdSection, stages_of
 from loss import CriterionChoice
-from loss.isolation import Isolation
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
-from utils.choice import Choice
 from utils.section import Section, contradiction
 from witness import WITNESSES
 from witness.settings import WitnessSection
@@ -88,123 +86,6 @@ class MetaSection(Section):
     layers: list[str] | None = Field(default=None, min_length=1)
 
 
-class AblSection(Section):
-    """`abl`: the stages of ABL; their lengths make `num_epochs`.
-
-    Defaults are the published code's, but for `ascent_bound`. `isolation` holds the mean loss of a
-    batch at `level` by local gradient ascent (lga) or flooding. `fraction` of all samples, those
-    with the lowest loss, are isolated. Fine-tuning's rate is multiplied by `decay` at each of
-    `milestones`, epochs of that stage. `ascent_bound`: the cross entropy up to which a sample is
-    unlearnt; null, as published, goes on without end. `keep_learning`: each step of unlearning also
-    learns as many samples that are not isolated, as the paper's equation 4 has it; the published
-    code unlearns alone. `batch_size`: that of `loader` when left out.
-    """
-
-    isolation_epochs: int = Field(default=20, ge=1)
-    fine_tuning_epochs: int = Field(default=60, ge=0)
-    unlearning_epochs: int = Field(default=20, ge=0)
-    isolation: Isolation = "lga"
-    level: float = Field(default=0.5, ge=0)
-    fraction: float = Field(default=0.01, gt=0, lt=1)
-    optimizer: OptimizerChoice = Field(
-        default={"SGD": {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": True}},
-        validate_default=True,
-    )
-    milestones: list[int] = Field(default=[40])
-    decay: float = Field(default=0.1, gt=0, le=1)
-    unlearning_rate: float = Field(default=5e-4, gt=0)
-    ascent_bound: float | None = Field(default=10.0, gt=0)
-    keep_learning: bool = False
-    batch_size: int | None = Field(default=None, ge=2)
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs of all stages."""
-        return self.isolation_epochs + self.fine_tuning_epochs + self.unlearning_epochs
-
-    @model_validator(mode="after")
-    def _has_a_rate(self) -> AblSection:
-        if "lr" not in self.optimizer.arguments:
-            raise ValueError("optimizer: lr is needed, since the stages change it")
-        return self
-
-
-class ContrastiveSection(Section):
-    """`dbd.contrastive`: SimCLR; its learning rate falls to 0 as a cosine over its `epochs`.
-
-    `views`: transformations, as in `transform.train.primary`; SimCLR's when left out.
-    """
-
-    epochs: int = Field(default=1000, ge=0)
-    batch_size: int = Field(default=512, ge=2)
-    optimizer: OptimizerChoice = Field(
-        default={"SGD": {"lr": 0.4, "momentum": 0.9, "weight_decay": 1e-4}}, validate_default=True
-    )
-    temperature: float = Field(default=0.5, gt=0)
-    views: TransformChain | None = None
-
-    def views_for(self, side: int) -> list[Choice]:
-        """Return the transformations of the compared views, which are `side` pixels wide."""
-        if self.views is not None:
-            return self.views
-        jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-        return read_chain(
-            {
-                "random_resize_crop": {
-                    "size": side,
-                    "scale": [0.2, 1.0],
-                    "interpolation": "bicubic",
-                },
-                "random_horizontal_flip": {"p": 0.5},
-                "random_color_jitter": {"p": 0.8, **jitter},
-                "random_grayscale": {"p": 0.2},
-                "gaussian_blur": {"p": 0.5, "sigma": [0.1, 2.0]},
-            }
-        )
-
-    @model_validator(mode="after")
-    def _has_a_rate(self) -> ContrastiveSection:
-        if "lr" not in self.optimizer.arguments:
-            raise ValueError("optimizer: lr is needed, since it falls as a cosine")
-        return self
-
-
-class WarmUpSection(Section):
-    """`dbd.warm_up`: training of the linear layer alone, by the loss that splits."""
-
-    epochs: int = Field(default=10, ge=0)
-    batch_size: int = Field(default=128, ge=2)
-    optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
-
-
-class DbdSection(Section):
-    """`dbd`: the stages of DBD; their lengths make `num_epochs`. Defaults are the paper's.
-
-    The last stage trains as `semi` and `optimizer` say, on the `global.epsilon` of all samples
-    whose `criterion` is lowest. It is that of the warm-up, too, whatever `split.criterion` is:
-    symmetric cross entropy follows wrong labels less than cross entropy does.
-    """
-
-    contrastive: ContrastiveSection = ContrastiveSection()
-    warm_up: WarmUpSection = WarmUpSection()
-    criterion: CriterionChoice = Field(default={"sce": None}, validate_default=True)
-    mixmatch_epochs: int = Field(default=190, ge=0)
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs of all stages."""
-        return self.contrastive.epochs + self.warm_up.epochs + self.mixmatch_epochs
-
-    @model_validator(mode="after")
-    def _has_a_stage(self) -> DbdSection:
-        if self.num_epochs == 0:
-            raise ValueError("one of its stages must have an epoch")
-        return self
-
-
-STAGED: dict[str, type[AblSection] | type[DbdSection]] = {"abl": AblSection, "dbd": DbdSection}
-
-
 # What the schedule of the split is made of; `global` also says which samples are verified.
 OF_SPLIT = tuple(
     f"global.{name}" for name in GlobalSection.model_fields if name not in SeedsSection.model_fields
@@ -232,14 +113,15 @@ class DefenseSettings(Section):
     @classmethod
     def _stages_make_the_length(cls, given: Any) -> Any:
         """Derive `num_epochs` where the stages of a method have lengths of their own."""
-        section = STAGED.get(str(given.get("defense"))) if isinstance(given, dict) else None
-        if section is None:
-            return given
-        try:
-            stages = section.model_validate(given.get(given["defense"]))
-        except ValidationError:
-            return given  # is told in its place
-        return {**given, "num_epochs": stages.num_epochs}
+        stages = stages_of(given) if isinstance(given, dict) else None
+        return given if stages is None else {**given, "num_epochs": stages.num_epochs}
+
+    @property
+    def scheduled_epochs(self) -> int:
+        """In how many epochs the run trains with `optimizer`, whose schedule is as long."""
+        methods: dict[str, AblSection | DbdSection] = {"abl": self.abl, "dbd": self.dbd}
+        stages = methods.get(self.defense)
+        return self.num_epochs if stages is None else stages.scheduled_epochs
 
     @property
     def needs_hearing(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from data.dataset import Split
 from data.feed import consecutive, training_batches
 from data.transform import Chain
+from defense.settings import OF_SPLIT
 from model import Network
 from utils.engine import Engine
 from utils.errors import TrainingError
@@ -78,7 +79,25 @@ class Repaired:
 
 
 class Repair(ABC):
-    """Makes a network forget its backdoor, without knowing the trigger."""
+    """Makes a network forget its backdoor, without knowing the trigger.
+
+    Attributes:
+        unread: dotted keys and sections that a repair does not read, though a training does.
+    """
+
+    unread: ClassVar[tuple[str, ...]] = (
+        "num_epochs",
+        "loader",
+        "criterion",
+        "optimizer",
+        "lr_scheduler",
+        "learning_rate",
+        "split",
+        "semi",
+        "meta",
+        "witness",
+        *OF_SPLIT,
+    )
 
     class Settings(Section):
         """What the YAML may set below the repair's name."""

@@ -46,6 +46,11 @@ class Opinion:
 # Of the samples from which a run starts: somebody vouches for them; the witnesses chose them; or
 # they were drawn, and may be poisoned.
 Origin = Literal["verified", "chosen", "drawn"]
+SEEDS_ARE: dict[Origin, str] = {
+    "verified": "verified samples",
+    "chosen": "samples that the witnesses chose",
+    "drawn": "samples that were drawn, unchecked,",
+}
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,16 @@ class Accusation:
 
 def judge(
     findings: Findings,
-    seeds_checked: bool,
     accusations: Mapping[int, Accusation] | None = None,
     seen_kinds: Collection[str] = (),
     limits: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Return the verdict on the training set.
 
-    Classes that the run has lost are left aside: it contradicts all their samples.
+    Classes that the run has lost are left aside: it contradicts most of their samples.
 
     Args:
         findings: what is known of each sample; the truth in it is not read.
-        seeds_checked: whether a person, or the truth of a benchmark, vouches for the seeds.
         accusations: of other witnesses, by class.
         seen_kinds: those of `UNSEEN_KINDS` that these witnesses would have seen.
         limits: thresholds; those in force where there are none.
@@ -83,7 +81,7 @@ def judge(
     charges = [*charges, *charge_by_witness(suspects, accusations or {}, limits)]
     if charges:
         return accuse(charges, statistics, CAUTIONS.get(findings.origin))
-    doubts = [*unseen(findings, seeds_checked), *unsure(suspects, dense[:1], statistics)]
+    doubts = [*unseen(findings), *unsure(suspects, dense[:1], statistics)]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
     reason = "no class stands out among the suspects, as it would if samples of many classes had it"
@@ -180,7 +178,7 @@ def accuse(
     )
 
 
-def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
+def unseen(findings: Findings) -> list[str]:
     """Return why poison might be there although the model sees none."""
     found = []
     if findings.history.epochs:
@@ -196,7 +194,7 @@ def unseen(findings: Findings, seeds_checked: bool) -> list[str]:
         )
     if findings.origin == "chosen":
         found.append(f"{CHOSEN}, and witnesses can be fooled")
-    elif not seeds_checked:
+    elif findings.origin == "drawn":
         found.append(UNCHECKED)
     return found
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from witness.witness import NORMAL_DEVIATION
 
-# The median absolute deviation of a normal distribution, times this, is its standard deviation.
 DEVIATIONS = 6  # from the median, far outside of what chance does to a few dozen losses
 # Losses of seeds lie close together, all near 0, so that their spread alone would call a mere
 # doubt of the model far. So far above the median, a label has a quarter of the usual probability.

@@ -10,7 +10,7 @@ from config.no_effect import is_unread
 from data.formats import FORMATS, Listing, write_formats
 from report.content import PageContent
 from report.events import write_events
-from report.findings import Findings
+from report.findings import SEEDS_ARE, Findings
 from report.moved import what_moved
 from report.page import write_page
 from report.purified import write_purified
@@ -93,13 +93,6 @@ def as_listing(findings: Findings, verdict: Verdict) -> Listing:
     )
 
 
-KINDS_OF_SEEDS = {
-    "verified": "verified samples",
-    "chosen": "samples that the witnesses chose",
-    "drawn": "samples that were drawn, unchecked,",
-}
-
-
 def tell_lost(findings: Findings, has_floor: bool) -> list[str]:
     """Return a line on classes that the run has lost; none where the model knows all.
 
@@ -112,8 +105,9 @@ def tell_lost(findings: Findings, has_floor: bool) -> list[str]:
         return []
     floor = "a higher global.class_floor keeps more of its labels, " if has_floor else ""
     return [
-        f"the run has lost {', '.join(lost)}: the model gives no more than half of the verified "
-        f"samples that label; {floor}more steps or a wider network make it stronger"
+        f"the run has lost {', '.join(lost)}: the model gives that label to no more than half of "
+        f"the {SEEDS_ARE[findings.origin].rstrip(',')} with it; {floor}more steps or a wider "
+        f"network make it stronger"
     ]
 
 
@@ -123,7 +117,7 @@ def doubts(findings: Findings) -> list[str]:
     if not found:
         return []
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    kind = KINDS_OF_SEEDS[findings.origin]
+    kind = SEEDS_ARE[findings.origin]
     return [
         f"{len(found)} {kind} look poisoned or mislabelled to the model; look again at "
         f"{', '.join(found[:SHOWN])}{more}"

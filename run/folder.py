@@ -31,6 +31,10 @@ class RunFolder:
         """Where the checkpoints are."""
         return self.path / "checkpoint"
 
+    def holds(self, checkpoint: Path) -> bool:
+        """Return whether a checkpoint is one of this run's own, however its path is written."""
+        return checkpoint.parent.resolve() == self.checkpoints.resolve()
+
     @property
     def result(self) -> Path:
         """The file with the final figures; it is there once the run is finished."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from data.build import assemble, load_data, seeds_fingerprint
@@ -13,12 +12,11 @@ from data.poison import TrainingSet, Truth
 from data.review import Review, read_review
 from run.setup import Setup
 from utils.console import say
-from utils.errors import InputError
 
 
 @dataclass(frozen=True)
 class Material:
-    """The data of a run, in host memory. Only what measures reads `truth`.
+    """The data of a run, in host memory. No method reads `truth`.
 
     Attributes:
         training: what the defender sees.
@@ -57,7 +55,7 @@ def read_material(setup: Setup, only_looks: bool = False) -> Material:
 
     Raises:
         InputError: the data are not there, contradict the configuration, or are not those that the
-            checkpoint was trained on; or the review leaves a class without a seed.
+            checkpoint was trained on.
     """
     config = setup.config
     with setup.world.one_after_the_other():  # the first downloads, decodes, makes; others read
@@ -67,39 +65,16 @@ def read_material(setup: Setup, only_looks: bool = False) -> Material:
     for line in [*lines, *made.lines]:
         say(line)
     review = read_review(config.review, made.training)
-    seeds = review.seeds(made.seeds)
-    refuse_emptied(made.seeds, seeds, made.training)
     fingerprints = made.fingerprints(config.truth_known)
     setup.start.refuse_other_data(fingerprints)
     assert data.frame is not None  # `load_data` sees to it
     return Material(
         training=made.training,
         truth=made.truth,
-        seeds=seeds,
+        seeds=review.seeds(made.seeds),
         review=review,
         seeds_checked=made.seeds_checked,
         holds_out=made.holds_out,
         frame=data.frame,
         fingerprints=fingerprints,
     )
-
-
-def refuse_emptied(before: Tensor, after: Tensor, training: TrainingSet) -> None:
-    """Raise `InputError` where a review has called all seeds of a class poisoned.
-
-    Args:
-        before: (n,) int64, the seeds without the review.
-        after: (m,) int64, and with it.
-        training: whose samples they are.
-    """
-    labels = training.labels.cpu()
-    had, left = (
-        torch.bincount(labels[seeds], minlength=training.num_classes) for seeds in (before, after)
-    )
-    emptied = torch.nonzero((had > 0) & (left == 0)).flatten().tolist()
-    if emptied:
-        name = training.classes[emptied[0]]
-        raise InputError(
-            f"review: all {int(had[emptied[0]])} samples of class {name!r} from which the run "
-            f"would start are called poisoned; verify others, here or beside the data"
-        )

@@ -6,9 +6,12 @@ again from its beginning, and ends with the same bits.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from typing import Any
 
+from config.schema import Config
 from data.clean_subset import draw_clean, verified_or_none
 from data.dataset import Split
 from defense import DEFENSES, Knowledge, Setting
@@ -29,7 +32,7 @@ from run.learning import (
 )
 from run.material import Material, read_material
 from run.names import find_folder
-from run.product import load_model
+from run.product import WEIGHTS, is_saved, load_model
 from run.results import has_result, read_result
 from run.resume import reads_elsewhere, what_differs
 from run.session import Session
@@ -37,8 +40,11 @@ from run.setup import Setup
 from training.ground import Ground
 from utils.console import say
 from utils.errors import InputError
+from utils.files import read_regular
 from utils.plain_yaml import read_yaml
 
+SUMMARY = "repair.json"
+MOST_SUMMARY = 2**24  # bytes
 REMEDY = "train it to its end first, with defense=none"
 
 
@@ -54,30 +60,50 @@ def refuse_looks(report: bool, bench: bool) -> None:
 
 def is_repaired(setup: Setup, resume: str | None) -> bool:
     """Return whether this very repair is done, and was not asked for anew (`--resume False`)."""
-    if (resume or "").lower() == "false" or not has_result(setup.folder):
+    folder, config = setup.folder, setup.config
+    if (resume or "").lower() == "false" or not has_result(folder) or not is_saved(folder.path):
         return False
     try:
-        settings = read_yaml(setup.folder.path / "config.yaml", "config.yaml")
-        return not (what_differs(settings, setup.config) or reads_elsewhere(settings, setup.config))
+        settings = read_yaml(folder.path / "config.yaml", "config.yaml")
+        differs = what_differs(settings, config) or reads_elsewhere(settings, config)
+        return not differs and repairs_the_same(folder, source_folder(config, folder))
     except (InputError, AttributeError):  # no configuration of a run
         return False
 
 
-def source_folder(setup: Setup) -> RunFolder:
+def repairs_the_same(folder: RunFolder, source: RunFolder) -> bool:
+    """Return whether the repair in `folder` was one of the model that `source` has now."""
+    try:
+        told = json.loads(read_regular(folder.path / SUMMARY, MOST_SUMMARY))
+        return bool(told["weights"] == digest_of(source))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return False
+
+
+def digest_of(source: RunFolder) -> str:
+    """Return the SHA-256 of the model that a run has left."""
+    return hashlib.sha256((source.path / WEIGHTS).read_bytes()).hexdigest()
+
+
+def source_folder(config: Config, folder: RunFolder) -> RunFolder:
     """Return the folder of the run whose model is repaired.
+
+    Args:
+        config: of the repair.
+        folder: of the repair.
 
     Raises:
         InputError: neither `repair.of` nor this run's name tells.
     """
-    repair, storage = setup.config.repair, setup.config.storage_dir
+    repair = config.repair
     if repair.of is not None:
-        return find_folder(storage, None, repair.of)
-    name, ending = setup.folder.path.name, f"_{repair.method}"
+        return find_folder(config.storage_dir, None, repair.of)
+    name, ending = folder.path.name, f"_{repair.method}"
     if not name.endswith(ending):
         raise InputError(
             f"repair.of: name the run without a defence whose model is repaired, e.g. {name}_none"
         )
-    return RunFolder(setup.folder.path.with_name(f"{name.removesuffix(ending)}_none"))
+    return RunFolder(folder.path.with_name(f"{name.removesuffix(ending)}_none"))
 
 
 def finished_source(setup: Setup) -> RunFolder:
@@ -86,7 +112,7 @@ def finished_source(setup: Setup) -> RunFolder:
     Raises:
         InputError: it is not finished, or had a defence.
     """
-    source = source_folder(setup)
+    source = source_folder(setup.config, setup.folder)
     if not source.result.is_file():
         raise InputError(f"repair.of: there is no finished run {source.path}; {REMEDY}")
     trained_by = read_result(source.result).get("defense")
@@ -135,10 +161,10 @@ def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
 
 def repaired_session(setup: Setup) -> Session:
     """Repair a model; return a session that holds the new one, its folder begun."""
+    source = finished_source(setup)  # before an attack is learnt, perhaps for hours
     material = read_material(setup)
     views = build_views(setup.config, material.training)
     network = build_fitting_network(setup, material, views)
-    source = finished_source(setup)
     load_into(network, source, material)
     ground = lay_ground(setup, material, views, network)
     material = choose_seeds(setup, material, call_witnesses(setup, material, ground))
@@ -153,7 +179,8 @@ def repaired_session(setup: Setup) -> Session:
     session = as_session(setup, material, ground, views, done.network)
     logged = done.rows or [{"epoch": 0, "stage": method, "loss": None}]
     rows = [{**row, "seconds": round(seconds / len(logged), 3)} for row in logged]
-    summary = {"of": source.path.name, "clean_samples": len(clean), "seconds": seconds}
+    summary: dict[str, Any] = {"of": source.path.name, "weights": digest_of(source)}
+    summary |= {"clean_samples": len(clean), "seconds": seconds}
     leave_files(session, rows, summary | done.summary)
     return session
 
@@ -166,7 +193,7 @@ def as_session(
     device = ground.engine.device
     knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
-    defense = DEFENSES.get("none")(setting)
+    defense = DEFENSES.get(setup.config.method)(setting)
     return Session(setup, material, ground, learner, defense, views.test)
 
 
@@ -174,7 +201,7 @@ def leave_files(session: Session, rows: list[dict[str, Any]], summary: dict[str,
     """Make the repair's folder, and write what was done; the model and the result come last."""
     if session.engine.world.is_first:
         session.earlier = begin_folder(session)
-        session.folder.write_json("repair.json", summary)
+        session.folder.write_json(SUMMARY, summary)
     score = session.evaluate()
     measured = {"acc": score.acc, **({"asr": score.asr} if session.config.truth_known else {})}
     blank = dict.fromkeys(measured)

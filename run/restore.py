@@ -41,9 +41,20 @@ def restore_network(network: nn.Module, state: Mapping[str, Any], path: Path) ->
 
 
 def restore_optimizer(
-    optimizer: Optimizer, schedule: LRScheduler | None, state: Mapping[str, Any], path: Path
+    optimizer: Optimizer,
+    schedule: LRScheduler | None,
+    state: Mapping[str, Any],
+    path: Path,
+    epochs: int,
 ) -> None:
     """Load the state of an optimiser, and of its schedule if it has one, as they are built.
+
+    Args:
+        optimizer: to fill.
+        schedule: to fill; None where there is none.
+        state: of the checkpoint.
+        path: of the checkpoint.
+        epochs: that were trained with them.
 
     Raises:
         InputError: they are of another optimiser, network, schedule or moment.
@@ -53,7 +64,7 @@ def restore_optimizer(
         if (schedule is None) != (saved is None):
             raise ValueError("a schedule of the learning rate, or none, is expected")
         if schedule is not None:
-            load_schedule(schedule, saved, state["epoch"])
+            load_schedule(schedule, saved, epochs)
     with _telling(path, "optimizer_state_dict"):
         load_optimizer(optimizer, state["optimizer_state_dict"])
 

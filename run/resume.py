@@ -149,7 +149,7 @@ def _find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -
         raise InputError(
             f"--resume: there is no checkpoint {resume} here or in {folder.checkpoints}"
         )
-    latest = read_latest(folder.checkpoints) if path.parent == folder.checkpoints else None
+    latest = read_latest(folder.checkpoints) if folder.holds(path) else None
     state = load_checkpoint(path)
     return judge(path, state, latest[1] if latest else state, num_epochs)
 
@@ -208,15 +208,15 @@ def reads_elsewhere(earlier: dict[str, Any], config: Config) -> bool:
     """
     before, now = flat(with_defaults(earlier)), flat(config.as_yaml())
     return any(
-        resolved(before.get(key)) != resolved(now.get(key))
+        resolved(before.get(key), key) != resolved(now.get(key), key)
         for key in before.keys() | now.keys()
         if key.rpartition(".")[2] in READ_FROM
     )
 
 
-def resolved(path: Any) -> Any:
+def resolved(path: Any, key: str) -> Any:
     """Return where a path of the configuration leads; anything else as it is."""
-    return Path(path).expanduser().resolve() if isinstance(path, str) else path
+    return user_path(path, key).resolve() if isinstance(path, str) and path else path
 
 
 def may_change(key: str) -> bool:

@@ -85,7 +85,7 @@ class Session:
 
     @property
     def truth(self) -> Truth:
-        """What only measuring may read."""
+        """What no method reads."""
         return self.material.truth
 
     @property
@@ -115,7 +115,8 @@ class Session:
             taken = self.defense.learner_steps(state["epoch"], state["step"])
             if taken:  # the rate is that of the last step, and is compared
                 self.learner.before_step(taken - 1, self.defense.learner_steps_in_all)
-            restore_optimizer(optimizer, scheduler, state, start.path)
+                epochs = state["epoch"] - self.defense.learner_from
+                restore_optimizer(optimizer, scheduler, state, start.path, epochs)
         restore_average(self.learner.average, state, start.path)
         restore_method(self.defense, state, start.path)
         samples, losses = len(self.training), len(self.defense.loss_names)

@@ -64,7 +64,9 @@ def remarks_on(session: Session, report: bool, trained: bool) -> list[str]:
     standing = standing_of(session)
     if report:
         return [] if standing.finished else [f"{session.folder.path}: {standing}"]
-    if trained or session.config.review is None:
+    state = session.setup.start.own_state
+    known = None if state is None else state["config"].get("review")
+    if trained or session.config.review in (None, known):
         return []
     return [
         f"review: {session.config.review} is not applied, as nothing is trained or ranked: "

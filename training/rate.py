@@ -14,8 +14,8 @@ from utils.section import Section
 class RateSettings(Section):
     """`learning_rate` of the YAML.
 
-    `warmup`: steps in which the rate rises to the optimiser's own. `hold`: share of the run's
-    steps after which it falls, along a straight line, to 0 at the end of the run.
+    `warmup`: steps in which the rate rises to the optimiser's own. `hold`: share of the steps that
+    train with `optimizer` (of DBD, MixMatch's) after which it falls, along a straight line, to 0.
     """
 
     warmup: int = Field(default=0, ge=0)

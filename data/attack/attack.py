@@ -94,6 +94,8 @@ class Attack(ABC):
     cross_from_attackable: ClassVar[bool] = False
     # Whether making the poisoned images takes longer than reading them from the disk.
     worth_caching: ClassVar[bool] = True
+    # Raised whenever the attack would make another set of the same settings; kept sets go by it.
+    version: ClassVar[int] = 1
     # Whether `prepare` trains networks, for minutes or hours.
     learns: ClassVar[bool] = False
 

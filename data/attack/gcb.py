@@ -25,6 +25,7 @@ SMALLEST = 8  # pixels: the generator halves the image three times
 class Gcb(Attack):
     """`T(x) = x` in training, for the x with most of the feature; at test `x + residual(x)`."""
 
+    version = 2  # an exact number of images
     learns = True
 
     class Settings(GcbSettings):

@@ -73,7 +73,7 @@ def test_a_recorded_run_is_judged_as_the_run_was(heard: bool, tmp_path: Path) ->
         vetoed = torch.from_numpy(truth.poisoned)
         said = Statement(vetoed.float(), vetoed, {truth.targets[0]: 0.8})
         findings = replace(findings, testimony=hearing.Testimony({"pipd": said}, vetoed))
-    verdict = judge(findings, True, accusations_of(findings))
+    verdict = judge(findings, accusations_of(findings))
     about = {"kind": POISONED[6].name, "seed": 3, "acc": 1, "seconds": 1, "git_commit": "x"}
     about["verdict"] = verdict.name
     arrays = {"true": truth.true, "poisoned": truth.poisoned, "about": json.dumps(about)}

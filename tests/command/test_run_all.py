@@ -272,3 +272,11 @@ def test_data_in_another_place_are_looked_at_again(tmp_path: Path) -> None:
     assert is_finished(plan_job(good, None, after))
     for elsewhere in ("dataset_dir=/elsewhere", "review=other.csv"):
         assert not is_finished(plan_job(good, None, [*after, elsewhere]))
+
+
+def test_a_path_that_is_none_is_no_traceback(tmp_path: Path) -> None:
+    good, runs = write(tmp_path, "good"), tmp_path / "runs"
+    after = [*SHORT, f"storage_dir={runs}"]
+    assert ASD.main(["--config", str(good), "--gpu", "cpu", *after]) == 0
+    for path in ("~nosuchuser/data", "a\0b"):
+        assert not is_finished(plan_job(good, None, [*after, f"dataset_dir={path}"]))

@@ -169,6 +169,8 @@ def test_a_cosine_follows_the_epochs_unless_it_has_a_length() -> None:
         return scheduler.arguments["T_max"]
 
     assert length() == 50
+    stages = "dbd={contrastive: {epochs: 3}, warm_up: {epochs: 2}, mixmatch_epochs: 4}"
+    assert length("defense=dbd", stages) == 4  # MixMatch alone trains with the optimiser
     assert length("num_epochs=7") == 7
     assert length("num_epochs=7", "lr_scheduler.CosineAnnealingLR.T_max=9") == 9
     cosine = ["lr_scheduler.CosineAnnealingLR=null"]

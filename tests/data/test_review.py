@@ -10,9 +10,8 @@ import torch
 import ASD
 from command.arguments import parse_arguments
 from data.poison import TrainingSet
-from data.review import Review, read_review
+from data.review import Review, read_review, refuse_emptied
 from run.checkpoint import load_checkpoint
-from run.material import refuse_emptied
 from run.setup import set_up
 from tests.conftest import colourful_images
 from utils.errors import InputError
@@ -152,8 +151,24 @@ def test_a_new_run_tells_how_the_ranking_moved(
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_class_without_a_seed_is_refused_before_anything_is_trained(label: int) -> None:
     training, seeds = files_of_six(), torch.arange(6)
-    others = seeds[training.labels != label]
-    with pytest.raises(InputError, match="review: all 3 samples of class"):
-        refuse_emptied(seeds, others, training)
-    refuse_emptied(seeds, seeds[1:5], training)  # each class has two left
-    refuse_emptied(others, others, training)  # it had none before
+    of_class, nobody = seeds[training.labels == label], seeds[:0]
+    everything = Review(nobody, of_class)
+    with pytest.raises(InputError, match="review: all samples of class"):
+        refuse_emptied(everything, everything.seeds(seeds), training)
+    for some in (Review(nobody, of_class[:2]), Review(nobody, nobody)):
+        refuse_emptied(some, some.seeds(seeds), training)
+
+
+def test_a_run_without_a_start_is_refused_and_can_still_be_ranked(
+    tmp_path: Path, tiny_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person may call all seeds poisoned, drawn ones above all; only a start needs others."""
+    session = ASD.prepare(set_up(parse_arguments(tiny_arguments), Interrupt()))
+    rows = "".join(f"{index},poisoned\n" for index in session.material.seeds.tolist())
+    file = write(tmp_path, f"file,verdict\n{rows}")
+    review = f"review={file}"
+    assert ASD.main([*tiny_arguments, review]) == 2
+    assert "review: all samples of class" in capsys.readouterr().err
+    assert ASD.main([*tiny_arguments, review, "defense=none", "num_epochs=1"]) == 0
+    assert ASD.main([*tiny_arguments, "--resume", "False"]) == 0
+    assert ASD.main([*tiny_arguments, review, "--report"]) == 0

@@ -109,11 +109,11 @@ def test_the_verdict_has_the_number_of_the_witness() -> None:
     said = with_witness(findings, torch.arange(1000) >= 960, {CAT: 1.0})
     (accusation,) = accusations_of(said).values()
     assert accusation.estimate.count >= 40 and "40 samples labelled 'class 3'" in accusation.reason
-    verdict = judge(said, seeds_checked=True, accusations=accusations_of(said))
+    verdict = judge(said, accusations=accusations_of(said))
     estimate = accusation.estimate
     assert verdict.estimated_poisoned == estimate.count
     assert verdict.estimated_range == (estimate.low, estimate.high)
     assert estimate.low <= 50 <= estimate.high
     weak = with_witness(findings, torch.arange(1000) >= 999, {CAT: 0.2})
-    alone = judge(weak, seeds_checked=True, accusations=accusations_of(weak))
-    assert alone.estimated_poisoned == judge(findings, seeds_checked=True).estimated_poisoned
+    alone = judge(weak, accusations=accusations_of(weak))
+    assert alone.estimated_poisoned == judge(findings).estimated_poisoned

@@ -41,11 +41,11 @@ def test_the_verdict_is_one_of_the_set_and_not_of_its_order(
     poisoned_from: int, targets: tuple[int, ...], name: str
 ) -> None:
     findings = changed(made_up(poisoned_from, targets), name)
-    expected = judge(findings, seeds_checked=True)
+    expected = judge(findings)
     ranking = [findings.name(index) for index in findings.order.tolist()]
     for seed in range(50):
         again = rearranged(findings, seed)
-        verdict = judge(again, seeds_checked=True)
+        verdict = judge(again)
         assert verdict.statistics == pytest.approx(expected.statistics)
         assert replace(verdict, statistics={}) == replace(expected, statistics={})
         assert [again.name(index) for index in again.order.tolist()] == ranking
@@ -61,7 +61,7 @@ def test_what_a_witness_says_depends_on_no_order_either() -> None:
         there = torch.tensor([again.name(index) in names for index in range(1000)])
         target = again.training.classes.index("class 3")
         heard = with_witness(again, there, {target: 0.8})
-        verdict = judge(heard, True, accusations_of(heard))
+        verdict = judge(heard, accusations_of(heard))
         judged.append((verdict.name, verdict.suspected_targets, verdict.estimated_range))
     assert judged[0][:2] == ("poisoned", ("class 3",))
     assert set(judged) == {judged[0]}
@@ -71,7 +71,7 @@ def test_what_a_witness_says_depends_on_no_order_either() -> None:
 @pytest.mark.parametrize("targets", [(3,), (3, 7), (7, 1, 5)])
 def test_all_targets_are_named(name: str, targets: tuple[int, ...]) -> None:
     findings = changed(made_up(940, targets), name)
-    verdict = judge(findings, seeds_checked=True)
+    verdict = judge(findings)
     assert verdict.name == "poisoned"
     assert set(verdict.suspected_targets) == {f"class {target}" for target in targets}
     assert verdict.suspected_target == verdict.suspected_targets[0]

@@ -259,3 +259,15 @@ def test_a_defended_model_is_not_repaired(
             assert f"{storage / name} was trained by" in capsys.readouterr().err
     assert ASD.main(given(storage, "v_nad", "repair.method=nad", "--check")) == 2
     assert "no finished run" in capsys.readouterr().err
+
+
+def test_a_repair_is_done_again_when_its_model_was_trained_anew(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = given(storage, "w_nad", "repair.method=nad")
+    for source in ((), ("loader.batch_size=32",)):
+        assert ASD.main([*given(storage, "w_none", *source), "--resume", "False"]) == 0
+        capsys.readouterr()
+        for said in (False, True):  # the second time it is done
+            assert ASD.main(words) == 0
+            assert ("a finished repair" in capsys.readouterr().out) == said

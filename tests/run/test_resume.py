@@ -215,3 +215,26 @@ def test_a_checkpoint_of_another_run_is_gone_on_from_in_a_folder_of_its_own(
         assert (tmp_path / "digits" / "manifest.json").exists()
     assert path.read_bytes() == before
     assert (tmp_path / "digits.1" / "result.json").exists()
+
+
+def test_an_own_checkpoint_is_known_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [word for word in arguments(tmp_path) if not word.startswith("storage_dir")]
+    given += ["storage_dir=./runs/../runs", "num_epochs=2", "global.epoch_first=1"]
+    given += ["global.epoch_second=2"]
+    real, steps = MixMatch.step, [0]
+
+    def stop(*step: Any) -> torch.Tensor:
+        steps[0] += 1
+        if steps[0] == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MixMatch, "step", stop)
+        assert ASD.main(given) == 130
+    path = tmp_path / "runs" / "digits" / "checkpoint" / LATEST
+    assert ASD.main([*given, "--resume", str(path)]) == 0
+    assert [place.name for place in (tmp_path / "runs").iterdir() if place.is_dir()] == ["digits"]

@@ -144,3 +144,49 @@ def test_stopped_inside_an_epoch(
     monkeypatch.setattr(kind, "steps", real)
     assert ASD.main(given) == 0
     assert_same_end(tmp_path / method, references[method])
+
+
+SCHEDULES = (
+    "lr_scheduler={StepLR: {step_size: 1, gamma: 0.5}}",
+    "lr_scheduler.CosineAnnealingLR=null",
+    "learning_rate={warmup: 2, hold: 0.5}",
+)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("method", METHODS)
+def test_stopped_with_a_schedule_that_belongs_to_one_stage(
+    method: str, schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, pieces = (arguments_for(method, tmp_path / name, schedule) for name in ("a", "b"))
+    assert ASD.main(whole) == 0
+    kind: Any = DEFENSES.get(method)
+    real, taken = kind.steps, [0]
+
+    def steps(self: Any, at: int, clean: Any, first: int) -> Any:
+        for losses in real(self, at, clean, first):
+            taken[0] += 1
+            if taken[0] in (4, 14, 18):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield losses
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "steps", steps)
+        assert [ASD.main(pieces) for _ in range(3)] == [130] * 3
+    assert ASD.main(pieces) == 0
+    assert_same_end(tmp_path / "b" / method, tmp_path / "a" / method)
+
+
+def test_a_review_that_grows_after_isolation_changes_nothing(tmp_path: Path) -> None:
+    """What is isolated is settled; before, it is at least what a person calls poisoned."""
+    review = tmp_path / "review.csv"
+    rows = "".join(f"{index},poisoned\n" for index in range(100, 150))
+    review.write_text(f"file,verdict\n{rows}")
+    given = arguments_for("abl", tmp_path)
+    stop = [sys.executable, "-c", stopping("abl", 3, signal.SIGKILL), *given]
+    done = subprocess.run(stop, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ASD.main([*given, f"review={review}"]) == 0
+    assert log_of(tmp_path / "abl")[5]["clean_pool"] == "285"
+    assert ASD.main([*given, f"review={review}", "--resume", "False"]) == 0
+    assert log_of(tmp_path / "abl")[5]["clean_pool"] == "250"
