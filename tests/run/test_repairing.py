@@ -265,7 +265,7 @@ def test_a_repair_is_done_again_when_its_model_was_trained_anew(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = given(storage, "w_nad", "repair.method=nad")
-    for source in ((), ("loader.batch_size=32",)):
+    for source in ((), ("optimizer.Adam.lr=0.01",)):
         assert ASD.main([*given(storage, "w_none", *source), "--resume", "False"]) == 0
         capsys.readouterr()
         for said in (False, True):  # the second time it is done
