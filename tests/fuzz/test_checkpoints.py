@@ -155,7 +155,7 @@ def go_on(state: dict[str, Any], path: Path) -> None:
     restore_network(network, state, path)
     if "format" not in state:
         return
-    restore_optimizer(optimizer, schedule, state, path)
+    restore_optimizer(optimizer, schedule, state, path, state["epoch"])
     progress = restore_progress(state, path, SAMPLES, LOSSES, 9)
     if progress.clean is not None:
         assert progress.totals is not None
