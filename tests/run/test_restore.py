@@ -122,7 +122,7 @@ def test_a_foreign_state_of_an_optimiser_is_refused(
     edit(state["optimizer_state_dict"])
     optimizer = small_optimizer(small_network())
     with pytest.raises(InputError, match="optimizer_state_dict") as caught:
-        restore_optimizer(optimizer, small_schedule(optimizer), state, tmp_path, 3)
+        restore_optimizer(optimizer, small_schedule(optimizer), state, tmp_path, state["epoch"])
     assert "\n" not in str(caught.value)
 
 
@@ -136,7 +136,7 @@ def test_a_foreign_state_of_a_schedule_is_refused(change: dict[str, Any], tmp_pa
     state["scheduler_state_dict"] |= change
     optimizer = small_optimizer(small_network())
     with pytest.raises(InputError, match="scheduler_state_dict"):
-        restore_optimizer(optimizer, small_schedule(optimizer), state, tmp_path, 3)
+        restore_optimizer(optimizer, small_schedule(optimizer), state, tmp_path, state["epoch"])
 
 
 def test_a_schedule_goes_on_and_its_methods_stay(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_schedule_goes_on_and_its_methods_stay(tmp_path: Path) -> None:
     state["scheduler_state_dict"] |= {"get_lr": 5, "optimizer": "x"}
     optimizer = small_optimizer(small_network())
     schedule = small_schedule(optimizer)
-    restore_optimizer(optimizer, schedule, state, tmp_path, 3)
+    restore_optimizer(optimizer, schedule, state, tmp_path, state["epoch"])
     assert schedule.last_epoch == 3
     assert schedule.optimizer is optimizer
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
