@@ -63,9 +63,11 @@ def describe_attack(session: Session) -> dict[str, str]:
     count, targets = int(poisoned.sum()), training.labels.cpu()[poisoned].unique().tolist()
     if not targets and backdoor.label_rule == "all_to_one":
         targets = [backdoor.target_label]  # nothing is poisoned, and ASR is measured all the same
-    shown = f"target {targets[0]} ({training.classes[targets[0]]})" if len(targets) == 1 else ""
+    whom = f"{len(targets)} target labels"
+    if len(targets) == 1:
+        whom = f"target {targets[0]} ({training.classes[targets[0]]})"
     return {
-        "attack": f"{backdoor.attack.name}, {shown or f'{len(targets)} target labels'}",
+        "attack": f"{backdoor.attack.name}, {whom}",
         "poisoned": f"{count} training samples ({100 * count / len(training):.2f} %)",
     }
 

@@ -17,9 +17,8 @@ from defense import DEFENSES
 from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
-from run.repairing import repairs_the_same, source_folder
+from run.repairing import asks_for
 from run.results import has_result
-from run.resume import reads_elsewhere, what_differs
 from utils.console import say
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -165,10 +164,7 @@ def with_what_they_need(methods: Sequence[str | None]) -> list[str | None]:
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether the run is finished, with the same configuration as now.
-
-    Of data in another place `ASD.py` finds out whether they are the same.
-    """
+    """Return whether the run is finished, with the same configuration as now."""
     if job.config is None or not has_result(job.folder):
         return False
     try:
@@ -176,11 +172,7 @@ def is_finished(job: Job) -> bool:
         config = job.config
         with contextlib.suppress(InputError):  # what is `auto` is as it was chosen for that run
             config = load_config(job.path, job.overrides, earlier=settings).config
-        if what_differs(settings, config) or reads_elsewhere(settings, config):
-            return False
-        if config.repair.method is None:
-            return True
-        return repairs_the_same(job.folder, source_folder(config, job.folder))
+        return asks_for(config, job.folder, settings)
     except (InputError, AttributeError):
         return False
 

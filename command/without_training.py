@@ -18,7 +18,7 @@ from command.prediction import (
 )
 from config.load import load_config
 from data.build import assemble, dataset_name, load_data, with_truth
-from data.clean import FOLDERS, read_kept, refuse_inside, reviewed, write_clean
+from data.clean import FOLDERS, read_kept, reviewed, write_clean
 from data.dataset import DATASETS
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
@@ -46,8 +46,7 @@ def export_data(arguments: argparse.Namespace) -> None:
         raise InputError("seed.seed: null, but an export needs the run's seed (see manifest.json)")
     folder = user_path(arguments.export, "--export")
     data, lines = load_data(config)
-    refuse_inside(folder, data.root, "--export")
-    make_empty_folder(folder)
+    make_empty_folder(folder, root=data.root)
     if config.truth_known:
         known = with_truth(config, data, Streams(seed), device)
         data, training, truth = known.data, known.training, known.truth
@@ -76,8 +75,7 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
     kept = read_kept(run_folder.purified, material.training, f"{command} --report")
     kept, remarks = reviewed(kept, read_review(config.review, material.training))
-    refuse_inside(folder, data.root, "--export-clean")
-    make_empty_folder(folder, "--export-clean")
+    make_empty_folder(folder, "--export-clean", data.root)
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)
     layout = arguments.layout or FOLDERS

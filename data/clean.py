@@ -7,13 +7,13 @@ set's folder, or its number where images are not files of their own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from data.dataset.walk import SEEDS, TRAIN
 from data.export import THREADS, file_names, folder_names, write_images
-from data.imagefolder import ending_of_content, places, write_card
+from data.imagefolder import apart, ending_of_content, places, write_card
 from data.names import composed
 from data.poison import TrainingSet
 from data.review import Review
@@ -76,15 +76,6 @@ def reviewed(kept: Sequence[int], review: Review) -> tuple[list[int], list[str]]
     return [*left, *more], [line]
 
 
-def refuse_inside(folder: Path, root: Path | None, argument: str) -> None:
-    """Raise `InputError` if `folder`, given by `argument`, lies in the data set's own."""
-    if root is not None and folder.resolve().is_relative_to(root.resolve()):
-        raise InputError(
-            f"{argument} {folder}: lies in the data set's own folder {root}, and would become "
-            f"a part of it; name another one"
-        )
-
-
 def write_clean(
     training: TrainingSet,
     kept: Sequence[int],
@@ -142,20 +133,6 @@ def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> li
         place_in_class(training.files[i], training.classes[labels[i]], safe[labels[i]])
         for i in kept
     )
-
-
-def apart(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths such that no two are the same, on systems that know no case either."""
-    found: list[Path] = []
-    taken: set[str] = set()
-    for path in paths:
-        place, number = path, 1
-        while composed(str(place)).casefold() in taken:
-            number += 1
-            place = path.with_name(f"{path.stem}_{number}{path.suffix}")
-        taken.add(composed(str(place)).casefold())
-        found.append(place)
-    return found
 
 
 def ending_of_kept(training: TrainingSet, index: int, locate: Locate | None) -> str:

@@ -36,12 +36,22 @@ TILE = 160  # pixels of the gallery's longer side that an image has at least
 MARGIN, LINE = 8, 18  # pixels
 
 
-def make_empty_folder(folder: Path, argument: str = "--export") -> None:
+def make_empty_folder(folder: Path, argument: str = "--export", root: Path | None = None) -> None:
     """Make `folder`, or take one that is empty; `argument` of the command line named it.
 
+    Args:
+        folder: to be written.
+        argument: for messages.
+        root: the data set's own folder, where there is one.
+
     Raises:
-        InputError: it holds something, is a file, or cannot be made.
+        InputError: it holds something, is a file, cannot be made, or lies in the data set's own.
     """
+    if root is not None and folder.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"{argument} {folder}: lies in the data set's own folder {root}, and would become "
+            f"a part of it; name another one"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

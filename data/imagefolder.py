@@ -8,11 +8,12 @@ as `datasets.load_dataset(DIR)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from data.names import composed
 from utils.files import write_text
 
 SPLIT, CARD = "train", "README.md"
@@ -63,19 +64,21 @@ def places(paths: Sequence[Path], ending_of: Callable[[int], str]) -> list[Path]
     """
     known = {ending for ending in Image.registered_extensions() if ending != ".pdf"}
     found: list[Path] = []
-    taken: set[str] = set()
     for number, path in enumerate(paths):
         name = DEEPER.join(path.parts[1:])
-        stem, ending = name, path.suffix
-        if ending.lower() in known:
-            stem = name[: -len(ending)]
-        else:
-            ending = ending_of(number)
-        place = Path(SPLIT, path.parts[0], stem + ending)
-        while str(place).casefold() in taken:
-            stem = f"{stem}_{number}"
-            place = Path(SPLIT, path.parts[0], stem + ending)
-        taken.add(str(place).casefold())
+        ending = "" if path.suffix.lower() in known else ending_of(number)
+        found.append(Path(SPLIT, path.parts[0], name + ending))
+    return apart(found)
+
+
+def apart(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths such that no two are the same, on systems that know no case either."""
+    found: list[Path] = []
+    taken: set[str] = set()
+    for number, place in enumerate(paths):
+        while composed(str(place)).casefold() in taken:
+            place = place.with_name(f"{place.stem}_{number}{place.suffix}")
+        taken.add(composed(str(place)).casefold())
         found.append(place)
     return found
 

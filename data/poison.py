@@ -116,13 +116,7 @@ def choose_exactly(labels: Tensor, ratio: float, rule: LabelRule, streams: Strea
         classes = [candidates[labels[candidates] == label] for label in range(rule.num_classes)]
         chosen = [draw(members, round(ratio * len(members)), generator) for members in classes]
         return torch.cat(chosen).sort().values
-    count = round(ratio * len(labels))
-    if count > len(candidates):
-        raise InputError(
-            f"backdoor.poison_ratio: {ratio} asks for {count} samples, but only "
-            f"{len(candidates)} have another label than backdoor.target_label"
-        )
-    return draw(candidates, count, generator)
+    return draw(candidates, rule.number(labels, ratio), generator)
 
 
 def choose_officially(labels: Tensor, ratio: float, rule: LabelRule, streams: Streams) -> Tensor:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from data.feed import training_batches
 from defense.defense import Pools, Setting
-from defense.settings import OF_SPLIT
+from defense.settings import OF_OPTIMIZER, OF_POOLS
 from defense.split import lowest
 from defense.staged import StagedDefense
 from loss import build_criterion
@@ -32,16 +32,7 @@ ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
 class AntiBackdoorLearning(StagedDefense):
     """Trains on all samples, then on all but the isolated ones, then against those."""
 
-    unread: ClassVar[tuple[str, ...]] = (
-        "optimizer",
-        "lr_scheduler",
-        "learning_rate",
-        "split",
-        "semi",
-        "meta",
-        "witness",
-        *OF_SPLIT,
-    )
+    unread: ClassVar[tuple[str, ...]] = (*OF_OPTIMIZER, *OF_POOLS)
 
     def __init__(self, setting: Setting) -> None:
         self.settings = setting.config.abl

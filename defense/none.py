@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.feed import training_batches
 from defense.defense import Defense, PlannedStage, Pools, Setting
-from defense.settings import OF_SPLIT
+from defense.settings import OF_POOLS
 from loss import build_criterion
 from training.supervised import Supervised
 
@@ -18,7 +18,7 @@ from training.supervised import Supervised
 class NoDefense(Defense):
     """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
 
-    unread: ClassVar[tuple[str, ...]] = ("split", "semi", "meta", "witness", *OF_SPLIT)
+    unread: ClassVar[tuple[str, ...]] = OF_POOLS
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from data.settings import SeedsSection
-from defense.staged_settings import AblSection, DbdSection, stages_of
+from defense.staged_settings import STAGED, AblSection, DbdSection, stages_of
 from loss import CriterionChoice
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
@@ -92,6 +92,11 @@ OF_SPLIT = tuple(
 )
 
 
+# What several methods leave aside: the run's own optimiser, and all that divides into pools.
+OF_OPTIMIZER = ("optimizer", "lr_scheduler", "learning_rate")
+OF_POOLS = ("split", "semi", "meta", "witness", *OF_SPLIT)
+
+
 class DefenseSettings(Section):
     """What a defence may know of the configuration: nothing that tells about the poison."""
 
@@ -119,9 +124,10 @@ class DefenseSettings(Section):
     @property
     def scheduled_epochs(self) -> int:
         """In how many epochs the run trains with `optimizer`, whose schedule is as long."""
-        methods: dict[str, AblSection | DbdSection] = {"abl": self.abl, "dbd": self.dbd}
-        stages = methods.get(self.defense)
-        return self.num_epochs if stages is None else stages.scheduled_epochs
+        if self.defense not in STAGED:
+            return self.num_epochs
+        stages: AblSection | DbdSection = getattr(self, self.defense)
+        return stages.scheduled_epochs
 
     @property
     def needs_hearing(self) -> bool:

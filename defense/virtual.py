@@ -94,16 +94,12 @@ class VirtualModel:
     def _begin(self) -> tuple[Network, Supervised]:
         """Copy the model as it is; the optimiser is a fresh one."""
         meta, model = self.setting.config.meta, self.setting.learner.model_for("virtual")
-        if self.network is None or self.supervised is None:
-            self.network = copy.deepcopy(model)
-            learnt = train_only(self.network, meta.layers or self.network.meta_layers)
-            optimizer, criterion = (
-                build_optimizer(meta.optimizer, learnt),
-                build_criterion(meta.criterion),
-            )
-            self.supervised = Supervised(self.setting.ground, self.network, optimizer, criterion)
-        else:
-            self.network.load_state_dict(model.state_dict())
-            learnt = [part for part in self.network.parameters() if part.requires_grad]
-            self.supervised.optimizer = build_optimizer(meta.optimizer, learnt)
-        return self.network, self.supervised
+        network = copy.deepcopy(model) if self.network is None else self.network
+        network.load_state_dict(model.state_dict())
+        learnt = train_only(network, meta.layers or network.meta_layers)
+        optimizer = build_optimizer(meta.optimizer, learnt)
+        if self.supervised is None:
+            criterion = build_criterion(meta.criterion)
+            self.supervised = Supervised(self.setting.ground, network, optimizer, criterion)
+        self.network, self.supervised.optimizer = network, optimizer
+        return network, self.supervised

@@ -17,7 +17,7 @@ from torch import Tensor
 from data.dataset import Split
 from data.feed import consecutive, training_batches
 from data.transform import Chain
-from defense.settings import OF_SPLIT
+from defense.settings import OF_OPTIMIZER, OF_POOLS
 from model import Network
 from utils.engine import Engine
 from utils.errors import TrainingError
@@ -89,14 +89,8 @@ class Repair(ABC):
         "num_epochs",
         "loader",
         "criterion",
-        "optimizer",
-        "lr_scheduler",
-        "learning_rate",
-        "split",
-        "semi",
-        "meta",
-        "witness",
-        *OF_SPLIT,
+        *OF_OPTIMIZER,
+        *OF_POOLS,
     )
 
     class Settings(Section):

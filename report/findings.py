@@ -49,7 +49,7 @@ Origin = Literal["verified", "chosen", "drawn"]
 SEEDS_ARE: dict[Origin, str] = {
     "verified": "verified samples",
     "chosen": "samples that the witnesses chose",
-    "drawn": "samples that were drawn, unchecked,",
+    "drawn": "unchecked samples that were drawn",
 }
 
 

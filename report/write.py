@@ -106,7 +106,7 @@ def tell_lost(findings: Findings, has_floor: bool) -> list[str]:
     floor = "a higher global.class_floor keeps more of its labels, " if has_floor else ""
     return [
         f"the run has lost {', '.join(lost)}: the model gives that label to no more than half of "
-        f"the {SEEDS_ARE[findings.origin].rstrip(',')} with it; {floor}more steps or a wider "
+        f"the {SEEDS_ARE[findings.origin]} with it; {floor}more steps or a wider "
         f"network make it stronger"
     ]
 

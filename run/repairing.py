@@ -6,7 +6,6 @@ again from its beginning, and ends with the same bits.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from typing import Any
@@ -32,7 +31,7 @@ from run.learning import (
 )
 from run.material import Material, read_material
 from run.names import find_folder
-from run.product import WEIGHTS, is_saved, load_model
+from run.product import DESCRIPTION, is_saved, load_model, read_description
 from run.results import has_result, read_result
 from run.resume import reads_elsewhere, what_differs
 from run.session import Session
@@ -64,25 +63,32 @@ def is_repaired(setup: Setup, resume: str | None) -> bool:
     if (resume or "").lower() == "false" or not has_result(folder) or not is_saved(folder.path):
         return False
     try:
-        settings = read_yaml(folder.path / "config.yaml", "config.yaml")
-        differs = what_differs(settings, config) or reads_elsewhere(settings, config)
-        return not differs and repairs_the_same(folder, source_folder(config, folder))
+        return asks_for(config, folder, read_yaml(folder.path / "config.yaml", "config.yaml"))
     except (InputError, AttributeError):  # no configuration of a run
         return False
+
+
+def asks_for(config: Config, folder: RunFolder, settings: dict[str, Any]) -> bool:
+    """Return whether the finished run in `folder`, of `settings`, is what `config` asks for.
+
+    Of data in another place a run finds out whether they are the same; of a repair, the model that
+    is repaired must be the same.
+
+    Raises:
+        InputError: a path of the configuration is none.
+    """
+    if what_differs(settings, config) or reads_elsewhere(settings, config):
+        return False
+    return config.repair.method is None or repairs_the_same(folder, source_folder(config, folder))
 
 
 def repairs_the_same(folder: RunFolder, source: RunFolder) -> bool:
     """Return whether the repair in `folder` was one of the model that `source` has now."""
     try:
         told = json.loads(read_regular(folder.path / SUMMARY, MOST_SUMMARY))
-        return bool(told["weights"] == digest_of(source))
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return bool(told["weights"] == read_description(source.path / DESCRIPTION).weights_sha256)
+    except (InputError, OSError, ValueError, RecursionError, TypeError, KeyError):
         return False
-
-
-def digest_of(source: RunFolder) -> str:
-    """Return the SHA-256 of the model that a run has left."""
-    return hashlib.sha256((source.path / WEIGHTS).read_bytes()).hexdigest()
 
 
 def source_folder(config: Config, folder: RunFolder) -> RunFolder:
@@ -121,21 +127,22 @@ def finished_source(setup: Setup) -> RunFolder:
     return source
 
 
-def load_into(network: Network, source: RunFolder, material: Material) -> None:
-    """Give `network` the weights of a finished run on the same data.
+def load_into(network: Network, source: RunFolder, material: Material) -> str:
+    """Give `network` the weights of a finished run on the same data; return their SHA-256.
 
     Raises:
         InputError: it is of other data, or of another network.
     """
     manifest = source.read_manifest(REMEDY)
     source.refuse_other_data(manifest, of_data(material.fingerprints))
-    weights = load_model(source.path)[0].state_dict()
+    model, description = load_model(source.path)
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(model.state_dict())
     except RuntimeError as error:
         raise InputError(
             f"repair.of: the model of {source.path} is not the one of the section network"
         ) from error
+    return description.weights_sha256
 
 
 def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
@@ -165,7 +172,7 @@ def repaired_session(setup: Setup) -> Session:
     material = read_material(setup)
     views = build_views(setup.config, material.training)
     network = build_fitting_network(setup, material, views)
-    load_into(network, source, material)
+    weights = load_into(network, source, material)
     ground = lay_ground(setup, material, views, network)
     material = choose_seeds(setup, material, call_witnesses(setup, material, ground))
     method = setup.config.repair.method
@@ -179,7 +186,7 @@ def repaired_session(setup: Setup) -> Session:
     session = as_session(setup, material, ground, views, done.network)
     logged = done.rows or [{"epoch": 0, "stage": method, "loss": None}]
     rows = [{**row, "seconds": round(seconds / len(logged), 3)} for row in logged]
-    summary: dict[str, Any] = {"of": source.path.name, "weights": digest_of(source)}
+    summary: dict[str, Any] = {"of": source.path.name, "weights": weights}
     summary |= {"clean_samples": len(clean), "seconds": seconds}
     leave_files(session, rows, summary | done.summary)
     return session

@@ -61,8 +61,8 @@ def remarks_on(session: Session, report: bool, trained: bool) -> list[str]:
         report: whether its report is written anew.
         trained: whether it has just been trained.
     """
-    standing = standing_of(session)
     if report:
+        standing = standing_of(session)
         return [] if standing.finished else [f"{session.folder.path}: {standing}"]
     state = session.setup.start.own_state
     known = None if state is None else state["config"].get("review")

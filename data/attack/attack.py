@@ -44,6 +44,20 @@ class LabelRule:
         """Return which images (n,) bool would get another label; ASR is measured on these."""
         return self.relabel(labels) != labels
 
+    def number(self, labels: Tensor, ratio: float) -> int:
+        """Return how many samples are poisoned: a share of all, as in the paper.
+
+        Raises:
+            InputError: fewer have another label.
+        """
+        count, most = round(ratio * len(labels)), int(self.attackable(labels).sum())
+        if count > most:
+            raise InputError(
+                f"backdoor.poison_ratio: {ratio} asks for {count} samples, but only {most} have "
+                f"another label than backdoor.target_label"
+            )
+        return count
+
 
 @dataclass(frozen=True)
 class Scene:

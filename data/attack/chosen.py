@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from data.attack.attack import LabelRule
-from utils.errors import InputError
 
 
 def most_of_each_class(values: Tensor, labels: Tensor, ratio: float, rule: LabelRule) -> Tensor:
@@ -23,12 +22,7 @@ def most_of_each_class(values: Tensor, labels: Tensor, ratio: float, rule: Label
     Raises:
         InputError: fewer samples have another label.
     """
-    attackable, count = rule.attackable(labels), round(ratio * len(labels))
-    if count > int(attackable.sum()):
-        raise InputError(
-            f"backdoor.poison_ratio: {ratio} asks for {count} samples, but only "
-            f"{int(attackable.sum())} have another label than backdoor.target_label"
-        )
+    attackable, count = rule.attackable(labels), rule.number(labels, ratio)
     sizes = torch.bincount(labels[attackable], minlength=rule.num_classes).double()
     wanted = sizes * count / sizes.sum().clamp_min(1)
     quotas = wanted.floor()
