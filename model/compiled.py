@@ -1,7 +1,8 @@
 """Layers of which `torch.compile` makes faster code on a CPU; the mathematics is the usual one.
 
-Outside of compiled code they are PyTorch's own, save for wide convolutions in bf16 on a processor
-with AMX, where products are so much faster that they pay there, too. They replace the two parts of
+Outside of compiled code they are PyTorch's own, save where a network was told to use the project's
+kernels in C, and for wide convolutions in bf16 on a processor with AMX, where products are so much
+faster that they pay there, too. They replace the two parts of
 a compiled step of the paper's network that lag far behind a matrix product of the same size (two
 cores with AVX512_BF16, PyTorch 2.14): convolutions of many channels over small maps, which take up
 to twice that time, and with AMX up to nine times (`model/convolution.py`), and the statistics of
@@ -20,9 +21,8 @@ from model.convolution import Convolution, OwnGradient
 from model.following import FollowingBatchNorm2d
 from model.fused import own_kernels
 from model.zones import count_outputs
-from utils.precision import has_amx, in_bf16
+from utils.precision import convolution_dtype, has_amx, in_bf16
 
-BF16 = torch.bfloat16
 WIDE = 192  # channels
 LARGE = 2**20  # numbers of a weight, in bf16 2 MiB
 SMALL = 36  # pixels of a map
@@ -83,8 +83,9 @@ class CompiledConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, D, H', W')."""
-        if own_kernels(self) and in_bf16(x) and self.is_plain() and self.keeps_size():
-            own: Tensor = OwnGradient.apply(x.to(BF16), self.weight, self.is_product(x))
+        dtype = convolution_dtype(x)
+        if own_kernels(self, dtype) and self.is_plain() and self.keeps_size():
+            own: Tensor = OwnGradient.apply(x.to(dtype), self.weight, self.is_product(x))
             return own
         asked = torch.compiler.is_compiling() or self.is_wide(x)
         if not (asked and self.is_plain() and self.pays(x)):
@@ -129,7 +130,8 @@ class CompiledConv2d(nn.Conv2d):
         PyTorch's convolution is as fast until its weight leaves the nearest large cache, and laying
         the windows of larger maps down takes longer than that costs.
         """
-        return self.weight.numel() > LARGE and x.shape[2] * x.shape[3] <= SMALL
+        large = self.weight.numel() > LARGE and x.shape[2] * x.shape[3] <= SMALL
+        return large and in_bf16(x)
 
     def pays(self, x: Tensor) -> bool:
         """Return whether products give the weight gradient faster than PyTorch does (measured).
@@ -163,10 +165,10 @@ COMPILED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def prepare(network: nn.Module, own_kernels: bool = False) -> None:
+def prepare(network: nn.Module, own_kernels: torch.dtype | None = None) -> None:
     """Turn the layers of `network` into those of this file; their state stays what it is.
 
-    `own_kernels`: tell them to use those of `model/kernels.py`.
+    `own_kernels`: tell them to use those of `model/kernels.py` for maps of this type.
     """
     for module in network.modules():
         module.__class__ = COMPILED.get(type(module), type(module))

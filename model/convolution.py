@@ -55,7 +55,7 @@ class OwnGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, product: bool) -> Tensor:
-        """Map `images` (N, C, H, W) in bf16 to (N, D, H, W).
+        """Map `images` (N, C, H, W), in bf16 or fp32, to (N, D, H, W).
 
         `weight` (D, C, 3, 3) is fp32; `product` says whether all windows are laid down.
         """

@@ -1,4 +1,4 @@
-"""Maximum, BatchNorm and activation in one: with AMX by own kernels, else as PyTorch has them."""
+"""Maximum, BatchNorm and activation in one: by own kernels where told, else as PyTorch has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from model import kernels
 from model.kernels import dense, empty_maps, pixels_in, sized
 from model.synchronised import SharedBatchNorm2d
-from utils.precision import in_bf16
+from utils.precision import convolution_dtype
 
 STATISTICS = 5  # mean, variance, scale, shift, 1 / deviation
 
@@ -30,12 +30,12 @@ class Normalised(torch.autograd.Function):
         half: bool,
         activation: str,
     ) -> Tensor:
-        """Return the result (N, C, H', W') in bf16; the running statistics of `norm` follow."""
-        maps, added = dense(images), None if other is None else dense(other)
-        size = sized(maps, half)
-        halves = empty_maps(size) if half else None
+        """Return the result (N, C, H', W'); the running statistics of `norm` follow."""
+        maps, added = dense(images), None if other is None else dense(other.to(images.dtype))
+        size, dtype = sized(maps, half), maps.dtype
+        halves = empty_maps(size, dtype) if half else None
         which = empty_maps(size, torch.uint8) if half else None
-        statistics, result = torch.empty(STATISTICS, size[1]), empty_maps(size)
+        statistics, result = torch.empty(STATISTICS, size[1]), empty_maps(size, dtype)
         kernels.call(
             "normalise_map", maps, added, weight, bias, norm.eps,
             norm.running_mean, norm.running_var, norm.momentum,
@@ -50,8 +50,8 @@ class Normalised(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of images, other, weight and bias."""
         values, added, which, statistics = ctx.saved_tensors
-        into_images = empty_maps(ctx.size)
-        into_other = None if added is None else empty_maps(added.shape)
+        into_images = empty_maps(ctx.size, values.dtype)
+        into_other = None if added is None else empty_maps(added.shape, values.dtype)
         affine = torch.empty(2, ctx.size[1])
         given = dense(gradients[0]), values, added, which, statistics
         made = into_images, into_other, affine
@@ -64,7 +64,7 @@ class Shifted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, bias: Tensor, activation: str) -> Tensor:
-        """Return the result (N, C, H, W) in bf16."""
+        """Return the result (N, C, H, W)."""
         maps = dense(images)
         ctx.save_for_backward(maps, bias)
         ctx.activation = activation
@@ -84,11 +84,12 @@ def activated(values: Tensor, activation: str) -> Tensor:
     return functional.relu(values, inplace=True) if activation == "relu" else values
 
 
-def own_kernels(module: nn.Module) -> bool:
-    """Return whether `module` was told to use the project's own (`model/place.py`), and can now."""
-    told = getattr(module, "own_kernels", False) and not torch.compiler.is_compiling()
+def own_kernels(module: nn.Module, dtype: torch.dtype | None) -> bool:
+    """Return whether `module` was told to use the project's own for `dtype`, and can now."""
+    told = dtype is not None and getattr(module, "own_kernels", None) == dtype
     # A hook wants to see what goes in and out of the module itself.
-    return bool(told and not module._forward_hooks and not module._forward_pre_hooks)
+    seen = bool(module._forward_hooks or module._forward_pre_hooks)
+    return told and not seen and not torch.compiler.is_compiling()
 
 
 def normalise(
@@ -107,7 +108,7 @@ def normalise(
         half: whether x is the maximum of 2x2 pixels of the images.
         other: of the size of the result; None: nothing is added.
     """
-    if images.dtype == torch.bfloat16 and own_kernels(norm) and is_usual(norm):
+    if own_kernels(norm, images.dtype) and is_usual(norm):
         if norm.training and len(images) > 1:
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
@@ -136,7 +137,7 @@ def by_running_statistics(
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
-    added = None if other is None else dense(other)
+    added = None if other is None else dense(other.to(images.dtype))
     return kernels.scale_map(dense(images), added, scale, shift, half, activation)
 
 
@@ -146,7 +147,7 @@ def convolved(layer: nn.Conv2d, images: Tensor, activation: str) -> Tensor:
     For images that need no gradient, and a layer whose weight is none that is learnt.
     """
     learnt = images.requires_grad or layer.weight.requires_grad
-    if layer.bias is None or learnt or not in_bf16(images) or not own_kernels(layer):
+    if layer.bias is None or learnt or not own_kernels(layer, convolution_dtype(images)):
         return activated(layer(images), activation)
     values = functional.conv2d(images, layer.weight, None, layer.stride, layer.padding)
     return cast("Tensor", Shifted.apply(values, layer.bias, activation))

@@ -1,6 +1,7 @@
-"""The project's own loops for processors with AMX, in C (`model/native/`), called with tensors.
+"""The project's own loops in C (`model/native/`), called with tensors.
 
-All maps are (N, C, H, W) in bf16, channels_last; statistics and weights are fp32. PyTorch's own
+All maps are (N, C, H, W), channels_last, in bf16 for processors with AMX, in fp32 for those with
+AVX2; statistics and weights are fp32. PyTorch's own
 operators pass over a map once for the maximum, twice or more for BatchNorm, once for the
 activation, and back again; these do what they can in one pass (see docs/speed.md).
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from utils.native_code import library
 
+KINDS = {torch.bfloat16: "amx", torch.float32: "avx2"}  # of processors, by what maps are in
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
 POINTER, SIZE = [c_void_p], [c_long]
 ARGUMENTS: dict[str, list[Any]] = {
@@ -29,27 +31,27 @@ ARGUMENTS: dict[str, list[Any]] = {
 
 
 @cache
-def function(name: str) -> Any:
-    """Return a function of the library that knows what it is given."""
-    loaded = library()
+def function(name: str, dtype: torch.dtype) -> Any:
+    """Return a function of the library for maps of `dtype`; it knows what it is given."""
+    loaded = library(KINDS[dtype])
     assert isinstance(loaded, CDLL)
     found = getattr(loaded, name)
     found.argtypes, found.restype = ARGUMENTS[name], None
     return found
 
 
-def call(name: str, *values: Tensor | int | float | None) -> None:
-    """Call a function of the library; tensors are handed over as addresses."""
+def call(name: str, maps: Tensor, *values: Tensor | int | float | None) -> None:
+    """Call a function of the library for maps like `maps`; tensors are handed over as addresses."""
     given = [value.data_ptr() if isinstance(value, Tensor) else value for value in values]
-    function(name)(*given)
+    function(name, maps.dtype)(maps.data_ptr(), *given)
 
 
 def dense(maps: Tensor) -> Tensor:
-    """Return maps (N, C, H, W) in bf16, with one pixel's channels after the other's in memory."""
-    return maps.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    """Return maps (N, C, H, W) with one pixel's channels after the other's in memory."""
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
-def empty_maps(size: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> Tensor:
+def empty_maps(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Return memory for maps of `size` (N, C, H, W)."""
     return torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
 
@@ -71,7 +73,7 @@ def weight_gradient(images: Tensor, gradient: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, W).
-        gradient: (N, D, H, W), of the outputs.
+        gradient: (N, D, H, W), of the outputs, in what the images are.
     """
     images, gradient = dense(images), dense(gradient)
     into, out = images.shape[1], gradient.shape[1]
@@ -87,13 +89,13 @@ def scale_map(
 
     Args:
         maps: dense.
-        other: of the size of the result, dense; None: nothing is added.
+        other: of the size of the result, dense, in what the maps are; None: nothing is added.
         scale: (C,) fp32.
         shift: (C,) fp32.
         half: whether x is the maximum of 2x2 pixels.
         activation: none, relu or gelu.
     """
-    result, kind = empty_maps(sized(maps, half)), ACTIVATIONS[activation]
+    result, kind = empty_maps(sized(maps, half), maps.dtype), ACTIVATIONS[activation]
     call("scale_map", maps, other, scale, shift, result, *pixels_in(maps), half, kind)
     return result
 

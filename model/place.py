@@ -17,8 +17,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def place_network(network: Module, engine: Engine) -> Module:
     """Move `network` to the engine's device, in the layout of its feature maps; return it."""
-    if engine.device.type == "cpu" and (engine.compiled or (engine.bf16 and has_amx())):
-        prepare(network, engine.own_kernels)
+    by_products = engine.compiled or (engine.bf16 and has_amx())
+    if engine.device.type == "cpu" and (by_products or engine.own_kernels):
+        prepare(network, engine.own_dtype)
     if engine.own_kernels:
         keep_freed_memory()
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format

@@ -15,7 +15,7 @@ from utils.console import say
 from utils.device import device_name
 from utils.errors import InputError
 from utils.native_code import library
-from utils.precision import has_amx, native_bf16
+from utils.precision import has_amx, has_avx2_alone, native_bf16
 from utils.speed import SpeedSettings
 from utils.world import ALONE, World
 
@@ -40,7 +40,7 @@ class Engine:
         channels_last: whether feature maps are stored with the channel innermost.
         compiled: whether training steps are translated before they run.
         world: the processes that share the work.
-        own_kernels: whether parts are computed by the project's own code in C, for AMX.
+        own_kernels: whether parts are computed by the project's own code in C.
         speed: what was asked for, from which another network gets a choice of its own.
     """
 
@@ -57,6 +57,13 @@ class Engine:
         if not self.bf16:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @property
+    def own_dtype(self) -> torch.dtype | None:
+        """What the project's own code in C computes in; None: it is not used."""
+        if not self.own_kernels:
+            return None
+        return torch.bfloat16 if self.bf16 else torch.float32
 
     def translate(self, function: Function) -> Function:
         """Return `function` compiled, if that was chosen; on a GPU as CUDA graphs."""
@@ -101,15 +108,18 @@ def choose_engine(
     if speed.compile == "auto":  # on a CPU a step is as fast without (docs/speed.md)
         wanted = world.size == 1 and device.type == "cuda"
     compiled = wanted and can_translate(network, device)
-    own = bf16 and channels_last and not compiled and device.type == "cpu" and has_own_kernels()
+    own = channels_last and not compiled and device.type == "cpu" and has_own_kernels(bf16)
     return Engine(device, bf16, channels_last, compiled, world, own, speed)
 
 
-def has_own_kernels() -> bool:
-    """Return whether the project's own kernels can be used on this CPU; if not for AMX, say why."""
-    if not has_amx():
+def has_own_kernels(bf16: bool) -> bool:
+    """Return whether this CPU has kernels of the project's own; if they cannot be used, say why.
+
+    They are for bf16 with AMX, and for fp32 with AVX2: elsewhere PyTorch is near the limit.
+    """
+    if not (has_amx() if bf16 else has_avx2_alone()):
         return False
-    found = library()
+    found = library("amx" if bf16 else "avx2")
     if isinstance(found, str):
         say(f"speed: steps take longer without the project's own code in C, since {found}")
     return not isinstance(found, str)

@@ -16,10 +16,13 @@ from pathlib import Path
 from utils.files import PROJECT
 
 FOLDER = PROJECT / "model" / "native"
-OPTIONS = (
-    "-mfma", "-mavx2", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16",
-    "-mamx-tile", "-mamx-bf16",
-)  # fmt: skip
+OPTIONS = {  # of a kind of processor, which has a folder of that name
+    "amx": (
+        "-mfma", "-mavx2", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16",
+        "-mamx-tile", "-mamx-bf16",
+    ),
+    "avx2": ("-mfma", "-mavx2"),
+}  # fmt: skip
 CACHE = PROJECT / "storage" / "cache" / "native"
 COMPILERS = ("cc", "gcc", "clang")
 ALWAYS = ("-O3", "-std=gnu11", "-fopenmp", "-fPIC", "-shared")
@@ -27,22 +30,22 @@ PATIENCE = 120  # seconds
 
 
 @cache
-def library() -> ctypes.CDLL | str:
-    """Return what `model/kernels.py` calls, loaded; or why there is none. The CPU must have AMX."""
+def library(kind: str) -> ctypes.CDLL | str:
+    """Return what `model/kernels.py` calls on a kind of processor, loaded; or why there is none."""
     try:
-        found = load_library(FOLDER, OPTIONS)
+        found = load_library([FOLDER, FOLDER / kind], OPTIONS[kind])
     except OSError as error:
         return str(error)
-    return "the system gives no AMX tiles" if found.allow_tiles() else found
+    return f"processor or system give no {kind.upper()}" if found.refused() else found
 
 
-def load_library(folder: Path, options: Sequence[str]) -> ctypes.CDLL:
-    """Return the library made of all C files in `folder`; it is kept in the project.
+def load_library(folders: Sequence[Path], options: Sequence[str]) -> ctypes.CDLL:
+    """Return the library made of all C files in `folders`; it is kept in the project.
 
     Never in `storage_dir`, which may be somebody else's: what is kept is code that runs.
 
     Args:
-        folder: with `*.c` and `*.h`.
+        folders: with `*.c` and `*.h`.
         options: for the compiler, beside those that each library needs.
 
     Raises:
@@ -51,11 +54,12 @@ def load_library(folder: Path, options: Sequence[str]) -> ctypes.CDLL:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None or not sys.platform.startswith("linux"):
         raise OSError("there is no C compiler (cc, gcc or clang)")
-    sources = sorted(folder.glob("*.[ch]"))
+    options = [*options, *(f"-I{folder}" for folder in folders)]
+    sources = [source for folder in folders for source in sorted(folder.glob("*.[ch]"))]
     digest = hashlib.sha256(" ".join([compiler_version(compiler), *options]).encode())
     for source in sources:
         digest.update(source.read_bytes())
-    path = CACHE / f"{folder.name}-{digest.hexdigest()[:16]}.so"
+    path = CACHE / f"{folders[-1].name}-{digest.hexdigest()[:16]}.so"
     if not path.is_file():
         files = [str(source) for source in sources if source.suffix == ".c"]
         translate([compiler, *ALWAYS, *options, *files], path)

@@ -25,11 +25,21 @@ def has_amx() -> bool:
     return AMX
 
 
+def has_avx2_alone() -> bool:
+    """Return whether PyTorch takes a CPU for one of the many with AVX2 and FMA, and no more."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def convolution_dtype(values: Tensor) -> torch.dtype | None:
+    """Return in what a convolution of `values` on the CPU is computed here; None: elsewhere."""
+    if values.device.type != "cpu":  # `meta` knows no autocast
+        return None
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else values.dtype
+
+
 def in_bf16(values: Tensor) -> bool:
     """Return whether a convolution of `values` on the CPU is computed in bf16 here."""
-    if values.device.type != "cpu":  # `meta` knows no autocast
-        return False
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return convolution_dtype(values) == torch.bfloat16
 
 
 def cpu_has(probe: str) -> bool:

@@ -1,10 +1,11 @@
 /* Maximum over 2x2 pixels, BatchNorm and activation in as few passes over a map as there can be.
  *
- * Maps are (N, H, W, C) in bf16, statistics and sums fp32. Sums are taken image by image, and then
+ * Maps are (N, H, W, C), statistics and sums fp32. Sums are taken image by image, and then
  * over the images in their order, so that no bit depends on the number of threads.
  */
 
 #include "activation.h"
+#include "memory.h"
 
 typedef struct {
     long count, height, width, channels;
@@ -14,49 +15,43 @@ static inline long pixels(Map s) { return s.height * s.width; }
 static inline Map halved(Map s) { return (Map){s.count, s.height / 2, s.width / 2, s.channels}; }
 
 /* The largest of four pixels, and which of them it is: the first, where several are. */
-ALWAYS __m512 largest(const bf16 *at, long right, long down, __mmask16 mask, __m512i *which) {
+ALWAYS vector largest(const number *at, long right, long down, lanes there, corners *which) {
     const long steps[] = {right, down, down + right};
-    __m512 most = load_bf16(at, mask);
-    *which = _mm512_setzero_si512();
-    for (int i = 0; i < 3; i++) {
-        __m512 value = load_bf16(at + steps[i], mask);
-        /* «not at most», so that what is no number is seen */
-        __mmask16 more = _mm512_cmp_ps_mask(value, most, _CMP_NLE_UQ);
-        most = _mm512_mask_mov_ps(most, more, value);
-        *which = _mm512_mask_mov_epi32(*which, more, _mm512_set1_epi32(i + 1));
-    }
+    vector most = load(at, there);
+    *which = first_corner();
+    for (int i = 0; i < 3; i++) take_larger(load(at + steps[i], there), i + 1, &most, which);
     return most;
 }
 
 /* Halve one image of `s`; `which` (H / 2, W / 2, C) says where each value came from. */
-static void halve(const bf16 *image, bf16 *half, uint8_t *which, Map s) {
+static void halve(const number *image, number *half, uint8_t *which, Map s) {
     Map small = halved(s);
     long right = s.channels, down = s.width * s.channels;
     for (long row = 0; row < small.height; row++)
         for (long column = 0; column < small.width; column++)
             for (long c = 0; c < s.channels; c += LANES) {
-                __mmask16 mask = lanes_left(s.channels - c);
-                __m512i from;
-                const bf16 *at = image + 2 * row * down + 2 * column * right + c;
+                lanes there = lanes_left(s.channels - c);
+                corners from;
+                const number *at = image + 2 * row * down + 2 * column * right + c;
                 long to = (row * small.width + column) * s.channels + c;
-                __m512 most = largest(at, right, down, mask, &from);
-                store_bf16(half + to, mask, most);
-                if (which) _mm_mask_storeu_epi8(which + to, mask, _mm512_cvtepi32_epi8(from));
+                vector most = largest(at, right, down, there, &from);
+                store(half + to, there, most);
+                if (which) store_corners(which + to, there, from);
             }
 }
 
 /* Sums (2, C) of one image's values and of their squares. */
-static void sum_up(const bf16 *image, float *sums, Map s) {
+static void sum_up(const number *image, float *sums, Map s) {
     for (long c = 0; c < s.channels; c += LANES) {
-        __mmask16 mask = lanes_left(s.channels - c);
-        __m512 sum = _mm512_setzero_ps(), squares = sum;
+        lanes there = lanes_left(s.channels - c);
+        vector sum = zero(), squares = sum;
         for (long i = 0; i < pixels(s); i++) {
-            __m512 value = load_bf16(image + i * s.channels + c, mask);
-            sum = _mm512_add_ps(sum, value);
-            squares = _mm512_fmadd_ps(value, value, squares);
+            vector value = load(image + i * s.channels + c, there);
+            sum = add(sum, value);
+            squares = times_add(value, value, squares);
         }
-        _mm512_mask_storeu_ps(sums + c, mask, sum);
-        _mm512_mask_storeu_ps(sums + s.channels + c, mask, squares);
+        store_floats(sums + c, there, sum);
+        store_floats(sums + s.channels + c, there, squares);
     }
 }
 
@@ -70,21 +65,21 @@ static void mean_of(const float *sums, float *means, Map s) {
 }
 
 /* One image's activation(scale * value + shift + other); `other` may be none. */
-ALWAYS void apply(const bf16 *image, const bf16 *other, const float *scale, const float *shift,
-                  bf16 *output, Map s, int kind) {
+ALWAYS void apply(const number *image, const number *other, const float *scale, const float *shift,
+                  number *output, Map s, int kind) {
     for (long c = 0; c < s.channels; c += LANES) {
-        __mmask16 mask = lanes_left(s.channels - c);
-        __m512 a = _mm512_maskz_loadu_ps(mask, scale + c), b = _mm512_maskz_loadu_ps(mask, shift + c);
+        lanes there = lanes_left(s.channels - c);
+        vector a = load_floats(scale + c, there), b = load_floats(shift + c, there);
         for (long i = c; i < pixels(s) * s.channels; i += s.channels) {
-            __m512 z = _mm512_fmadd_ps(load_bf16(image + i, mask), a, b);
-            if (other) z = _mm512_add_ps(z, load_bf16(other + i, mask));
-            store_bf16(output + i, mask, activate(z, kind));
+            vector z = times_add(load(image + i, there), a, b);
+            if (other) z = add(z, load(other + i, there));
+            store(output + i, there, activate(z, kind));
         }
     }
 }
 
-static void apply_kind(const bf16 *image, const bf16 *other, const float *scale, const float *shift,
-                       bf16 *output, Map s, int kind) {
+static void apply_kind(const number *image, const number *other, const float *scale, const float *shift,
+                       number *output, Map s, int kind) {
     if (kind == GELU)
         apply(image, other, scale, shift, output, s, GELU);
     else if (kind == RELU)
@@ -94,16 +89,16 @@ static void apply_kind(const bf16 *image, const bf16 *other, const float *scale,
 }
 
 /* Known statistics: (N, H, W, C), halved first where asked, to activation(scale * x + shift). */
-void scale_map(const bf16 *images, const bf16 *other, const float *scale, const float *shift,
-               bf16 *outputs, long count, long height, long width, long channels, int half,
+void scale_map(const number *images, const number *other, const float *scale, const float *shift,
+               number *outputs, long count, long height, long width, long channels, int half,
                int kind) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;
 #pragma omp parallel for
     for (long n = 0; n < count; n++) {
-        const bf16 *image = images + n * into;
+        const number *image = images + n * into;
         if (half) {
-            bf16 *kept = scratch(2, sizeof(bf16) * (size_t)out);
+            number *kept = scratch(2, sizeof(number) * (size_t)out);
             halve(image, kept, NULL, s);
             image = kept;
         }
@@ -125,9 +120,9 @@ static void follow(float *running_mean, float *running_variance, const float *me
 /* Statistics of the batch: as above. `halves` and `which` (N, H / 2, W / 2, C) are kept for the
  * gradient where maps are halved. `statistics` (5, C): mean, variance, scale, shift, and 1 /
  * deviation. */
-void normalise_map(const bf16 *images, const bf16 *other, const float *weight, const float *bias,
+void normalise_map(const number *images, const number *other, const float *weight, const float *bias,
                    double epsilon, float *running_mean, float *running_variance, double momentum,
-                   bf16 *halves, uint8_t *which, float *statistics, bf16 *outputs, long count,
+                   number *halves, uint8_t *which, float *statistics, number *outputs, long count,
                    long height, long width, long channels, int half, int kind) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +29,16 @@ from utils.device import processor_name
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
 from utils.native_code import library
-from utils.precision import has_amx
 from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 CPU = torch.device("cpu")
 BATCH = 16
-needs_kernels = pytest.mark.skipif(
-    not has_amx() or isinstance(library(), str), reason="a processor with AMX, and a C compiler"
+needs_amx, needs_avx2 = (
+    pytest.mark.skipif(
+        isinstance(library(kind), str), reason=f"a processor with {kind.upper()}, and a C compiler"
+    )
+    for kind in ("amx", "avx2")
 )
 
 
@@ -96,6 +99,16 @@ def test_in_fp32_the_fast_step_is_the_reference_step() -> None:
     torch.testing.assert_close(fast, reference, rtol=1e-5, atol=1e-5)
 
 
+@needs_avx2
+@pytest.mark.parametrize("build", [lambda: narrow(16), laptop])
+def test_in_fp32_a_step_with_own_kernels_is_the_reference_step(
+    build: Callable[[], nn.Module],
+) -> None:
+    reference = losses_of(Engine(CPU), 20, network=build())
+    own = losses_of(Engine(CPU, channels_last=True, own_kernels=True), 20, network=build())
+    torch.testing.assert_close(own, reference, rtol=1e-5, atol=1e-5)
+
+
 def test_the_compiled_step_is_the_reference_step() -> None:
     network = few_layers()  # of a whole ResNet-18 the translation takes minutes on a slow machine
     reference = losses_of(Engine(CPU), 20, network=network)
@@ -112,7 +125,7 @@ def test_in_bf16_the_losses_follow_the_reference_within_a_band() -> None:
     assert means[1][-1, 1] < means[1][0, 1]  # and they do fall
 
 
-@needs_kernels
+@needs_amx
 def test_with_own_kernels_the_losses_follow_the_reference_within_the_same_band() -> None:
     reference = losses_of(Engine(CPU), 200, network=laptop())
     own = Engine(CPU, bf16=True, channels_last=True, own_kernels=True)

@@ -37,15 +37,15 @@ def kept(folder: Path) -> list[Path]:
 
 @needs_compiler
 def test_a_library_is_made_once_and_anew_when_its_source_changes(folder: Path) -> None:
-    assert load_library(folder, []).twice(21) == 42
+    assert load_library([folder], []).twice(21) == 42
     (first,) = kept(folder)
     written = first.stat().st_mtime_ns
-    load_library(folder, [])
+    load_library([folder], [])
     assert [path.stat().st_mtime_ns for path in kept(folder)] == [written]
     (folder / "twice.c").write_text(TWICE.replace("2 *", "3 *"))
-    assert load_library(folder, []).twice(21) == 63
+    assert load_library([folder], []).twice(21) == 63
     assert len(kept(folder)) == 2
-    load_library(folder, ["-DANY"])
+    load_library([folder], ["-DANY"])
     assert len(kept(folder)) == 3
 
 
@@ -53,31 +53,57 @@ def test_a_library_is_made_once_and_anew_when_its_source_changes(folder: Path) -
 def test_what_cannot_be_translated_leaves_no_file_and_says_why(folder: Path) -> None:
     (folder / "twice.c").write_text("this is no C")
     with pytest.raises(OSError, match=r"twice\.c:1"):
-        load_library(folder, [])
+        load_library([folder], [])
     assert not kept(folder)
 
 
 def test_without_a_compiler_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_code, "COMPILERS", ("no-such-compiler",))
     with pytest.raises(OSError, match="no C compiler"):
-        load_library(folder, [])
+        load_library([folder], [])
 
 
+@pytest.mark.parametrize(
+    ("bf16", "probe", "kind"), [(True, "has_amx", "amx"), (False, "has_avx2_alone", "avx2")]
+)
 def test_an_engine_without_own_kernels_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bf16: bool,
+    probe: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    asked: list[str] = []
+
+    def answer(found: str | ctypes.CDLL) -> None:
+        monkeypatch.setattr("utils.engine.library", lambda kind: asked.append(kind) or found)
 
     def chosen() -> bool:
         return choose_engine(torch.device("cpu"), SpeedSettings(), narrow(16), ALONE).own_kernels
 
-    for place in ("has_amx", "native_bf16"):
-        monkeypatch.setattr(f"utils.engine.{place}", lambda *_: True)
-    monkeypatch.setattr("utils.engine.library", lambda: "it rains")
+    monkeypatch.setattr("utils.engine.native_bf16", lambda _: bf16)
+    monkeypatch.setattr(f"utils.engine.{probe}", lambda: True)
+    answer("it rains")
     assert not chosen()
     assert "since it rains" in capsys.readouterr().out
-    monkeypatch.setattr("utils.engine.library", lambda: ctypes.CDLL(None))
+    answer(ctypes.CDLL(None))
     assert chosen()
     assert not capsys.readouterr().out
-    monkeypatch.setattr("utils.engine.has_amx", lambda: False)
+    monkeypatch.setattr(f"utils.engine.{probe}", lambda: False)
     assert not chosen()
     assert not capsys.readouterr().out
+    assert asked == [kind, kind]
+
+
+@needs_compiler
+def test_code_for_another_processor_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_code, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(native_code, "OPTIONS", {"other": ()})
+    monkeypatch.setattr(native_code, "FOLDER", tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "probe.c").write_text("int refused(void) { return 1; }\n")
+    native_code.library.cache_clear()
+    assert native_code.library("other") == "processor or system give no OTHER"
+    native_code.library.cache_clear()

@@ -111,7 +111,7 @@ def test_the_precision_is_chosen_for_the_references_own_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("utils.engine.native_bf16", lambda device: True)
-    monkeypatch.setattr("utils.engine.has_own_kernels", lambda: False)
+    monkeypatch.setattr("utils.engine.has_own_kernels", lambda bf16: False)
     wide = ReferenceSettings.model_validate({"network": {"fastnet": {"width": 16}}})
     for asked, bf16 in (({}, True), ({"precision": "fp32"}, False), ({"reference": True}, False)):
         run = Engine(CPU, speed=SpeedSettings.model_validate(asked))  # has depthwise parts, say

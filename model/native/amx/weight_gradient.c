@@ -27,16 +27,16 @@ static inline long distance(int tap, Shape s) { return (tap / 3 - 1) * pitch(s) 
 static inline long margin(Shape s) { return round_up(pitch(s) + 2, 2); }
 
 /* Ask the system for the tiles, once for the process; return 0 if it gives them. */
-int allow_tiles(void) { return (int)syscall(SYS_arch_prctl, 0x1023, 18); }
+int refused(void) { return (int)syscall(SYS_arch_prctl, 0x1023, 18); }
 
 /* Copy `count` images, or gradients, of `channels` to `padded`, whose zeros stay as they are. */
-static void lay_down(const bf16 *images, bf16 *padded, long count, Shape s, long channels) {
-    size_t bytes = sizeof(bf16) * (size_t)channels;
+static void lay_down(const number *images, number *padded, long count, Shape s, long channels) {
+    size_t bytes = sizeof(number) * (size_t)channels;
     long wide = round_up(channels, 32);
     for (long i = 0; i < count; i++)
         for (long row = 0; row < s.height; row++) {
-            const bf16 *from = images + (i * s.height + row) * s.width * channels;
-            bf16 *to = padded + (i * places(s) + row * pitch(s)) * wide;
+            const number *from = images + (i * s.height + row) * s.width * channels;
+            number *to = padded + (i * places(s) + row * pitch(s)) * wide;
             if (wide == channels)
                 memcpy(to, from, bytes * (size_t)s.width);
             else
@@ -46,7 +46,7 @@ static void lay_down(const bf16 *images, bf16 *padded, long count, Shape s, long
 }
 
 /* Pairs [C / 32][count][32][2] of neighbouring pixels of `padded`. */
-static void pair_up(const bf16 *padded, bf16 *pairs, long count, long wide) {
+static void pair_up(const number *padded, number *pairs, long count, long wide) {
     __m512i low = _mm512_set1_epi32(0x00200000), high;
     const __m512i steps = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     low = _mm512_add_epi16(low, _mm512_mullo_epi32(steps, _mm512_set1_epi32(0x00010001)));
@@ -60,18 +60,18 @@ static void pair_up(const bf16 *padded, bf16 *pairs, long count, long wide) {
         }
 }
 
-static inline __m512i numbers(const bf16 *from) {
+static inline __m512i numbers(const number *from) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
 }
 
 /* Tiles [D / 32][all / 32][2][16 outputs][32 pixels] of the gradients in `padded`. */
-static void turn(const bf16 *padded, bf16 *tiles, long all, long wide) {
+static void turn(const number *padded, number *tiles, long all, long wide) {
     __m512i rows[16];
     for (long d = 0; d < wide; d += 32)
         for (long place = 0; place < all; place += DEPTH)
             for (long half = 0; half < 32; half += TILE, tiles += TILE_NUMBERS) {
                 for (long i = 0; i < 16; i++) {
-                    const bf16 *from = padded + (place + 2 * i) * wide + d + half;
+                    const number *from = padded + (place + 2 * i) * wide + d + half;
                     rows[i] = _mm512_or_si512(numbers(from),
                                               _mm512_slli_epi32(numbers(from + wide), 16));
                 }
@@ -81,7 +81,7 @@ static void turn(const bf16 *padded, bf16 *tiles, long all, long wide) {
 }
 
 /* Add to `sums` (32 outputs, 32 channels, as four tiles) what `steps` times 32 pixels give. */
-static inline void add_products(const bf16 *tiles, const bf16 *pairs, long steps, float *sums) {
+static inline void add_products(const number *tiles, const number *pairs, long steps, float *sums) {
     _tile_loadd(0, sums, 64);
     _tile_loadd(1, sums + 256, 64);
     _tile_loadd(2, sums + 512, 64);
@@ -104,7 +104,7 @@ static inline void add_products(const bf16 *tiles, const bf16 *pairs, long steps
 
 /* Add a block of `all` places to sums [D / 32][C / 32][tap]. `pairs`: the even ones, then the odd,
  * each from `margin` places before the first image on. */
-static void add_block(const bf16 *tiles, const bf16 *pairs, long all, Shape s, float *sums) {
+static void add_block(const number *tiles, const number *pairs, long all, Shape s, float *sums) {
     long length = (all + 2 * margin(s)) / 2 * 64, blocks = round_up(s.into, 32) / 32;
     long parts = (all + BLOCK - 1) / BLOCK, part = round_up((all + parts - 1) / parts, DEPTH);
     for (long d = 0; d < s.out; d += 32, tiles += 32 * all)
@@ -120,16 +120,16 @@ static void add_block(const bf16 *tiles, const bf16 *pairs, long all, Shape s, f
 }
 
 /* One thread's images from `first` to `last`, added to `sums`. */
-static void add_images(const bf16 *images, const bf16 *gradients, long first, long last, Shape s,
+static void add_images(const number *images, const number *gradients, long first, long last, Shape s,
                        float *sums) {
     long group = BLOCK / places(s) < 1 ? 1 : BLOCK / places(s);
     long all = round_up(group * places(s), DEPTH), before = margin(s), length = all + 2 * before;
     long into = round_up(s.into, 32), out = round_up(s.out, 32);
-    size_t images_size = sizeof(bf16) * (size_t)(into * (length + 2));
-    size_t gradients_size = sizeof(bf16) * (size_t)(out * all);
-    bf16 *padded = memset(scratch(0, images_size), 0, images_size);
-    bf16 *slopes = memset(scratch(1, gradients_size), 0, gradients_size);
-    bf16 *pairs = scratch(2, 2 * images_size), *tiles = scratch(5, gradients_size);
+    size_t images_size = sizeof(number) * (size_t)(into * (length + 2));
+    size_t gradients_size = sizeof(number) * (size_t)(out * all);
+    number *padded = memset(scratch(0, images_size), 0, images_size);
+    number *slopes = memset(scratch(1, gradients_size), 0, gradients_size);
+    number *pairs = scratch(2, 2 * images_size), *tiles = scratch(5, gradients_size);
     for (long n = first; n < last; n += group) {
         long count = last - n < group ? last - n : group;
         if (count < group) {
@@ -152,7 +152,7 @@ static void collect(const float *sums, float *weight, Shape s, long threads, siz
     for (long d = 0; d < s.out; d++)
         for (int tap = 0; tap < TAPS; tap++)
             for (long c = 0; c < s.into; c += TILE) {
-                __mmask16 mask = lanes_left(s.into - c);
+                lanes mask = lanes_left(s.into - c);
                 const float *from = sums + ((d / 32 * blocks + c / 32) * TAPS + tap) * SUMS +
                                     (d % 32 / 16 * 2 + c % 32 / 16) * 256 + d % 16 * 16;
                 __m512 sum = _mm512_loadu_ps(from);
@@ -163,7 +163,7 @@ static void collect(const float *sums, float *weight, Shape s, long threads, siz
 }
 
 /* Images (N, H, W, C) and gradients (N, H, W, D) in bf16, to the weight's (D, 3, 3, C) in fp32. */
-void weight_gradient(const bf16 *images, const bf16 *gradients, float *weight, long count,
+void weight_gradient(const number *images, const number *gradients, float *weight, long count,
                      long height, long width, long into, long out) {
     Shape s = {height, width, into, out};
     size_t size = (size_t)(round_up(into, 32) * round_up(out, 32) * TAPS);
