@@ -3,7 +3,8 @@
     python -m benchmark.pretrained FOLDER [--sets cifar10 gtsrb] [--starts imagenet scratch]
 
 Writes real images as PNG files in class folders: 2,000 to train on, 5 % of them with a patch and a
-wrong label, 20 verified of each class, and 1,000 to test. Then `ASD.py` trains on each with
+wrong label, 20 verified of each class, and 1,000 to test. A set whose name ends in `_clean` is the
+same without poison: what it takes of triggered images for the target is no backdoor. Then `ASD.py` trains on each with
 `config/own_data.yaml`, from weights of ImageNet and from scratch, one run after the other. Each
 leaves `results/pretrained/<set>_<start>.json`; what is there is not repeated.
 
@@ -46,10 +47,10 @@ TRAINED_ON, TESTED = 2000, 1000
 SEED = 100
 VERIFIED = 20  # of each class
 SETS = {"cifar10": "config/cifar10_small.yaml", "gtsrb": "config/laptop/gtsrb_badnets.yaml"}
+CLEAN = "_clean"
 # As the laptop's presets take it: a small fast network.
 SCRATCH = "network={fastnet: {width: 32}}"
 PATCH = "badnets: {trigger_path: null, patch: {size: 3}}"
-POISON = f"backdoor={{poison_ratio: 0.05, target_label: 3, {PATCH}}}"
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage of EfficientNet-Lite0
 # What the package calls a part, and what timm does; a first block has no expansion.
 PARTS = {"_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw", "_project_conv": "conv_pwl"}
@@ -120,9 +121,11 @@ def write_set(name: str, source: str, folder: Path) -> None:
         source: the folder that holds the real data.
         folder: to make.
     """
-    overrides = ["backdoor=null", POISON, f"dataset_dir={source}", f"storage_dir={folder.parent}"]
+    share = 0 if name.endswith(CLEAN) else 0.05
+    poison = f"backdoor={{poison_ratio: {share}, target_label: 3, {PATCH}}}"
+    overrides = ["backdoor=null", poison, f"dataset_dir={source}", f"storage_dir={folder.parent}"]
     overrides += ["data.train_samples=null"]
-    config = load_config(PROJECT / SETS[name], overrides).config
+    config = load_config(PROJECT / SETS[name.removesuffix(CLEAN)], overrides).config
     data = reduced(load_data(config)[0])
     training, truth = poison_data(config, data, Streams(SEED))
     make_empty_folder(folder)
@@ -188,7 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="gets images, weights and runs")
     parser.add_argument("--data", default="data", help="holds the real CIFAR-10 and GTSRB")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    sets = [*SETS, *(name + CLEAN for name in SETS)]
+    parser.add_argument("--sets", nargs="+", choices=sets, default=list(SETS))
     starts = ["imagenet", "scratch"]
     parser.add_argument("--starts", nargs="+", choices=starts, default=starts)
     arguments = parser.parse_args(argv)
