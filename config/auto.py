@@ -9,15 +9,15 @@ Between two of them a number grows as a power of the number of samples; below th
 the last it stays. Rules look at the kind of device and not at its speed, so that all machines of a
 kind make the same run of the same data.
 
-- network: fastnet, 32 channels wide on a CPU (48 from 25,000 samples on) and 64 on a GPU;
-  torchvision's ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one that starts from
+- network: fastnet, 32 channels wide on a CPU (24 up to 20 pixels, 48 from 25,000 samples on) and
+  64 on a GPU; torchvision's ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one that starts from
   weights of ImageNet, where these are in a cache or can be downloaded, the images have at least 32
   pixels, and, on a CPU, there are at most 10,000; else the same as `auto`.
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
   a CPU at most 64, and less where the set would have more than 10 million pixels, but not below 32.
   For weights of ImageNet 96 on a CPU, 128 to 224 on a GPU: they know no smaller objects.
 - batch of MixMatch: 64; on a CPU 32 above 40 pixels, where a step of 64 would take too long.
-- epochs: 14, 30, 24. Stage 1 ends after 8, 8, 6 of them, in each of which 0.06 to 0.05 of a class
+- epochs: 20, 30, 24. Stage 1 ends after 8, 8, 6 of them, in each of which 0.06 to 0.05 of a class
   join. Stage 2 goes on to the end: small sets make models whose meta-split lets poison in.
 - steps an epoch: so many that MixMatch draws 2,048, 6,400, 25,024 labelled samples. On a CPU they
   grow beyond 50,000 samples with the square root.

@@ -16,7 +16,7 @@ PRETRAINED = "pretrained"  # `network: pretrained`
 Anchors = Sequence[tuple[int, float]]
 Rule = Callable[[Draft], tuple[Any, str]]  # returns the value, and why
 DIGITS, SMALL, WHOLE = 1437, 10_000, 50_000  # training samples
-EPOCHS: Anchors = ((DIGITS, 14), (SMALL, 30), (WHOLE, 24))
+EPOCHS: Anchors = ((DIGITS, 20), (SMALL, 30), (WHOLE, 24))
 DRAWN: Anchors = ((DIGITS, 2048), (SMALL, 6400), (WHOLE, 25_024))  # by MixMatch, in an epoch
 STAGE_1: Anchors = ((DIGITS, 8), (SMALL, 8), (WHOLE, 6))
 GROWTH: Anchors = ((DIGITS, 0.06), (SMALL, 0.05))  # share of each class that joins in an epoch
@@ -32,6 +32,7 @@ MOST_JOINED = 10  # of a class at a time
 INTERVAL = 2  # epochs after which so many join
 VIRTUAL_SAMPLES, VIRTUAL_STEPS = 11_500, 360
 FEW_SAMPLES, MANY_SAMPLES = 4000, 25_000
+TINY_SIDE = 20  # pixels, up to which a narrower network knows as much, and steps are better spent
 LARGE_SIDE = 40  # pixels, above which a step of 64 images takes too long on a CPU
 # Of a start from weights of ImageNet.
 START_SIDES = {False: (96, 96), True: (128, 224)}  # pixels: least, most
@@ -89,8 +90,12 @@ def small_network(draft: Draft) -> tuple[dict[str, Any], str]:
 
 def fast_width(draft: Draft) -> tuple[int, str]:
     """Return the channels of fastnet's first stage."""
-    on_cpu = 48 if draft.facts.samples >= MANY_SAMPLES else 32
-    return (64 if draft.facts.gpu else on_cpu), f"{of_samples(draft)}, {draft.device}"
+    if draft.facts.gpu:
+        return 64, draft.device
+    if draft.side <= TINY_SIDE:
+        return 24, f"for {draft.side} pixels, {draft.device}"
+    width = 48 if draft.facts.samples >= MANY_SAMPLES else 32
+    return width, f"{of_samples(draft)}, {draft.device}"
 
 
 def width(draft: Draft) -> tuple[int, str]:
