@@ -10,9 +10,9 @@ the last it stays. Rules look at the kind of device and not at its speed, so tha
 kind make the same run of the same data.
 
 - network: fastnet, 32 channels wide on a CPU (24 up to 20 pixels, 48 from 25,000 samples on) and
-  64 on a GPU; torchvision's ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one that starts from
-  weights of ImageNet, where these are in a cache or can be downloaded, the images have at least 32
-  pixels, and, on a CPU, there are at most 10,000; else the same as `auto`.
+  64 on a GPU; torchvision's ResNet-18 on a GPU above 64 pixels. `network: pretrained` takes one
+  that starts from weights of ImageNet, where these are in a cache or can be downloaded, the images
+  have at least 32 pixels, and, on a CPU, there are at most 10,000; else the same as `auto`.
 - image size: the median of the images' shorter sides, to the next multiple of 4, from 16 to 224; on
   a CPU at most 64, and less where the set would have more than 10 million pixels, but not below 32.
   For weights of ImageNet 96 on a CPU, 128 to 224 on a GPU: they know no smaller objects.

@@ -165,11 +165,7 @@ COMPILED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def prepare(network: nn.Module, own_kernels: torch.dtype | None = None) -> None:
-    """Turn the layers of `network` into those of this file; their state stays what it is.
-
-    `own_kernels`: tell them to use those of `model/kernels.py` for maps of this type.
-    """
+def prepare(network: nn.Module) -> None:
+    """Turn the layers of `network` into those of this file; their state stays what it is."""
     for module in network.modules():
         module.__class__ = COMPILED.get(type(module), type(module))
-        module.own_kernels = own_kernels  # type: ignore[assignment]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from model import kernels, unfolded
@@ -67,6 +68,7 @@ class OwnGradient(torch.autograd.Function):
         return functional.conv2d(images, factors, None, 1, 1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Return the gradients of images and weight."""
         (images, factors), gradient = ctx.saved_tensors, gradients[0]

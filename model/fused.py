@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from model import kernels
@@ -47,6 +48,7 @@ class Normalised(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of images, other, weight and bias."""
         values, added, which, statistics = ctx.saved_tensors
@@ -71,6 +73,7 @@ class Shifted(torch.autograd.Function):
         return kernels.scale_map(maps, None, torch.ones_like(bias), bias, False, activation)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
         """Return the gradient of the bias."""
         maps, bias = ctx.saved_tensors
@@ -85,11 +88,15 @@ def activated(values: Tensor, activation: str) -> Tensor:
 
 
 def own_kernels(module: nn.Module, dtype: torch.dtype | None) -> bool:
-    """Return whether `module` was told to use the project's own for `dtype`, and can now."""
-    told = dtype is not None and getattr(module, "own_kernels", None) == dtype
+    """Return whether `module` was told to use the project's own for `dtype`, and can now.
+
+    `dtype` is that of maps on the CPU; None: they are elsewhere.
+    """
+    if torch.compiler.is_compiling() or dtype is None:
+        return False
     # A hook wants to see what goes in and out of the module itself.
-    seen = bool(module._forward_hooks or module._forward_pre_hooks)
-    return told and not seen and not torch.compiler.is_compiling()
+    seen = module._forward_hooks or module._forward_pre_hooks
+    return getattr(module, "own_dtype", None) == dtype and not seen
 
 
 def normalise(
@@ -108,7 +115,8 @@ def normalise(
         half: whether x is the maximum of 2x2 pixels of the images.
         other: of the size of the result; None: nothing is added.
     """
-    if own_kernels(norm, images.dtype) and is_usual(norm):
+    here = images.dtype if images.device.type == "cpu" else None
+    if own_kernels(norm, here) and is_usual(norm) and fits(norm, images, half, other):
         if norm.training and len(images) > 1:
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
@@ -118,6 +126,16 @@ def normalise(
             return by_running_statistics(norm, images, activation, half, other)
     values = norm(functional.max_pool2d(images, 2) if half else images)
     return activated(values if other is None else values + other, activation)
+
+
+def fits(norm: nn.BatchNorm2d, images: Tensor, half: bool, other: Tensor | None) -> bool:
+    """Return whether all sizes are what C takes for granted; PyTorch says what is wrong of others.
+
+    `other` is of the size of the result, and nothing is empty.
+    """
+    size = sized(images, half)
+    same = other is None or other.shape == size
+    return images.shape[1] == norm.num_features and same and min(size) > 0
 
 
 def is_usual(norm: nn.BatchNorm2d) -> bool:

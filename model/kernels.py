@@ -21,12 +21,12 @@ KINDS = {torch.bfloat16: "amx", torch.float32: "avx2"}  # of processors, by what
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
 POINTER, SIZE = [c_void_p], [c_long]
 ARGUMENTS: dict[str, list[Any]] = {
-    "weight_gradient": 3 * POINTER + 5 * SIZE,
-    "scale_map": 5 * POINTER + 4 * SIZE + 2 * [c_int],
+    "weight_gradient": 3 * POINTER + 6 * SIZE,
+    "scale_map": 5 * POINTER + 4 * SIZE + 3 * [c_int],
     "normalise_map": 4 * POINTER + [c_double] + 2 * POINTER + [c_double] + 4 * POINTER
-                     + 4 * SIZE + 2 * [c_int],
-    "sum_gradients": 7 * POINTER + 3 * SIZE + [c_int],
-    "normalise_gradient": 8 * POINTER + 4 * SIZE + [c_int],
+                     + 4 * SIZE + 3 * [c_int],
+    "sum_gradients": 8 * POINTER + 3 * SIZE + 2 * [c_int],
+    "normalise_gradient": 8 * POINTER + 4 * SIZE + 2 * [c_int],
 }  # fmt: skip
 
 
@@ -41,9 +41,13 @@ def function(name: str, dtype: torch.dtype) -> Any:
 
 
 def call(name: str, maps: Tensor, *values: Tensor | int | float | None) -> None:
-    """Call a function of the library for maps like `maps`; tensors are handed over as addresses."""
+    """Call a function of the library for maps like `maps`; tensors are handed over as addresses.
+
+    The library is told how many threads PyTorch takes: it may have a pool of its own.
+    """
+    assert maps.device.type == "cpu"  # another address is none
     given = [value.data_ptr() if isinstance(value, Tensor) else value for value in values]
-    function(name, maps.dtype)(maps.data_ptr(), *given)
+    function(name, maps.dtype)(maps.data_ptr(), *given, torch.get_num_threads())
 
 
 def dense(maps: Tensor) -> Tensor:
@@ -78,6 +82,8 @@ def weight_gradient(images: Tensor, gradient: Tensor) -> Tensor:
     images, gradient = dense(images), dense(gradient)
     into, out = images.shape[1], gradient.shape[1]
     weight = empty_maps((out, into, 3, 3), torch.float32)
+    if not images.numel():
+        return weight.zero_()
     call("weight_gradient", images, gradient, weight, *pixels_in(images), out)
     return weight
 
@@ -110,8 +116,8 @@ def slope_sums(maps: Tensor, gradient: Tensor, shift: Tensor, activation: str) -
         activation: as above.
     """
     count, height, width, channels = pixels_in(maps)
-    sums, ones = torch.empty(2, channels), torch.ones(channels)
+    sums, ones, zeros = torch.empty(2, channels), torch.ones(channels), torch.zeros(channels)
     size = count, height * width, channels
-    given = gradient, maps, None, ones, shift, None, sums
+    given = gradient, maps, None, ones, shift, zeros, None, sums
     call("sum_gradients", *given, *size, ACTIVATIONS[activation])
     return sums[0]

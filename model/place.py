@@ -19,7 +19,9 @@ def place_network(network: Module, engine: Engine) -> Module:
     """Move `network` to the engine's device, in the layout of its feature maps; return it."""
     by_products = engine.compiled or (engine.bf16 and has_amx())
     if engine.device.type == "cpu" and (by_products or engine.own_kernels):
-        prepare(network, engine.own_dtype)
+        prepare(network)
+    for module in network.modules():  # of all: it may have been placed by another engine before
+        module.own_dtype = engine.own_dtype  # type: ignore[assignment]
     if engine.own_kernels:
         keep_freed_memory()
     layout = torch.channels_last if engine.channels_last else torch.contiguous_format

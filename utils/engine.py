@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ def has_own_kernels(bf16: bool) -> bool:
 
     They are for bf16 with AMX, and for fp32 with AVX2: elsewhere PyTorch is near the limit.
     """
-    if not (has_amx() if bf16 else has_avx2_alone()):
+    if not sys.platform.startswith("linux") or not (has_amx() if bf16 else has_avx2_alone()):
         return False
     found = library("amx" if bf16 else "avx2")
     if isinstance(found, str):

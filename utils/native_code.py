@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -52,7 +51,7 @@ def load_library(folders: Sequence[Path], options: Sequence[str]) -> ctypes.CDLL
         OSError: there is no compiler, it fails, or its work cannot be kept or loaded.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None or not sys.platform.startswith("linux"):
+    if compiler is None:
         raise OSError("there is no C compiler (cc, gcc or clang)")
     options = [*options, *(f"-I{folder}" for folder in folders)]
     sources = [source for folder in folders for source in sorted(folder.glob("*.[ch]"))]

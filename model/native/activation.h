@@ -6,14 +6,14 @@
 
 enum { NONE, RELU, GELU };
 
-/* 0.5 + z times a polynomial of z^2 (which is brought to -1 to 1), from -BEYOND to BEYOND; from
- * there on the normal distribution is taken for all or nothing. */
+/* 0.5 + z times a polynomial of z^2 (which is brought to -1 to 1) from -BEYOND to BEYOND, 0 below,
+ * and above what it is at the end. */
 ALWAYS vector odd_polynomial(vector z, const float factors[FACTORS]) {
-    z = upper(all(-BEYOND), lower(all(BEYOND), z)); /* what is no number passes */
-    vector t = times_less(times(z, z), all(2 / (BEYOND * BEYOND)), all(1));
+    vector near = upper(all(-BEYOND), lower(all(BEYOND), z)); /* what is no number passes */
+    vector t = times_less(times(near, near), all(2 / (BEYOND * BEYOND)), all(1));
     vector sum = all(factors[0]);
     for (int i = 1; i < FACTORS; i++) sum = times_add(sum, t, all(factors[i]));
-    return times_add(sum, z, all(0.5f));
+    return where_above(-BEYOND, z, times_add(sum, near, all(0.5f)));
 }
 
 /* The slope of GELU is the share below z plus z times its density. */
@@ -26,5 +26,5 @@ ALWAYS vector activate(vector z, int kind) {
 /* `gradient` of the activation's output as that of its input, z. */
 ALWAYS vector slope(vector z, vector gradient, int kind) {
     if (kind == GELU) return times(gradient, odd_polynomial(z, SLOPE));
-    return kind == RELU ? where_positive(z, gradient) : gradient;
+    return kind == RELU ? where_above(0, z, gradient) : gradient;
 }

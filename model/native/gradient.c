@@ -8,21 +8,21 @@ typedef struct {
 } Image;
 
 /* Sums (2, C) over one image of the gradient before the activation, which is kept in `before`, and
- * of it times the value. */
+ * of it times the value's distance from `mean`. */
 ALWAYS void sum_slopes(const number *gradient, const number *image, const number *other,
-                       const float *scale, const float *shift, number *before, float *sums, Image s,
-                       int kind) {
+                       const float *scale, const float *shift, const float *mean, number *before,
+                       float *sums, Image s, int kind) {
     for (long c = 0; c < s.channels; c += LANES) {
         lanes there = lanes_left(s.channels - c);
         vector a = load_floats(scale + c, there), b = load_floats(shift + c, there);
-        vector sum = zero(), products = sum;
+        vector centre = load_floats(mean + c, there), sum = zero(), products = sum;
         for (long i = c; i < s.pixels * s.channels; i += s.channels) {
             vector value = load(image + i, there), z = times_add(value, a, b);
             if (other) z = add(z, load(other + i, there));
             vector slopes = slope(z, load(gradient + i, there), kind);
             if (before) store(before + i, there, slopes);
             sum = add(sum, slopes);
-            products = times_add(slopes, value, products);
+            products = times_add(slopes, less(value, centre), products);
         }
         store_floats(sums + c, there, sum);
         store_floats(sums + s.channels + c, there, products);
@@ -31,23 +31,24 @@ ALWAYS void sum_slopes(const number *gradient, const number *image, const number
 
 /* Sums (2, C) over all images, in their order; `scale` times values plus `shift`, and plus `other`
  * where there is one, went into the activation. Neither `other` nor `before` need be given. */
-void sum_gradients(const number *gradients, const number *images, const number *other, const float *scale,
-                   const float *shift, number *before, float *sums, long count, long pixels,
-                   long channels, int kind) {
+void sum_gradients(const number *gradients, const number *images, const number *other,
+                   const float *scale, const float *shift, const float *mean, number *before,
+                   float *sums, long count, long pixels, long channels, int kind, int threads) {
     Image s = {pixels, channels};
     float *parts = scratch(3, sizeof(float) * 2 * (size_t)(count * channels));
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (long n = 0; n < count; n++) {
         long at = n * pixels * channels;
-        const number *gradient = gradients + at, *image = images + at, *more = other ? other + at : NULL;
+        const number *gradient = gradients + at, *image = images + at;
+        const number *more = other ? other + at : NULL;
         number *to = before ? before + at : NULL;
         float *part = parts + 2 * channels * n;
         if (kind == GELU)
-            sum_slopes(gradient, image, more, scale, shift, to, part, s, GELU);
+            sum_slopes(gradient, image, more, scale, shift, mean, to, part, s, GELU);
         else if (kind == RELU)
-            sum_slopes(gradient, image, more, scale, shift, to, part, s, RELU);
+            sum_slopes(gradient, image, more, scale, shift, mean, to, part, s, RELU);
         else
-            sum_slopes(gradient, image, more, scale, shift, to, part, s, NONE);
+            sum_slopes(gradient, image, more, scale, shift, mean, to, part, s, NONE);
     }
     for (long c = 0; c < 2 * channels; c++) {
         double sum = 0;
@@ -57,28 +58,31 @@ void sum_gradients(const number *gradients, const number *images, const number *
 }
 
 /* One image's gradient before the normalisation: rates (3, C) times the gradient before the
- * activation, times the value, and alone. With `scale` and `shift` the first passed through ReLU. */
-ALWAYS void combine(const number *before, const number *image, const float *rates, const float *scale,
-                    const float *shift, number *into, Image s) {
+ * activation, times the value's distance from `mean`, and alone. With `scale` and `shift` the first
+ * passed through ReLU. */
+ALWAYS void combine(const number *before, const number *image, const float *rates,
+                    const float *mean, const float *scale, const float *shift, number *into,
+                    Image s) {
     for (long c = 0; c < s.channels; c += LANES) {
         lanes there = lanes_left(s.channels - c);
         vector first = load_floats(rates + c, there);
         vector second = load_floats(rates + s.channels + c, there);
         vector alone = load_floats(rates + 2 * s.channels + c, there);
+        vector centre = load_floats(mean + c, there);
         vector a = scale ? load_floats(scale + c, there) : first;
         vector b = scale ? load_floats(shift + c, there) : first;
         for (long i = c; i < s.pixels * s.channels; i += s.channels) {
             vector value = load(image + i, there), slopes = load(before + i, there);
             if (scale) slopes = slope(times_add(value, a, b), slopes, RELU);
-            vector sum = times_add(second, value, alone);
+            vector sum = times_add(second, less(value, centre), alone);
             store(into + i, there, times_add(first, slopes, sum));
         }
     }
 }
 
 /* Give each pixel of a halved map's gradient (C) to the one of four that it came from. */
-static void unhalve(const number *half, const uint8_t *which, number *image, long height, long width,
-                    long channels) {
+static void unhalve(const number *half, const uint8_t *which, number *image, long height,
+                    long width, long channels) {
     long down = width * channels;
     const long steps[] = {0, channels, down, down + channels};
     for (long row = 0; row < height / 2; row++) {
@@ -105,34 +109,35 @@ static void unhalve(const number *half, const uint8_t *which, number *image, lon
 void normalise_gradient(const number *gradients, const number *values, const number *other,
                         const uint8_t *which, const float *statistics, number *into_images,
                         number *into_other, float *into_affine, long count, long height, long width,
-                        long channels, int kind) {
+                        long channels, int kind, int threads) {
     long pixels = which ? (height / 2) * (width / 2) : height * width, out = pixels * channels;
     const float *mean = statistics, *scale = mean + 2 * channels, *shift = scale + channels;
     const float *inverse = shift + channels;
     float *sums = scratch(4, sizeof(float) * 5 * (size_t)channels), *rates = sums + 2 * channels;
     number *before = into_other; /* else kept only if it is dear to compute again */
     if (!before && kind == GELU) before = scratch(6, sizeof(number) * (size_t)(count * out));
-    sum_gradients(gradients, values, other, scale, shift, before, sums, count, pixels, channels,
-                  kind);
+    sum_gradients(gradients, values, other, scale, shift, mean, before, sums, count, pixels,
+                  channels, kind, threads);
     int again = !before && kind == RELU;
     for (long c = 0; c < channels; c++) {
-        float centred = inverse[c] * (sums[channels + c] - mean[c] * sums[c]);
+        float centred = inverse[c] * sums[channels + c];
         float per_pixel = 1 / (float)(count * pixels);
         rates[c] = scale[c];
         rates[channels + c] = -scale[c] * inverse[c] * centred * per_pixel;
-        rates[2 * channels + c] = -mean[c] * rates[channels + c] - scale[c] * sums[c] * per_pixel;
+        rates[2 * channels + c] = -scale[c] * sums[c] * per_pixel;
         into_affine[c] = centred;
         into_affine[channels + c] = sums[c];
     }
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (long n = 0; n < count; n++) {
         long at = n * out;
         number *to = which ? scratch(2, sizeof(number) * (size_t)out) : into_images + at;
         Image s = {pixels, channels};
         if (again)
-            combine(gradients + at, values + at, rates, scale, shift, to, s);
+            combine(gradients + at, values + at, rates, mean, scale, shift, to, s);
         else
-            combine((before ? before : gradients) + at, values + at, rates, NULL, NULL, to, s);
+            combine((before ? before : gradients) + at, values + at, rates, mean, NULL, NULL, to,
+                    s);
         if (which)
             unhalve(to, which + at, into_images + n * height * width * channels, height, width,
                     channels);

@@ -1,7 +1,7 @@
 /* Maximum over 2x2 pixels, BatchNorm and activation in as few passes over a map as there can be.
  *
- * Maps are (N, H, W, C), statistics and sums fp32. Sums are taken image by image, and then
- * over the images in their order, so that no bit depends on the number of threads.
+ * Maps are (N, H, W, C), statistics fp32. Sums are taken image by image, and then over the images
+ * in their order, so that no bit depends on the number of threads.
  */
 
 #include "activation.h"
@@ -40,27 +40,41 @@ static void halve(const number *image, number *half, uint8_t *which, Map s) {
             }
 }
 
-/* Sums (2, C) of one image's values and of their squares. */
+/* Of one image's values (3, C): the first, and the sums of the differences from it and of their
+ * squares. A mean far from 0 costs no digits so. */
 static void sum_up(const number *image, float *sums, Map s) {
     for (long c = 0; c < s.channels; c += LANES) {
         lanes there = lanes_left(s.channels - c);
-        vector sum = zero(), squares = sum;
+        vector first = load(image + c, there), sum = zero(), squares = sum;
         for (long i = 0; i < pixels(s); i++) {
-            vector value = load(image + i * s.channels + c, there);
+            vector value = less(load(image + i * s.channels + c, there), first);
             sum = add(sum, value);
             squares = times_add(value, value, squares);
         }
-        store_floats(sums + c, there, sum);
-        store_floats(sums + s.channels + c, there, squares);
+        store_floats(sums + c, there, first);
+        store_floats(sums + s.channels + c, there, sum);
+        store_floats(sums + 2 * s.channels + c, there, squares);
     }
 }
 
-/* Means (2, C) over all pixels, of sums (N, 2, C) of single images. */
-static void mean_of(const float *sums, float *means, Map s) {
-    for (long c = 0; c < 2 * s.channels; c++) {
-        double sum = 0;
-        for (long n = 0; n < s.count; n++) sum += sums[2 * s.channels * n + c];
-        means[c] = (float)(sum / (double)(s.count * pixels(s)));
+/* Mean and variance (2, C) over all images, from what `sum_up` says of each (N, 3, C). */
+static void mean_of(const float *sums, float *statistics, Map s) {
+    double each = (double)pixels(s), count = (double)s.count;
+    for (long c = 0; c < s.channels; c++) {
+        double mean = 0, spread = 0;
+        for (long n = 0; n < s.count; n++) {
+            const float *of = sums + 3 * s.channels * n + c;
+            mean += of[0] + of[s.channels] / each;
+        }
+        mean /= count;
+        for (long n = 0; n < s.count; n++) {
+            const float *of = sums + 3 * s.channels * n + c;
+            double apart = of[s.channels] / each, away = of[0] + apart - mean;
+            double within = of[2 * s.channels] / each - apart * apart;
+            spread += (within < 0 ? 0 : within) + away * away;
+        }
+        statistics[c] = (float)mean;
+        statistics[s.channels + c] = (float)(spread / count);
     }
 }
 
@@ -78,8 +92,8 @@ ALWAYS void apply(const number *image, const number *other, const float *scale, 
     }
 }
 
-static void apply_kind(const number *image, const number *other, const float *scale, const float *shift,
-                       number *output, Map s, int kind) {
+static void apply_kind(const number *image, const number *other, const float *scale,
+                       const float *shift, number *output, Map s, int kind) {
     if (kind == GELU)
         apply(image, other, scale, shift, output, s, GELU);
     else if (kind == RELU)
@@ -91,10 +105,10 @@ static void apply_kind(const number *image, const number *other, const float *sc
 /* Known statistics: (N, H, W, C), halved first where asked, to activation(scale * x + shift). */
 void scale_map(const number *images, const number *other, const float *scale, const float *shift,
                number *outputs, long count, long height, long width, long channels, int half,
-               int kind) {
+               int kind, int threads) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (long n = 0; n < count; n++) {
         const number *image = images + n * into;
         if (half) {
@@ -120,30 +134,29 @@ static void follow(float *running_mean, float *running_variance, const float *me
 /* Statistics of the batch: as above. `halves` and `which` (N, H / 2, W / 2, C) are kept for the
  * gradient where maps are halved. `statistics` (5, C): mean, variance, scale, shift, and 1 /
  * deviation. */
-void normalise_map(const number *images, const number *other, const float *weight, const float *bias,
-                   double epsilon, float *running_mean, float *running_variance, double momentum,
+void normalise_map(const number *images, const number *other, const float *weight,
+                   const float *bias, double epsilon, float *running_mean, float *running_variance, double momentum,
                    number *halves, uint8_t *which, float *statistics, number *outputs, long count,
-                   long height, long width, long channels, int half, int kind) {
+                   long height, long width, long channels, int half, int kind, int threads) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;
-    float *sums = scratch(3, sizeof(float) * 2 * (size_t)(count * channels));
-#pragma omp parallel for
+    float *sums = scratch(3, sizeof(float) * 3 * (size_t)(count * channels));
+#pragma omp parallel for num_threads(threads)
     for (long n = 0; n < count; n++) {
         if (half) halve(images + n * into, halves + n * out, which + n * out, s);
-        sum_up((half ? halves : images) + n * out, sums + 2 * channels * n, small);
+        sum_up((half ? halves : images) + n * out, sums + 3 * channels * n, small);
     }
     mean_of(sums, statistics, small);
-    float *variance = statistics + channels, *scale = variance + channels, *shift = scale + channels;
+    float *variance = statistics + channels, *scale = variance + channels;
+    float *shift = scale + channels;
     for (long c = 0; c < channels; c++) {
-        double mean = statistics[c], spread = variance[c] - mean * mean;
-        variance[c] = (float)(spread < 0 ? 0 : spread);
         shift[channels + c] = (float)(1 / sqrt(variance[c] + epsilon));
         scale[c] = weight[c] * shift[channels + c];
-        shift[c] = (float)(bias[c] - mean * scale[c]);
+        shift[c] = (float)(bias[c] - (double)statistics[c] * scale[c]);
     }
     follow(running_mean, running_variance, statistics, variance, momentum, count * pixels(small),
            channels);
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (long n = 0; n < count; n++)
         apply_kind((half ? halves : images) + n * out, other ? other + n * out : NULL, scale, shift,
                    outputs + n * out, small, kind);

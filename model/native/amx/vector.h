@@ -22,6 +22,7 @@ ALWAYS lanes lanes_left(long left) {
 ALWAYS vector all(float value) { return _mm512_set1_ps(value); }
 ALWAYS vector zero(void) { return _mm512_setzero_ps(); }
 ALWAYS vector add(vector a, vector b) { return _mm512_add_ps(a, b); }
+ALWAYS vector less(vector a, vector b) { return _mm512_sub_ps(a, b); }
 ALWAYS vector times(vector a, vector b) { return _mm512_mul_ps(a, b); }
 ALWAYS vector times_add(vector a, vector b, vector c) { return _mm512_fmadd_ps(a, b, c); }
 ALWAYS vector times_less(vector a, vector b, vector c) { return _mm512_fmsub_ps(a, b, c); }
@@ -30,8 +31,9 @@ ALWAYS vector times_less(vector a, vector b, vector c) { return _mm512_fmsub_ps(
 ALWAYS vector lower(vector a, vector b) { return _mm512_min_ps(a, b); }
 ALWAYS vector upper(vector a, vector b) { return _mm512_max_ps(a, b); }
 
-ALWAYS vector where_positive(vector z, vector value) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(z, zero(), _CMP_GT_OQ), value);
+/* `value`, but 0 where z is at most `limit`; where z is no number, that is not known. */
+ALWAYS vector where_above(float limit, vector z, vector value) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(z, all(limit), _CMP_NLE_UQ), value);
 }
 
 ALWAYS vector load(const number *from, lanes there) {
@@ -47,9 +49,10 @@ ALWAYS void store_floats(float *to, lanes there, vector values) {
     _mm512_mask_storeu_ps(to, there, values);
 }
 
-/* Where `value` is not at most `most` (so that what is no number is seen), take it, and note `i`. */
+/* Where `value` is more than `most`, or no number, take it, and note `i`. */
 ALWAYS void take_larger(vector value, int i, vector *most, corners *which) {
-    __mmask16 more = _mm512_cmp_ps_mask(value, *most, _CMP_NLE_UQ);
+    __mmask16 more = _mm512_cmp_ps_mask(value, *most, _CMP_GT_OQ);
+    more |= _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
     *most = _mm512_mask_mov_ps(*most, more, value);
     *which = _mm512_mask_mov_epi32(*which, more, _mm512_set1_epi32(i));
 }

@@ -7,6 +7,7 @@
  * copies, one begins a pixel later, serve odd distances.
  */
 
+#include "shape.h"
 #include "tiles.h"
 
 #include <sys/syscall.h>
@@ -17,11 +18,6 @@
 #define BLOCK 256 /* places of a block: it and its gradients fit into the nearest cache */
 #define SUMS (4 * TILE * TILE)
 
-typedef struct {
-    long height, width, into, out;
-} Shape;
-
-static inline long pitch(Shape s) { return s.width + 1; }
 static inline long places(Shape s) { return (s.height + 1) * pitch(s); }
 static inline long distance(int tap, Shape s) { return (tap / 3 - 1) * pitch(s) + tap % 3 - 1; }
 static inline long margin(Shape s) { return round_up(pitch(s) + 2, 2); }
@@ -120,8 +116,8 @@ static void add_block(const number *tiles, const number *pairs, long all, Shape 
 }
 
 /* One thread's images from `first` to `last`, added to `sums`. */
-static void add_images(const number *images, const number *gradients, long first, long last, Shape s,
-                       float *sums) {
+static void add_images(const number *images, const number *gradients, long first, long last,
+                       Shape s, float *sums) {
     long group = BLOCK / places(s) < 1 ? 1 : BLOCK / places(s);
     long all = round_up(group * places(s), DEPTH), before = margin(s), length = all + 2 * before;
     long into = round_up(s.into, 32), out = round_up(s.out, 32);
@@ -136,7 +132,8 @@ static void add_images(const number *images, const number *gradients, long first
             memset(padded, 0, images_size);
             memset(slopes, 0, gradients_size);
         }
-        lay_down(images + n * s.height * s.width * s.into, padded + before * into, count, s, s.into);
+        lay_down(images + n * s.height * s.width * s.into, padded + before * into, count, s,
+                 s.into);
         lay_down(gradients + n * s.height * s.width * s.out, slopes, count, s, s.out);
         pair_up(padded, pairs, length / 2, into);
         pair_up(padded + into, pairs + length * into, length / 2, into);
@@ -148,7 +145,7 @@ static void add_images(const number *images, const number *gradients, long first
 /* Add up the threads' sums, and lay them down as (D, 3, 3, C). */
 static void collect(const float *sums, float *weight, Shape s, long threads, size_t size) {
     long blocks = round_up(s.into, 32) / 32;
-#pragma omp parallel for
+#pragma omp parallel for num_threads((int)threads)
     for (long d = 0; d < s.out; d++)
         for (int tap = 0; tap < TAPS; tap++)
             for (long c = 0; c < s.into; c += TILE) {
@@ -164,12 +161,12 @@ static void collect(const float *sums, float *weight, Shape s, long threads, siz
 
 /* Images (N, H, W, C) and gradients (N, H, W, D) in bf16, to the weight's (D, 3, 3, C) in fp32. */
 void weight_gradient(const number *images, const number *gradients, float *weight, long count,
-                     long height, long width, long into, long out) {
+                     long height, long width, long into, long out, long threads) {
     Shape s = {height, width, into, out};
     size_t size = (size_t)(round_up(into, 32) * round_up(out, 32) * TAPS);
-    long threads = omp_get_max_threads() < count ? omp_get_max_threads() : count;
+    if (threads > count) threads = count;
     float *sums = scratch(3, sizeof(float) * size * (size_t)threads);
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads((int)threads)
     for (long i = 0; i < threads; i++) {
         Tiles before;
         begin_tiles(&before);

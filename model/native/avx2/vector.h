@@ -38,6 +38,9 @@ ALWAYS vector zero(void) { return all(0); }
 ALWAYS vector add(vector x, vector y) {
     return EACH(vector, _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
 }
+ALWAYS vector less(vector x, vector y) {
+    return EACH(vector, _mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b));
+}
 ALWAYS vector times(vector x, vector y) {
     return EACH(vector, _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b));
 }
@@ -56,11 +59,13 @@ ALWAYS vector upper(vector x, vector y) {
     return EACH(vector, _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b));
 }
 
-ALWAYS __m256 half_where_positive(__m256 z, __m256 value) {
-    return _mm256_and_ps(_mm256_cmp_ps(z, _mm256_setzero_ps(), _CMP_GT_OQ), value);
+ALWAYS __m256 half_where_above(float limit, __m256 z, __m256 value) {
+    return _mm256_and_ps(_mm256_cmp_ps(z, _mm256_set1_ps(limit), _CMP_NLE_UQ), value);
 }
-ALWAYS vector where_positive(vector z, vector value) {
-    return EACH(vector, half_where_positive(z.a, value.a), half_where_positive(z.b, value.b));
+/* `value`, but 0 where z is at most `limit`; where z is no number, that is not known. */
+ALWAYS vector where_above(float limit, vector z, vector value) {
+    return EACH(vector, half_where_above(limit, z.a, value.a),
+                half_where_above(limit, z.b, value.b));
 }
 
 /* A masked store is slow on some processors, so whole vectors go another way. */
@@ -81,11 +86,12 @@ ALWAYS vector load_floats(const float *from, lanes there) { return load(from, th
 ALWAYS void store_floats(float *to, lanes there, vector values) { store(to, there, values); }
 
 ALWAYS void half_take_larger(__m256 value, int i, __m256 *most, __m256i *which) {
-    __m256 more = _mm256_cmp_ps(value, *most, _CMP_NLE_UQ);
+    __m256 more = _mm256_cmp_ps(value, *most, _CMP_GT_OQ);
+    more = _mm256_or_ps(more, _mm256_cmp_ps(value, value, _CMP_UNORD_Q));
     *most = _mm256_blendv_ps(*most, value, more);
     *which = _mm256_blendv_epi8(*which, _mm256_set1_epi32(i), _mm256_castps_si256(more));
 }
-/* Where `value` is not at most `most` (so that what is no number is seen), take it, and note `i`. */
+/* Where `value` is more than `most`, or no number, take it, and note `i`. */
 ALWAYS void take_larger(vector value, int i, vector *most, corners *which) {
     half_take_larger(value.a, i, &most->a, &which->a);
     half_take_larger(value.b, i, &most->b, &which->b);

@@ -5,8 +5,7 @@
  * windows are laid down. A sum goes pixel by pixel in their order, as that of PyTorch's does.
  */
 
-#include "memory.h"
-#include "vector.h"
+#include "shape.h"
 
 #define ROWS 4   /* outputs of a panel */
 #define COLUMNS 8 /* channels of a panel: half a vector */
@@ -14,12 +13,7 @@
 #define SUMS (TAPS * ROWS * COLUMNS)
 #define BLOCK 256 /* pixels: two panels of them fit into the nearest cache */
 
-typedef struct {
-    long height, width, into, out;
-} Shape;
-
-static inline long pitch(Shape s) { return s.width + 1; }
-static inline long panels(long channels, long wide) { return (channels + wide - 1) / wide; }
+static inline long panels(long channels, long wide) { return round_up(channels, wide) / wide; }
 
 /* The processor must have what this is made of; return 0 if it does. */
 int refused(void) { return !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")); }
@@ -98,7 +92,7 @@ static void add_images(const float *images, const float *gradients, long first, 
 /* Add up the threads' sums, and lay them down as (D, 3, 3, C). */
 static void collect(const float *sums, float *weight, Shape s, long threads, long size) {
     long parts = panels(s.out, ROWS);
-#pragma omp parallel for
+#pragma omp parallel for num_threads((int)threads)
     for (long d = 0; d < s.out; d++)
         for (long tap = 0; tap < TAPS * TAPS; tap++)
             for (long c = 0; c < s.into; c++) {
@@ -113,12 +107,12 @@ static void collect(const float *sums, float *weight, Shape s, long threads, lon
 
 /* Images (N, H, W, C) and gradients (N, H, W, D), to the weight's (D, 3, 3, C). */
 void weight_gradient(const float *images, const float *gradients, float *weight, long count,
-                     long height, long width, long into, long out) {
+                     long height, long width, long into, long out, long threads) {
     Shape s = {height, width, into, out};
     long size = panels(into, COLUMNS) * TAPS * panels(out, ROWS) * SUMS;
-    long threads = omp_get_max_threads() < count ? omp_get_max_threads() : count;
+    if (threads > count) threads = count;
     float *sums = scratch(3, sizeof(float) * (size_t)(size * threads));
-#pragma omp parallel for num_threads(threads)
+#pragma omp parallel for num_threads((int)threads)
     for (long i = 0; i < threads; i++) {
         memset(sums + size * i, 0, sizeof(float) * (size_t)size);
         add_images(images, gradients, count * i / threads, count * (i + 1) / threads, s,
