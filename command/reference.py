@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from config.rules import PRETRAINED, RULES
 from config.schema import Config
 from data.attack import ATTACKS
 from data.dataset import DATASETS
@@ -28,6 +29,7 @@ from utils.console import say
 from utils.files import PROJECT, write_text
 from utils.registry import Registry
 from utils.section import Section
+from witness import WITNESSES
 
 FILE = PROJECT / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -43,10 +45,24 @@ command line `key.subkey=value` sets any key. An unknown key is an error that na
 PARTS: dict[str, Registry[Any]] = {
     "backdoor": ATTACKS,
     "network": NETWORKS,
+    "witness.heard": WITNESSES,
     "repair": REPAIRS,
     "criterion": CRITERIA,
     "transform.train.primary": TRANSFORMATIONS,
 }
+FITTED = f"""## What may be `auto`
+
+A number or part fitted to data and device before the run begins; a line says what was chosen, and
+why. `config/own_data.yaml` leaves all of these to it. `network: {PRETRAINED}` asks for weights of
+ImageNet where they can be had. The rules are in `config/auto.py`. `global.seed_num`,
+`global.epsilon` and keys of `speed` know an `auto` of their own, see there.
+"""
+OF_PYTORCH = """## PyTorch's own parts
+
+`optimizer` takes any class of `torch.optim`, and `lr_scheduler` any of `torch.optim.lr_scheduler`
+that is stepped once an epoch, with its arguments: `optimizer: {SGD: {lr: 0.1, momentum: 0.9}}`.
+Both are tried out on a few numbers before the run begins.
+"""
 OF_PARTS = {"attack", "parts"}  # fields that hold what a registry names
 NAMES: dict[str, Registry[Any]] = {"dataset": DATASETS, "defense": DEFENSES}
 
@@ -58,6 +74,7 @@ def reference() -> str:
     for name, field in Config.model_fields.items():
         if (section := below(field)) is not None:
             blocks += describe(field.alias or name, section, "##")
+    blocks += [FITTED, ", ".join(f"`{key}`" for key in RULES) + "\n", OF_PYTORCH]
     for key, registry in PARTS.items():
         blocks.append(f"## What `{key}` may name\n")
         for name in registry:
