@@ -1,0 +1,1 @@
+#include "../../../model/native/amx/vector.h"
