@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from config.load import load_config
 from run.learning import build_fitting_network, build_views, call_witnesses, lay_ground
 from run.material import Material, read_material
+from run.measure import auroc_of
 from run.names import find_folder
 from run.resume import Resumption
 from run.setup import Setup
@@ -88,7 +88,7 @@ def auroc(suspicion: Tensor, poisoned: Tensor) -> float | None:
     """Return the area under the ROC curve; None where all are poisoned, or none is."""
     if bool(poisoned.all()) or not bool(poisoned.any()):
         return None
-    return float(roc_auc_score(poisoned.numpy(), suspicion.numpy()))
+    return auroc_of(suspicion, poisoned)
 
 
 def hear_all(

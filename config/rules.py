@@ -94,8 +94,8 @@ def fast_width(draft: Draft) -> tuple[int, str]:
         return 64, draft.device
     if draft.side <= TINY_SIDE:
         return 24, f"for {draft.side} pixels, {draft.device}"
-    width = 48 if draft.facts.samples >= MANY_SAMPLES else 32
-    return width, f"{of_samples(draft)}, {draft.device}"
+    many = draft.facts.samples >= MANY_SAMPLES
+    return (48 if many else 32), f"{of_samples(draft)}, {draft.device}"
 
 
 def width(draft: Draft) -> tuple[int, str]:

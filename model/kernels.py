@@ -1,9 +1,9 @@
 """The project's own loops in C (`model/native/`), called with tensors.
 
 All maps are (N, C, H, W), channels_last, in bf16 for processors with AMX, in fp32 for those with
-AVX2; statistics and weights are fp32. PyTorch's own
-operators pass over a map once for the maximum, twice or more for BatchNorm, once for the
-activation, and back again; these do what they can in one pass (see docs/speed.md).
+AVX2; statistics and weights are fp32. PyTorch's own operators pass over a map once for the
+maximum, twice or more for BatchNorm, once for the activation, and back again; these do what they
+can in one pass (see docs/speed.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.native_code import library
+from utils.native_code import KINDS, library
 
-KINDS = {torch.bfloat16: "amx", torch.float32: "avx2"}  # of processors, by what maps are in
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2}
 POINTER, SIZE = [c_void_p], [c_long]
 ARGUMENTS: dict[str, list[Any]] = {

@@ -15,7 +15,7 @@ from utils.compiler import translated, why_not
 from utils.console import say
 from utils.device import device_name
 from utils.errors import InputError
-from utils.native_code import library
+from utils.native_code import KINDS, library
 from utils.precision import has_amx, has_avx2_alone, native_bf16
 from utils.speed import SpeedSettings
 from utils.world import ALONE, World
@@ -120,7 +120,7 @@ def has_own_kernels(bf16: bool) -> bool:
     """
     if not sys.platform.startswith("linux") or not (has_amx() if bf16 else has_avx2_alone()):
         return False
-    found = library("amx" if bf16 else "avx2")
+    found = library(KINDS[torch.bfloat16 if bf16 else torch.float32])
     if isinstance(found, str):
         say(f"speed: steps take longer without the project's own code in C, since {found}")
     return not isinstance(found, str)

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from utils.files import PROJECT
 
+KINDS = {torch.bfloat16: "amx", torch.float32: "avx2"}  # of processors, by what maps are in
 FOLDER = PROJECT / "model" / "native"
 OPTIONS = {  # of a kind of processor, which has a folder of that name
     "amx": (

@@ -135,9 +135,10 @@ static void follow(float *running_mean, float *running_variance, const float *me
  * gradient where maps are halved. `statistics` (5, C): mean, variance, scale, shift, and 1 /
  * deviation. */
 void normalise_map(const number *images, const number *other, const float *weight,
-                   const float *bias, double epsilon, float *running_mean, float *running_variance, double momentum,
-                   number *halves, uint8_t *which, float *statistics, number *outputs, long count,
-                   long height, long width, long channels, int half, int kind, int threads) {
+                   const float *bias, double epsilon, float *running_mean, float *running_variance,
+                   double momentum, number *halves, uint8_t *which, float *statistics,
+                   number *outputs, long count, long height, long width, long channels, int half,
+                   int kind, int threads) {
     Map s = {count, height, width, channels}, small = half ? halved(s) : s;
     long into = pixels(s) * channels, out = pixels(small) * channels;
     float *sums = scratch(3, sizeof(float) * 3 * (size_t)(count * channels));

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model import kernels
-from utils.native_code import FOLDER, library, load_library
+from utils.native_code import FOLDER, KINDS, library, load_library
 
 BF16, FP32 = torch.bfloat16, torch.float32
 # Relative to the largest of a few numbers; in fp32 a few roundings.
@@ -21,7 +21,7 @@ ROUNDING = {BF16: 2**-8, FP32: 2**-18}
 
 def of_kind(dtype: torch.dtype) -> pytest.MarkDecorator:
     """Skip where this processor, or its compiler, has no kernels for maps of `dtype`."""
-    kind = kernels.KINDS[dtype]
+    kind = KINDS[dtype]
     missing = isinstance(library(kind), str)
     return pytest.mark.skipif(missing, reason=f"a processor with {kind.upper()}, and a C compiler")
 
@@ -55,7 +55,7 @@ for_each_vector = pytest.mark.parametrize(
     "dtype", [pytest.param(BF16, marks=needs_compiler), pytest.param(FP32, marks=of_kind(FP32))]
 )
 for_each_kind = pytest.mark.parametrize(
-    "dtype", [pytest.param(dtype, marks=of_kind(dtype)) for dtype in kernels.KINDS]
+    "dtype", [pytest.param(dtype, marks=of_kind(dtype)) for dtype in KINDS]
 )
 
 

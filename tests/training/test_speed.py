@@ -24,22 +24,16 @@ from model.place import place_network
 from model.resnet_cifar import BasicBlock, convolution
 from run.checkpoint import LATEST, load_checkpoint
 from tests.conftest import colourful_images
+from tests.model.kernel_cases import BF16, FP32, of_kind
 from training.mixmatch import Batch, Mix, MixMatch
 from utils.device import processor_name
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
-from utils.native_code import library
 from utils.speed import SpeedSettings
 from utils.world import ALONE
 
 CPU = torch.device("cpu")
 BATCH = 16
-needs_amx, needs_avx2 = (
-    pytest.mark.skipif(
-        isinstance(library(kind), str), reason=f"a processor with {kind.upper()}, and a C compiler"
-    )
-    for kind in ("amx", "avx2")
-)
 
 
 def narrow(width: int) -> nn.Module:
@@ -99,7 +93,7 @@ def test_in_fp32_the_fast_step_is_the_reference_step() -> None:
     torch.testing.assert_close(fast, reference, rtol=1e-5, atol=1e-5)
 
 
-@needs_avx2
+@of_kind(FP32)
 @pytest.mark.parametrize("build", [lambda: narrow(16), laptop])
 def test_in_fp32_a_step_with_own_kernels_is_the_reference_step(
     build: Callable[[], nn.Module],
@@ -125,7 +119,7 @@ def test_in_bf16_the_losses_follow_the_reference_within_a_band() -> None:
     assert means[1][-1, 1] < means[1][0, 1]  # and they do fall
 
 
-@needs_amx
+@of_kind(BF16)
 def test_with_own_kernels_the_losses_follow_the_reference_within_the_same_band() -> None:
     reference = losses_of(Engine(CPU), 200, network=laptop())
     own = Engine(CPU, bf16=True, channels_last=True, own_kernels=True)

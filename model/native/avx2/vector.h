@@ -15,20 +15,21 @@ typedef struct {
 } corners; /* of the largest of four pixels */
 typedef struct {
     __m256i a, b;
-    int all;
-} lanes;                /* which of the sixteen there are */
-typedef vector sealed;  /* numbers, as they are in memory */
-typedef __m128i noted;  /* corners, as they are in memory: a byte each */
+    int count;
+} lanes;               /* which of the sixteen there are: the first so many */
+typedef vector sealed; /* numbers, as they are in memory */
+typedef __m128i noted; /* corners, as they are in memory: a byte each */
 
 #define LANES 16
 #define ALWAYS static inline __attribute__((always_inline))
 #define EACH(type, of_a, of_b) ((type){of_a, of_b})
 
 ALWAYS lanes lanes_left(long left) {
-    __m256i count = _mm256_set1_epi32(left >= LANES ? LANES : (int)left);
-    return (lanes){_mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
-                   _mm256_cmpgt_epi32(count, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)),
-                   left >= LANES};
+    int count = left >= LANES ? LANES : (int)left;
+    __m256i counts = _mm256_set1_epi32(count);
+    return (lanes){_mm256_cmpgt_epi32(counts, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+                   _mm256_cmpgt_epi32(counts, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)),
+                   count};
 }
 
 ALWAYS vector all(float value) {
@@ -70,11 +71,11 @@ ALWAYS vector where_above(float limit, vector z, vector value) {
 
 /* A masked store is slow on some processors, so whole vectors go another way. */
 ALWAYS vector load(const number *from, lanes there) {
-    if (there.all) return EACH(vector, _mm256_loadu_ps(from), _mm256_loadu_ps(from + 8));
+    if (there.count == LANES) return EACH(vector, _mm256_loadu_ps(from), _mm256_loadu_ps(from + 8));
     return EACH(vector, _mm256_maskload_ps(from, there.a), _mm256_maskload_ps(from + 8, there.b));
 }
 ALWAYS void store(number *to, lanes there, vector values) {
-    if (there.all) {
+    if (there.count == LANES) {
         _mm256_storeu_ps(to, values.a);
         _mm256_storeu_ps(to + 8, values.b);
     } else {
@@ -99,27 +100,21 @@ ALWAYS void take_larger(vector value, int i, vector *most, corners *which) {
 ALWAYS corners first_corner(void) {
     return EACH(corners, _mm256_setzero_si256(), _mm256_setzero_si256());
 }
-ALWAYS int count_of(lanes there) {
-    if (there.all) return LANES;
-    int a = _mm256_movemask_ps(_mm256_castsi256_ps(there.a));
-    int b = _mm256_movemask_ps(_mm256_castsi256_ps(there.b));
-    return __builtin_popcount((unsigned)a) + __builtin_popcount((unsigned)b);
-}
 ALWAYS void store_corners(uint8_t *to, lanes there, corners which) {
     __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(which.a, which.b), 0xd8);
     __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words),
                                      _mm256_extracti128_si256(words, 1));
-    if (there.all)
+    if (there.count == LANES)
         _mm_storeu_si128((__m128i *)to, bytes);
     else
-        memcpy(to, &bytes, (size_t)count_of(there));
+        memcpy(to, &bytes, (size_t)there.count);
 }
 
 ALWAYS sealed load_sealed(const number *from, lanes there) { return load(from, there); }
 ALWAYS noted load_noted(const uint8_t *from, lanes there) {
     __m128i bytes = _mm_setzero_si128();
-    if (there.all) return _mm_loadu_si128((const __m128i *)from);
-    memcpy(&bytes, from, (size_t)count_of(there));
+    if (there.count == LANES) return _mm_loadu_si128((const __m128i *)from);
+    memcpy(&bytes, from, (size_t)there.count);
     return bytes;
 }
 /* Store the values that came from corner `i`, and 0 for the others. */
