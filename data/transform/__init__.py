@@ -20,6 +20,7 @@ TRANSFORMATIONS: Registry[Transformation] = Registry(
         "random_color_jitter": "data.transform.colour:RandomColorJitter",
         "random_grayscale": "data.transform.colour:RandomGrayscale",
         "gaussian_blur": "data.transform.blur:GaussianBlur",
+        "cutout": "data.transform.cutout:Cutout",
     },
 )
 

@@ -71,6 +71,7 @@ ALL = {
     },
     "random_grayscale": {"p": 0.5},
     "gaussian_blur": {"p": 0.5, "sigma": [0.1, 1.0]},
+    "cutout": {"holes": 2, "length": 5},
 }
 
 
@@ -184,6 +185,29 @@ def test_pixel_moves_after_another_step() -> None:
     row, column = (int(draws.steps[1][key][0]) for key in ("row", "column"))
     expected = large[0, :, row : row + 12, column : column + 12].float() / 255
     torch.testing.assert_close(views[0], expected)
+
+
+@pytest.mark.parametrize(("holes", "length"), [(1, 3), (2, 4), (3, 9)])
+def test_holes_are_black_and_as_large_as_the_published_ones(holes: int, length: int) -> None:
+    """ABL's and NAD's code: rows `y - length // 2` up to, without, `y + length // 2`, clipped."""
+    step = make("cutout", holes=holes, length=length)
+    images = colourful_images(40, 12).clamp_min(1)
+    draw = step.draw(40, 12, 12, torch.Generator().manual_seed(0))
+    found, expected, reach = step.apply(images, draw), images.clone(), length // 2
+    for image, rows, columns in zip(expected, draw["row"], draw["column"], strict=True):
+        for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
+            image[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach] = 0
+    assert torch.equal(found, expected)
+    assert sorted(set(draw["row"].flatten().tolist())) == list(range(12))
+
+
+def test_the_published_hole_has_four_pixels() -> None:
+    step, images = make("cutout"), colourful_images(1, 12).clamp_min(1)
+    inside = {"row": torch.tensor([[5]]), "column": torch.tensor([[7]])}
+    black = (step.apply(images, inside) == 0).all(dim=3)[0]
+    assert torch.nonzero(black).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
+    corner = {"row": torch.tensor([[0]]), "column": torch.tensor([[0]])}
+    assert int((step.apply(images, corner) == 0).all(dim=3).sum()) == 1
 
 
 def test_normalisation_and_layout() -> None:
