@@ -7,13 +7,15 @@ set's folder, or its number where images are not files of their own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from data.dataset.picture import UnreadableImage
 from data.dataset.walk import SEEDS, TRAIN
 from data.export import THREADS, file_names, folder_names, write_images
-from data.imagefolder import apart, ending_of_content, places, write_card
+from data.imagefolder import apart, ending_of_content, places, write_as_png, write_card
 from data.names import composed
 from data.poison import TrainingSet
 from data.review import Review
@@ -97,26 +99,32 @@ def write_clean(
     """
     below = folder / UNFINISHED
     paths = clean_paths(training, kept, locate is None)
-    classes = len({path.parts[0] for path in paths})
+    classes = {path.parts[0] for path in paths}
+    made = set[int]()
     try:
         below.mkdir()
         if layout == IMAGEFOLDER:
-            paths = places(paths, lambda number: ending_of_kept(training, kept[number], locate))
+            paths, made = places(
+                paths, lambda number: ending_of_kept(training, kept[number], locate)
+            )
             write_card(below, len(kept), len(training), classes)
         if locate is None:
             images = [training.images[index] for index in kept]  # views, for the memory's sake
             write_images(images, [below / path for path in paths])
         else:
-            copy_files([locate(training.name(index)) for index in kept], paths, below)
+            copy_files([locate(training.name(index)) for index in kept], paths, below, made)
         for place in sorted(below.iterdir()):
             place.rename(folder / place.name)
         below.rmdir()
-    except OSError as error:
+    except (OSError, UnreadableImage) as error:
         raise TrainingError(f"--export-clean: {error}; nothing is left in {folder}") from error
     finally:
         shutil.rmtree(below, ignore_errors=True)
     how = "written as PNG files" if locate is None else "copied"
-    return f"{len(kept)} of {len(training)} images, of {classes} classes, {how} to {folder}"
+    line = f"{len(kept)} of {len(training)} images, of {len(classes)} classes, {how} to {folder}"
+    if made:
+        line += f"; {len(made)} of them were written as PNG, since the loader knows no such files"
+    return line
 
 
 def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> list[Path]:
@@ -135,25 +143,37 @@ def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> li
     )
 
 
-def ending_of_kept(training: TrainingSet, index: int, locate: Locate | None) -> str:
-    """Return the ending for what the file of a sample holds."""
+def ending_of_kept(training: TrainingSet, index: int, locate: Locate | None) -> str | None:
+    """Return the ending for what the file of a sample holds; None where that does not tell."""
     return ".png" if locate is None else ending_of_content(locate(training.name(index)))
 
 
-def copy_files(files: Sequence[Path], paths: Sequence[Path], folder: Path) -> None:
-    """Copy `files` to `paths` below `folder`, several at a time."""
+def copy_files(
+    files: Sequence[Path], paths: Sequence[Path], folder: Path, made: Collection[int] = ()
+) -> None:
+    """Copy `files` to `paths` below `folder`, several at a time; those in `made` become PNG.
+
+    Raises:
+        UnreadableImage: a file that shall become PNG holds no picture any more.
+    """
     for place in {path.parent for path in paths}:
         (folder / place).mkdir(parents=True, exist_ok=True)
-    pairs = [(file, folder / path) for file, path in zip(files, paths, strict=True)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        copied = pool.map(copy_one, pairs)
-        for _ in progress(copied, "copy", unit="image", total=len(pairs)):
+
+    def write(number: int) -> None:
+        source, target = files[number], folder / paths[number]
+        if number not in made:
+            shutil.copy2(source, target)
+            return
+        try:
+            write_as_png(source, target)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{source}: {error}") from error
+
+    with ThreadPoolExecutor(THREADS) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large and of oddly written files
+        written = pool.map(write, range(len(files)))
+        for _ in progress(written, "copy", unit="image", total=len(files)):
             pass
-
-
-def copy_one(pair: tuple[Path, Path]) -> None:
-    """Copy a file with its times."""
-    shutil.copy2(*pair)
 
 
 def place_in_class(file: str, name: str, folder_name: str) -> Path:

@@ -1,25 +1,33 @@
 """The kept images as Hugging Face's `imagefolder`: `train/<class>/<file>`, and a card.
 
-Its loader takes the folder right above a file for the label, knows images by their endings, and
-looks for splits in the names of all folders, so that a class called `test` would become one. So
-what lies deeper is lifted up, a missing ending is added, and the card names the one split: load it
-as `datasets.load_dataset(DIR)`.
+Its loader takes the folder right above a file for the label, and passes over every file whose
+ending it does not know. It looks for splits in the names of all folders, so that a class called
+`test` would become one, and guesses what the files are by all endings in a name (`1.wav.png`). So
+what lies deeper is lifted up, a file gets an ending that is known, and no other one, and the card
+names the one split: load it as `datasets.load_dataset(DIR)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from data.dataset.decode import to_rgb, upright
+from data.dataset.picture import ENDINGS, opened
 from data.names import composed
 from utils.files import write_text
 
 SPLIT, CARD = "train", "README.md"
 DEEPER = "__"  # in place of the slash between folders of a class
-# By the first bytes; of a format that is not here the ending says nothing, and nobody looks at it.
-MAGIC = {
+# A pattern does not match folders that begin with two underscores, unless it names them.
+SPECIAL = "__"
+PATTERN, SPECIAL_PATTERN = f"{SPLIT}/**", f"{SPLIT}/{SPECIAL}*/**"
+# Endings of pictures that the loader passes over, without a word.
+PASSED_OVER = frozenset({".avif", ".avifs", ".jpeg_large", ".jpg_large", ".pfm", ".qoi"})
+LOADED = ENDINGS - PASSED_OVER
+# Modes that PNG keeps as they are; of "I" no sample has more than 16 bits.
+AS_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "I;16B"})
+MAGIC = {  # first bytes -> ending
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
     b"GIF8": ".gif",
@@ -38,7 +46,8 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: train/**
+    path:{paths}
+  drop_labels: false
 ---
 
 # {kept:,} of {total:,} images, {classes} classes
@@ -55,20 +64,37 @@ images = load_dataset("DIR")["train"]  # DIR: this folder
 """
 
 
-def places(paths: Sequence[Path], ending_of: Callable[[int], str]) -> list[Path]:
+def places(
+    paths: Sequence[Path], ending_of: Callable[[int], str | None]
+) -> tuple[list[Path], set[int]]:
     """Return where `<class>/...` lies in an imagefolder; no two of them are the same.
 
     Args:
         paths: below the export, of N images.
-        ending_of: tells the ending for the i-th of them, should it have none that is an image's.
+        ending_of: tells the ending for the i-th of them, should it have none that the loader knows;
+            None where there is no such ending.
+
+    Returns:
+        The places, and the numbers of those for which a PNG file has to be made.
     """
-    known = {ending for ending in Image.registered_extensions() if ending != ".pdf"}
     found: list[Path] = []
+    made: set[int] = set()
     for number, path in enumerate(paths):
-        name = DEEPER.join(path.parts[1:])
-        ending = "" if path.suffix.lower() in known else ending_of(number)
-        found.append(Path(SPLIT, path.parts[0], name + ending))
-    return apart(found)
+        ending: str | None = path.suffix
+        if path.suffix.lower() not in LOADED:
+            ending = ending_of(number)
+        if ending is None:
+            made.add(number)
+        found.append(Path(SPLIT, path.parts[0], flat_stem(path) + (ending or ".png")))
+    return apart(found), made
+
+
+def flat_stem(path: Path) -> str:
+    """Return a name without an ending for `<class>/...`, of all that lies below the class."""
+    name = DEEPER.join(path.parts[1:])
+    if path.suffix.lower() in ENDINGS:
+        name = name.removesuffix(path.suffix)
+    return name.replace(".", "_")
 
 
 def apart(paths: Iterable[Path]) -> list[Path]:
@@ -83,13 +109,38 @@ def apart(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def ending_of_content(file: Path) -> str:
-    """Return the ending for what an image file holds."""
+def ending_of_content(file: Path) -> str | None:
+    """Return the ending for what an image file holds; None where its first bytes do not tell."""
     with file.open("rb") as stream:
         head = stream.read(8)
-    return next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), ".png")
+    return next((ending for magic, ending in MAGIC.items() if head.startswith(magic)), None)
 
 
-def write_card(folder: Path, kept: int, total: int, classes: int) -> None:
-    """Write the card, by which the loader knows the split."""
-    write_text(folder / CARD, TEXT.format(kept=kept, total=total, classes=classes))
+def write_as_png(source: Path, target: Path) -> None:
+    """Write the picture at `source`, upright, as a PNG file; of several pictures the first.
+
+    Raises:
+        UnreadableImage: there is no picture in it, or not a whole one.
+        OSError: the file cannot be written.
+    """
+    with opened(source) as image:
+        shown = upright(image)
+        shown = shown.copy() if shown.mode in AS_PNG else to_rgb(shown)
+    shown.save(target, format="PNG")
+
+
+def write_card(folder: Path, kept: int, total: int, classes: Collection[str]) -> None:
+    """Write the card, by which the loader knows the split.
+
+    Args:
+        folder: to write it to.
+        kept: number of images in the folder.
+        total: number of images of which these were kept.
+        classes: names of the class folders.
+    """
+    special = any(name.startswith(SPECIAL) for name in classes)
+    patterns = [PATTERN, SPECIAL_PATTERN] if special else [PATTERN]
+    paths = "".join(f"\n    - {pattern}" for pattern in patterns)
+    write_text(
+        folder / CARD, TEXT.format(kept=kept, total=total, classes=len(classes), paths=paths)
+    )

@@ -11,11 +11,12 @@ from PIL import Image
 
 import ASD
 from data.clean import IMAGEFOLDER, write_clean
-from data.imagefolder import places
+from data.imagefolder import LOADED, places
 from data.poison import TrainingSet
 from tests.conftest import colourful_images
+from tests.data.pictures import COLOUR, FORMATS, save
 from tests.data.test_export_clean import Run, contents
-from utils.errors import InputError
+from utils.errors import InputError, TrainingError
 
 # Names by which the loader would find splits, labels and images that are none.
 FILES = ("test/1.png", "test/deep/test/1.png", "val set/1.jpg", "val set/no ending", "a__b/x.y")
@@ -59,6 +60,66 @@ def test_the_loader_finds_every_image_and_label(
     assert pairs == wanted
 
 
+def test_no_picture_of_any_format_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader says nothing of files whose ending it does not know; they were lost."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    files = [f"__cats/1{ending}" for ending in FORMATS]
+    files += ["__cats/1.wav.png", "__cats/deep.csv/1.QOI", "__cats/1.h5"]
+    for file in files:
+        save(source / file)
+    training = TrainingSet(
+        torch.empty(0), torch.zeros(len(files), dtype=torch.int64), ("__cats",), files=tuple(files)
+    )
+    target.mkdir()
+    kept = list(range(len(files)))
+    line = write_clean(training, kept, target, lambda name: source / name, IMAGEFOLDER)
+    assert "; 3 of them were written as PNG" in line
+    found = load(target, tmp_path / "cache", monkeypatch)["train"]
+    assert found.features["label"].names == ["__cats"]
+    assert len(found) == len(files)
+    colours = [row["image"].convert("RGB").getpixel((8, 8)) for row in found]
+    assert all(abs(a - b) < 12 for colour in colours for a, b in zip(colour, COLOUR, strict=True))
+    qoi = target / "train" / "__cats" / "deep_csv__1.png"
+    with Image.open(qoi) as image:
+        assert (image.format, image.getpixel((3, 3))) == ("PNG", COLOUR)
+
+
+def test_every_ending_that_is_left_is_one_that_the_loader_knows() -> None:
+    module = pytest.importorskip("datasets.packaged_modules.imagefolder.imagefolder")
+    assert set(module.ImageFolder.EXTENSIONS) >= LOADED
+
+
+def test_what_becomes_png_loses_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    pixels = colourful_images(1, 8)[0].numpy()
+    for file, alpha in (("a/1.qoi", None), ("a/1.png", None), ("a/2.qoi", 77)):
+        image = Image.fromarray(pixels)
+        if alpha is not None:
+            image.putalpha(alpha)
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        image.save(source / file)
+    names = ("a/1.qoi", "a/1.png", "a/2.qoi")
+    training = TrainingSet(torch.empty(0), torch.tensor([0, 0, 0]), ("a", "b"), files=names)
+    target.mkdir()
+    line = write_clean(training, [0, 1, 2], target, lambda name: source / name, IMAGEFOLDER)
+    assert line.endswith("; 2 of them were written as PNG, since the loader knows no such files")
+    for name, file in zip(("1.png", "1_1.png", "2.png"), names, strict=True):
+        with Image.open(target / "train" / "a" / name) as ours, Image.open(source / file) as theirs:
+            assert (ours.mode, ours.tobytes()) == (theirs.mode, theirs.tobytes())
+
+
+def test_a_file_that_cannot_become_png_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    save(source / "a" / "1.qoi").write_bytes(b"qoif")
+    training = TrainingSet(torch.empty(0), torch.tensor([0]), ("a", "b"), files=("a/1.qoi",))
+    target.mkdir()
+    with pytest.raises(TrainingError, match=r"1\.qoi: .*; nothing is left in"):
+        write_clean(training, [0], target, lambda name: source / name, IMAGEFOLDER)
+    assert list(target.iterdir()) == []
+
+
 def test_what_lies_deeper_is_lifted_and_nothing_falls_together() -> None:
     paths = [
         Path("a/x/1.png"),
@@ -67,7 +128,8 @@ def test_what_lies_deeper_is_lifted_and_nothing_falls_together() -> None:
         Path("a/noise"),
         Path("b/1"),
     ]
-    found = places(paths, lambda number: ".jpg")
+    found, made = places(paths, lambda number: ".jpg")
+    assert not made
     assert [path.as_posix() for path in found[:2]] == ["train/a/x__1.png", "train/a/x__1_1.png"]
     assert len({path.as_posix().casefold() for path in found}) == len(paths)
     assert all(len(path.parts) == 3 for path in found)
