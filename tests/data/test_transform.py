@@ -191,8 +191,8 @@ def test_pixel_moves_after_another_step() -> None:
 def test_holes_are_black_and_as_large_as_the_published_ones(holes: int, length: int) -> None:
     """ABL's and NAD's code: rows `y - length // 2` up to, without, `y + length // 2`, clipped."""
     step = make("cutout", holes=holes, length=length)
-    images = colourful_images(40, 12).clamp_min(1)
-    draw = step.draw(40, 12, 12, torch.Generator().manual_seed(0))
+    images = colourful_images(300, 12).clamp_min(1)
+    draw = step.draw(300, 12, 12, torch.Generator().manual_seed(0))
     found, expected, reach = step.apply(images, draw), images.clone(), length // 2
     for image, rows, columns in zip(expected, draw["row"], draw["column"], strict=True):
         for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
