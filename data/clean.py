@@ -67,9 +67,9 @@ def reviewed(kept: Sequence[int], review: Review) -> tuple[list[int], list[str]]
     Raises:
         InputError: none is left.
     """
-    poisoned = set(review.poisoned.tolist())
-    left = [index for index in kept if index not in poisoned]
-    more = sorted(set(review.clean.tolist()) - set(left))
+    rejected = set(review.rejected.tolist())
+    left = [index for index in kept if index not in rejected]
+    more = sorted(set(review.accepted.tolist()) - set(left))
     if not left and not more:
         raise InputError("--export-clean: the review calls all images poisoned that are kept")
     if len(left) == len(kept) and not more:

@@ -30,30 +30,42 @@ class Review:
     """The samples that a person has looked at.
 
     Attributes:
-        clean: (n,) int64, sorted; they are verified samples from then on.
-        poisoned: (m,) int64, sorted; a method that splits keeps them out of its clean pool.
+        accepted: (n,) int64, sorted; called clean, they are verified samples from then on.
+        rejected: (m,) int64, sorted; called poisoned, a method that splits keeps them out of its
+            clean pool.
     """
 
-    clean: Tensor
-    poisoned: Tensor
+    accepted: Tensor
+    rejected: Tensor
 
     def __len__(self) -> int:
-        return len(self.clean) + len(self.poisoned)
+        return len(self.accepted) + len(self.rejected)
 
     def to(self, device: torch.device) -> Review:
         """Return the same on `device`."""
-        return Review(self.clean.to(device), self.poisoned.to(device))
+        return Review(self.accepted.to(device), self.rejected.to(device))
 
     def verdicts(self) -> dict[int, str]:
         """Return the verdict on each sample, in the order of samples."""
-        found = dict.fromkeys(self.clean.tolist(), CLEAN)
-        found |= dict.fromkeys(self.poisoned.tolist(), POISONED)
+        found = dict.fromkeys(self.accepted.tolist(), CLEAN)
+        found |= dict.fromkeys(self.rejected.tolist(), POISONED)
         return dict(sorted(found.items()))
 
     def seeds(self, seeds: Tensor) -> Tensor:
-        """Return `seeds` (k,) int64 with the clean ones added and the poisoned ones left out."""
-        joined = torch.cat([seeds, self.clean]).unique()
-        return joined[~torch.isin(joined, self.poisoned)]
+        """Return `seeds` (k,) int64 with the accepted ones added and the rejected ones left out."""
+        joined = torch.cat([seeds, self.accepted]).unique()
+        return joined[~torch.isin(joined, self.rejected)]
+
+    def applied_to(self, values: Tensor, accepted: float, rejected: float) -> Tensor:
+        """Return `values` (N,) bool or float where a person's word outweighs all else.
+
+        Args:
+            values: on the device of the review; they are left as they are.
+            accepted: what the accepted samples get.
+            rejected: what the rejected ones get.
+        """
+        given = values.index_fill(0, self.accepted, accepted)
+        return given.index_fill_(0, self.rejected, rejected)
 
 
 def no_review() -> Review:
@@ -127,7 +139,7 @@ def refuse_emptied(review: Review, seeds: Tensor, training: TrainingSet) -> None
         seeds: (n,) int64, what is left; without the review each class has some.
         training: whose samples they are.
     """
-    if not len(review.poisoned):
+    if not len(review.rejected):
         return
     left = torch.bincount(training.labels[seeds], minlength=training.num_classes)
     emptied = torch.nonzero(left == 0).flatten().tolist()

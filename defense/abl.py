@@ -49,7 +49,7 @@ class AntiBackdoorLearning(StagedDefense):
         ground = setting.ground
         self.plain = replace(ground, chain=ground.seen(augmented=False))
         wanted = round(self.settings.fraction * len(ground.training))
-        self.count = max(SMALLEST_POOL, wanted, len(setting.knowledge.review.poisoned))
+        self.count = max(SMALLEST_POOL, wanted, len(setting.knowledge.review.rejected))
 
     def pool_size(self, stage: str) -> str:
         """Return how many samples are trusted; the isolated ones are unlearnt at the end."""
@@ -98,9 +98,7 @@ class AntiBackdoorLearning(StagedDefense):
 
     def _reviewed(self, loss: Tensor) -> Tensor:
         """Return the losses such that a person's word decides whom it is about."""
-        review = self.setting.knowledge.review
-        loss = loss.index_fill(0, review.clean, torch.inf)
-        return loss.index_fill(0, review.poisoned, -torch.inf)
+        return self.setting.knowledge.review.applied_to(loss, torch.inf, -torch.inf)
 
     def _order(self, epoch: int, clean: Tensor) -> Tensor:
         """Return the samples of `epoch` in the order of its steps, (n,) int64 on the CPU."""

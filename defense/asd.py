@@ -244,10 +244,10 @@ class AdaptiveSplitting(Defense):
 
     def _without_barred(self, loss: Tensor) -> Tensor:
         """Return the losses with what people or witnesses object to out of every split's reach."""
-        poisoned, vetoed = self.setting.knowledge.review.poisoned, self._testimony.vetoed
+        rejected, vetoed = self.setting.knowledge.review.rejected, self._testimony.vetoed
         if len(vetoed):
             loss = loss.masked_fill(vetoed, torch.inf)
-        return loss.index_fill(0, poisoned, torch.inf) if len(poisoned) else loss
+        return loss.index_fill(0, rejected, torch.inf) if len(rejected) else loss
 
     def _pinned(self, pools: Pools) -> Pools:
         """Return the pools with vetoed samples out, and reviewed ones where a person put them.
@@ -259,9 +259,7 @@ class AdaptiveSplitting(Defense):
             clean[knowledge.seeds] = True
         if len(self._testimony.vetoed):
             clean &= ~self._testimony.vetoed
-        clean[knowledge.review.clean] = True
-        clean[knowledge.review.poisoned] = False
-        return replace(pools, clean=clean)
+        return replace(pools, clean=knowledge.review.applied_to(clean, True, False))
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""

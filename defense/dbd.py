@@ -138,11 +138,9 @@ class Decoupling(StagedDefense):
         )
         refuse_not_finite(loss, epoch)
         review = self.setting.knowledge.review
-        eligible = loss.index_fill(0, review.poisoned, torch.inf)
+        eligible = loss.index_fill(0, review.rejected, torch.inf)
         clean = class_agnostic(eligible, self.half)
-        clean[review.clean] = True
-        clean[review.poisoned] = False
-        return Pools(clean, loss)
+        return Pools(review.applied_to(clean, True, False), loss)
 
     # ------------------------------------------------------------------------------ the steps
 

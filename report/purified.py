@@ -25,9 +25,8 @@ def may_be_kept(
     kept = opinion.predicted == labels
     if len(testimony.vetoed):
         kept &= ~testimony.vetoed
-    kept[torch.cat([seeds, review.clean])] = True
-    kept[review.poisoned] = False
-    return kept
+    kept[seeds] = True
+    return review.applied_to(kept, True, False)
 
 
 def write_purified(findings: Findings, path: Path) -> None:

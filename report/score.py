@@ -115,6 +115,4 @@ def suspicion(
     kept = 1 - max(standing_out.values(), default=0.0)
     targets = torch.tensor(sorted(standing_out), dtype=torch.int64)
     score = torch.where(torch.isin(labels, targets), against, against * kept).float()
-    score[review.clean] = 0
-    score[review.poisoned] = 1
-    return score
+    return review.applied_to(score, 0, 1)

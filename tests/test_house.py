@@ -9,6 +9,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+from data.poison import Truth
+from report.findings import Findings
 from utils.files import PROJECT
 
 # From the ground up, a sentence each; a room imports from itself and from those above it in this
@@ -32,6 +34,13 @@ LAYERS = {
     "assets": "programs that draw the pictures of README and docs",
 }
 LONGEST = 300  # lines of a file
+METHODS = ("loss", "model", "training", "witness", "defense", "repair")
+JUDGES = ("judge", "score", "estimate", "concentration", "accusations", "purified")
+# What only those know who measure a run: all that stands in `Truth`. A person's word on a sample
+# has other names (`Review.accepted`, `Review.rejected`).
+OF_TRUTH = {
+    "poisoned", "roles", "original_labels", "untouched", "clean_test", "triggered_test",
+}  # fmt: skip
 STILL_AGAINST: set[tuple[str, str]] = set()
 MEDIAN_FUNCTION = 12  # lines
 
@@ -183,16 +192,41 @@ def longer_way(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
         reached |= further
 
 
+def attributes(text: str) -> set[str]:
+    """Return the names of all attributes that a module reads or sets."""
+    tree = ast.parse(text)
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def names(text: str) -> set[str]:
+    """Return all names that a module uses, those of attributes and imports included."""
+    tree = ast.parse(text)
+    plain = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return attributes(text) | plain | {n.name for n in ast.walk(tree) if isinstance(n, ast.alias)}
+
+
 def test_what_defends_does_not_name_the_truth() -> None:
     """It measures, describes and draws verified samples; no room of a method can reach it."""
     for name, path in sources().items():
-        if room(name) not in ("loss", "model", "training", "witness", "defense", "repair"):
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        named |= {node.name for node in ast.walk(tree) if isinstance(node, ast.alias)}
-        assert not named & {"truth", "Truth"}, name
+        if room(name) in METHODS:
+            text = path.read_text(encoding="utf-8")
+            assert not names(text) & {"truth", "Truth"} | attributes(text) & OF_TRUTH, name
+
+
+def test_what_judges_a_set_does_not_read_the_truth() -> None:
+    """A run's findings hold it for those who measure; the verdict comes about without it."""
+    for name in JUDGES:
+        path = sources()[f"report.{name}"]
+        assert not attributes(path.read_text(encoding="utf-8")) & OF_TRUTH, name
+
+
+def test_the_look_for_the_truth_finds_it() -> None:
+    known = set(Truth.__annotations__) | {
+        name for name, part in vars(Truth).items() if isinstance(part, property)
+    }
+    assert known == OF_TRUTH and "poisoned" in Findings.__annotations__
+    for name in OF_TRUTH:
+        assert name in attributes(f"def f(given):\n    return len(given.part.{name})")
 
 
 def test_no_test_forks_itself() -> None:

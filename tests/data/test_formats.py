@@ -189,7 +189,7 @@ def test_label_studio_exports_are_reviews(
     review = tmp_path / "export.json"
     review.write_text(json.dumps(export(tasks)))
     found = read_review(str(review), given.training)
-    assert (found.poisoned.tolist(), found.clean.tolist()) == ([5], [4])
+    assert (found.rejected.tolist(), found.accepted.tolist()) == ([5], [4])
 
 
 def fiftyone_samples(labels: dict[str, Any]) -> Any:
@@ -236,7 +236,7 @@ def test_fiftyone_exports_are_reviews(tmp_path: Path, export: Callable[[Any], An
     review = tmp_path / "export.json"
     review.write_text(json.dumps(export(labels)))
     found = read_review(str(review), listing().training)
-    assert (found.poisoned.tolist(), found.clean.tolist()) == ([5], [4])
+    assert (found.rejected.tolist(), found.accepted.tolist()) == ([5], [4])
 
 
 def refused(tmp_path: Path, content: Any, given: Listing | None = None) -> str:
@@ -286,4 +286,4 @@ def test_an_image_of_another_class_folder_is_not_taken_for_ours(tmp_path: Path) 
     assert "no training sample" in refused(tmp_path, content)
     content["samples"][0]["filepath"] = "/elsewhere/train/a/Größe 0.png"
     (tmp_path / "export.json").write_text(json.dumps(content))
-    assert read_review(str(tmp_path / "export.json"), listing().training).clean.tolist() == [0]
+    assert read_review(str(tmp_path / "export.json"), listing().training).accepted.tolist() == [0]

@@ -82,4 +82,4 @@ def test_fiftyone_imports_and_its_tags_come_back(tmp_path: Path) -> None:
         export_media=False,
     )
     review = read_review(str(tmp_path / "out" / "samples.json"), given.training)
-    assert (review.poisoned.tolist(), review.clean.tolist()) == ([5], [4])
+    assert (review.rejected.tolist(), review.accepted.tolist()) == ([5], [4])

@@ -34,12 +34,12 @@ def test_files_are_found_by_name_and_unreviewed_rows_are_left_out(tmp_path: Path
     rows = ["rank,file,verdict", "1,train/a/ü 4.png,poisoned", "2,train/a/ü 1.png,"]
     text = "\n".join([*rows, "3,train/a/ü 0.png, Clean"])
     review = read_review(write(tmp_path, text), files_of_six(names))
-    assert review.clean.tolist() == [0] and review.poisoned.tolist() == [4]
+    assert review.accepted.tolist() == [0] and review.rejected.tolist() == [4]
 
 
 def test_samples_without_files_go_by_their_number(tmp_path: Path) -> None:
     review = read_review(write(tmp_path, "file,verdict\n5,clean\n2,clean\n"), files_of_six())
-    assert review.clean.tolist() == [2, 5] and len(review.poisoned) == 0
+    assert review.accepted.tolist() == [2, 5] and len(review.rejected) == 0
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
@@ -52,20 +52,20 @@ def test_a_report_that_a_spreadsheet_saved_is_a_review(
     text = table_text(["file", "score", "verdict"], rows).replace(",", separator)
     file = tmp_path / "review.csv"
     file.write_bytes(text.replace("\n", "\r\n").encode(encoding))
-    assert read_review(str(file), files_of_six(names)).clean.tolist() == [0, 1, 2, 3, 4, 5]
+    assert read_review(str(file), files_of_six(names)).accepted.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_name_is_found_in_another_spelling_and_without_the_folder(tmp_path: Path) -> None:
     names = tuple(f"train/a/\u00fc {index}.png" for index in range(6))
     text = "file,verdict\n./a/u\u0308 1.png,clean\ntrain/a/\u00fc 2.png,poisoned\n"
     review = read_review(write(tmp_path, text), files_of_six(names))
-    assert review.clean.tolist() == [1] and review.poisoned.tolist() == [2]
+    assert review.accepted.tolist() == [1] and review.rejected.tolist() == [2]
 
 
 def test_a_name_that_two_files_share_but_for_the_spelling_is_not_guessed(tmp_path: Path) -> None:
     names = ("a/\u00fc.png", "a/u\u0308.png", "b", "c", "d", "e")
     review = read_review(write(tmp_path, f"file,verdict\n{names[1]},clean\n"), files_of_six(names))
-    assert review.clean.tolist() == [1]
+    assert review.accepted.tolist() == [1]
     with pytest.raises(InputError, match="no training sample"):
         read_review(write(tmp_path, f"file,verdict\n./{names[1]},clean\n"), files_of_six(names))
 
@@ -105,8 +105,19 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path: Path, text: str, told: 
 
 
 def test_clean_ones_become_seeds_and_poisoned_ones_are_none() -> None:
-    review = Review(clean=torch.tensor([7, 8]), poisoned=torch.tensor([2]))
+    review = Review(accepted=torch.tensor([7, 8]), rejected=torch.tensor([2]))
     assert review.seeds(torch.tensor([1, 2, 7])).tolist() == [1, 7, 8]
+
+
+def test_a_persons_word_outweighs_what_is_there_and_leaves_it_as_it_was() -> None:
+    review = Review(accepted=torch.tensor([0, 3]), rejected=torch.tensor([1]))
+    kept, loss = torch.tensor([False, True, False, True]), torch.tensor([0.5, 1.5, 2.5, 3.5])
+    assert review.applied_to(kept, True, False).tolist() == [True, False, False, True]
+    assert review.applied_to(loss, torch.inf, -torch.inf).tolist() == [
+        torch.inf, -torch.inf, 2.5, torch.inf,
+    ]  # fmt: skip
+    assert kept.tolist() == [False, True, False, True] and loss.tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert read_review(None, files_of_six()).applied_to(kept, True, False).equal(kept)
 
 
 def test_every_split_obeys_a_review(tmp_path: Path, tiny_arguments: list[str]) -> None:

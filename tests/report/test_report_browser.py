@@ -145,7 +145,7 @@ def test_an_earlier_review_is_not_lost(
     """Marks from before are shown, and those of samples without a picture are saved, too."""
     monkeypatch.setattr("report.page.WORST", 3)
     monkeypatch.setattr("report.page.WORST_OF_CLASS", 1)
-    review = Review(clean=torch.tensor([1, 39]), poisoned=torch.tensor([0]))
+    review = Review(accepted=torch.tensor([1, 39]), rejected=torch.tensor([0]))
     opened(chromium, tmp_path, replace(make_content(truth=False), review=review))
     assert left(chromium) == "2 of 4 left"  # 0 to 2, and 3, the worst of its class
     chromium.click("button[data-do=next]")

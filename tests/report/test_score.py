@@ -50,7 +50,7 @@ def test_poison_outranks_hard_samples_of_its_own_target() -> None:
 
 def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
     findings = made_up(poisoned_from=950)
-    review = Review(clean=torch.tensor([990]), poisoned=torch.tensor([10]))
+    review = Review(accepted=torch.tensor([990]), rejected=torch.tensor([10]))
     labels = findings.training.labels
     against = evidence(findings.opinion, findings.history, labels, 10)
     score = suspicion(against, labels, {3: 0.5}, review)

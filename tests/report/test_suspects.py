@@ -63,4 +63,4 @@ def test_a_list_with_a_verdict_added_is_a_review(tmp_path: Path) -> None:
     lines = [f"{head},verdict", *(f"{row},poisoned" for row in rows[:3]), f"{rows[3]},clean"]
     (tmp_path / "review.csv").write_text("\n".join(lines), encoding="utf-8")
     review = read_review(str(tmp_path / "review.csv"), findings.training)
-    assert review.poisoned.tolist() == [0, 1, 2] and review.clean.tolist() == [3]
+    assert review.rejected.tolist() == [0, 1, 2] and review.accepted.tolist() == [3]
