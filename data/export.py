@@ -17,8 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from data.dataset.image_folder import CLASSES, TRIGGERED
-from data.dataset.walk import TEST
+from data.dataset.walk import CLASSES, TEST, TRIGGERED
 from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
 from utils.errors import InputError, TrainingError

@@ -8,7 +8,7 @@ The table's order is that of the samples, so that an exported set is trained on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,15 +17,14 @@ from torch import Tensor
 
 from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
-from data.dataset.image_folder import TRIGGERED, readable_folders
-from data.dataset.remarks import judge_unreadable
-from data.dataset.walk import Survey
+from data.dataset.image_folder import readable_folders, truth_file
+from data.dataset.remarks import describe_left_out, judge_unreadable
+from data.dataset.walk import TRIGGERED, Survey, subfolders
 from data.names import composed
 from data.poison import Role, TrainingSet, Truth
 from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.errors import InputError, nearest
-from utils.files import find_file
 from utils.tables import Row, read_table
 from utils.texts import Text, read_text
 
@@ -58,11 +57,9 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     """
     assert config.data.truth is not None
     assert data.root is not None
-    file = data.root / config.data.truth
-    if not file.is_file():
-        file = find_file(config.data.truth, KEY)
+    file = truth_file(data.root, config.data.truth)
     text = read_text(file, KEY)
-    rows = read_table(text, COLUMNS).rows
+    rows, left_out = readable_rows(read_table(text, COLUMNS).rows, data.unreadable)
     order = places_of(rows, data.train, text)
     train = data.train.picked(order)
     roles = torch.tensor([kind_of(row, text) for row in rows], dtype=torch.uint8)
@@ -71,8 +68,22 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     data = replace(data, train=train, test=by_number(data.test))
     training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
     poisoned = int((roles == Role.POISONED).sum())
-    lines.insert(0, f"{file}: {poisoned} of {len(rows)} training samples are poisoned")
+    lines = [
+        f"{file}: {poisoned} of {len(rows)} training samples are poisoned",
+        *left_out,
+        *lines,
+    ]
     return Poisoned(data, training, Truth(roles, original, data.test, triggered), tuple(lines))
+
+
+def readable_rows(rows: Sequence[Row], unreadable: Collection[str]) -> tuple[list[Row], list[str]]:
+    """Return the rows of images that are there, and a line about those that cannot be read."""
+    missing = {composed(file) for file in unreadable}
+    found = [row for row in rows if composed(row.cells["file"]) not in missing]
+    count = len(rows) - len(found)
+    if not count:
+        return found, []
+    return found, [f"{KEY}: {count} of {len(rows)} rows are of images that cannot be read"]
 
 
 def places_of(rows: Sequence[Row], train: Split, text: Text) -> Tensor:
@@ -85,7 +96,7 @@ def places_of(rows: Sequence[Row], train: Split, text: Text) -> Tensor:
     known = {composed(name): place for place, name in enumerate(train.files)}
     lines: dict[int, int] = {}  # place -> line that names it
     for row in rows:
-        name = composed(row.cells["file"].strip())
+        name = composed(row.cells["file"])
         if name not in known:
             raise InputError(f"{text.line(row.line)}: there is no training image {name!r}")
         if known[name] in lines:
@@ -145,10 +156,36 @@ def read_triggered(
         return None, [f"there is no folder {folder}: ASR is not measured"]
     with readable_folders():
         folders = {name: label for label, name in enumerate(data.classes)}
-        listing = Survey(data.root, folders, chosen=True).listing(TRIGGERED, folder)
+        survey = Survey(data.root, folders, chosen=config.data.classes is not None)
+        listing = survey.listing(TRIGGERED, folder)
+        present = [folders[name] for name in subfolders(folder) if name in folders]
     split, part = decode_once(listing, config.data.frame, cache)
-    lines = judge_unreadable([part], config.data.skip_unreadable, cache)
+    lines = survey.remarks + [f"{folder}: {line}" for line in describe_left_out(survey.left_out)]
+    lines += judge_unreadable([part], config.data.skip_unreadable, cache)
+    if not len(split):
+        return None, [*lines, f"there is no triggered image in {folder}: ASR is not measured"]
+    lines += describe_empty(present, part.labels, data.classes, folder)
     return by_number(before_trigger(split, config.transform)), lines
+
+
+def describe_empty(
+    present: Sequence[int], labels: Sequence[int], classes: Sequence[str], folder: Path
+) -> list[str]:
+    """Return a line where class folders of triggered images are empty.
+
+    Args:
+        present: labels of the folders that are there.
+        labels: of all images in them.
+        classes: names.
+        folder: that holds them.
+    """
+    empty = sorted(set(present) - set(labels))
+    if not empty:
+        return []
+    return [
+        f"{len(empty)} class folders in {folder} hold no readable image, "
+        f"{classes[empty[0]]!r} among them: ASR is measured without them"
+    ]
 
 
 def by_number(split: Split) -> Split:

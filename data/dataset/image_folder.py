@@ -15,15 +15,11 @@ from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Request, Source
 from data.dataset.spelling import look_alike
-from data.dataset.walk import SEEDS, TEST, TRAIN, Survey, subfolders
+from data.dataset.walk import CLASSES, SEEDS, TEST, TRAIN, Survey, subfolders
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
 from utils.texts import read_text
-
-TRIGGERED = "triggered"  # beside them: the test images that ASR is measured on
-CLASSES = "classes.txt"  # of an exported set: its class folders, in the order of their labels
-
 
 PARTS = (TRAIN, TEST, SEEDS)  # folders of the data set that are no classes
 
@@ -47,7 +43,7 @@ class ImageFolder(Source):
         with readable_folders():
             chosen = class_list(root, settings)
             folders = class_folders(train_folder, chosen)
-            survey = Survey(root, folders, chosen is not None)
+            survey = Survey(root, folders, settings.classes is not None)
             listings = [survey.listing(TRAIN, train_folder), survey.listing(TEST, test_folder)]
         frame = settings.frame
         (train, train_part), (test, test_part) = (
@@ -59,7 +55,8 @@ class ImageFolder(Source):
         refuse_empty(train.labels.tolist(), folders, train_folder)
         notices += describe_test(test, folders)
         notices += describe_same(train_part, test_part)
-        return ImageData(train, test, tuple(folders), tuple(notices), frame, root)
+        unreadable = frozenset(file for file, _ in train_part.unreadable)
+        return ImageData(train, test, tuple(folders), tuple(notices), frame, root, unreadable)
 
     @staticmethod
     def list_training(request: Request) -> Listing:
@@ -73,7 +70,7 @@ class ImageFolder(Source):
         with readable_folders():
             chosen = class_list(root, request.settings)
             folders = class_folders(train_folder, chosen)
-            survey = Survey(root, folders, chosen is not None)
+            survey = Survey(root, folders, request.settings.classes is not None)
             listing = survey.listing(TRAIN, train_folder)
         refuse_empty(listing.labels, folders, train_folder)
         return listing
@@ -147,6 +144,16 @@ def class_list(root: Path, settings: DataSection) -> str | None:
     if settings.classes is None and settings.truth is not None and exported.is_file():
         return str(exported.resolve())
     return settings.classes
+
+
+def truth_file(root: Path, truth: str) -> Path:
+    """Return the table that `data.truth` names: below the data set's folder, or anywhere.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    file = root / truth
+    return file if file.is_file() else find_file(truth, "data.truth")
 
 
 def class_folders(folder: Path, list_path: str | None) -> dict[str, int]:

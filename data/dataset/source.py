@@ -122,6 +122,7 @@ class ImageData:
         notices: lines to say, about what was left out or looks odd.
         frame: how a file of any size becomes an image of the set; None where it has no files.
         root: the folder to which the splits' files are relative; None where it has no files.
+        unreadable: files of training images that are left out, since they cannot be read.
     """
 
     train: Split
@@ -130,6 +131,7 @@ class ImageData:
     notices: tuple[str, ...] = ()
     frame: Frame | None = None
     root: Path | None = None
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def num_classes(self) -> int:

@@ -14,6 +14,8 @@ from data.dataset.remarks import describe_left_out, ending
 from utils.errors import InputError
 
 TRAIN, TEST, SEEDS = "train", "test", "seeds"
+TRIGGERED = "triggered"  # beside them: the test images that ASR is measured on
+CLASSES = "classes.txt"  # of an exported set: its class folders, in the order of their labels
 OF_ARCHIVES = "__MACOSX"  # a folder in archives of a Mac, with what it knows of the files
 
 
@@ -30,7 +32,7 @@ class Survey:
     Args:
         root: the data set's folder.
         folders: label of each class folder.
-        chosen: whether the classes come from a list, so that others may lie beside them.
+        chosen: whether the user's own list chose the classes, so that others may lie beside them.
     """
 
     def __init__(self, root: Path, folders: dict[str, int], chosen: bool) -> None:
@@ -46,19 +48,14 @@ class Survey:
         """Return the files of the split `name` below `folder`, by class and name.
 
         Raises:
-            InputError: a folder of test images belongs to no class.
+            InputError: a folder belongs to no class, and no list of the user's leaves it out.
         """
         # Another choice of classes is another cache, so that two experiments can take turns.
         key = repr((name, list(self.folders)))
         if folder is None:
             return Listing(key, self.root, [], [])
         present = set(subfolders(folder))
-        strange = sorted(present - set(self.folders))
-        if strange and not self.chosen:
-            raise InputError(
-                f"dataset_dir: {folder / strange[0]} belongs to no class of {TRAIN}/; remove it, "
-                f"or list the classes in a file and name that in data.classes"
-            )
+        self._judge_strange(name, folder, present)
         files: list[str] = []
         labels: list[int] = []
         beside = os.listdir(folder)
@@ -69,6 +66,23 @@ class Survey:
             files += found
             labels += [label] * len(found)
         return Listing(key, self.root, files, labels)
+
+    def _judge_strange(self, name: str, folder: Path, present: set[str]) -> None:
+        """Note the folders of no class, which the user's list leaves out, or refuse them."""
+        # Where the class folders lie in the data set's folder itself, this one lies beside them.
+        beside = {TRIGGERED} if folder == self.root else set[str]()
+        strange = sorted(present - set(self.folders) - beside)
+        if strange and not self.chosen:
+            raise InputError(
+                f"dataset_dir: {folder / strange[0]} belongs to no class of "
+                f"{CLASSES if name == TRAIN else f'{TRAIN}/'}; remove it, or list the classes in a "
+                f"file and name that in data.classes"
+            )
+        if strange:
+            self.remarks.append(
+                f"{folder} holds {len(strange)} folders of no class in the list, which are left "
+                f"out: {strange[0]!r}"
+            )
 
     def _images(self, folder: Path) -> Iterator[str]:
         """Yield the image files below `folder`, relative to the root; no link to a folder."""
