@@ -17,7 +17,7 @@ import torch
 from command.bench_parts import COPY, FAST, PRODUCT, REFERENCE, WORKERS, Bench, Part
 from command.roofline import bound_by_memory, least_seconds, totals
 from command.timing import peak_host_bytes
-from defense.asd import META_SPLIT, stage_of
+from defense.schedule import META_SPLIT, is_split, stage_of
 from defense.virtual import images_of_virtual_model
 from run.measure import tested_images
 from run.session import Session
@@ -98,10 +98,11 @@ def projected(session: Session, parts: list[Part], way: str) -> float:
     each = {part.name: speed[part.name] / part.images for part in parts if part.name in speed}
     epochs = range(config.num_epochs)
     meta = sum(stage_of(epoch, config.global_) == META_SPLIT for epoch in epochs)
+    splits = sum(is_split(epoch, config.global_) for epoch in epochs)
     steps = config.num_epochs * config.semi.mixmatch.train_iteration
     return (
         steps * 5 * config.semi.loader.batch_size * each["MixMatch step"]
-        + (config.num_epochs + meta) * count * each["record pass"]
+        + (splits + meta) * count * each["record pass"]
         + meta * images_of_virtual_model(session.defense.setting) * each["virtual-model step"]
         + sum(map(config.is_tested, epochs)) * tested_images(session.truth) * each["test pass"]
     )

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from data.review import refuse_emptied
 from defense.defense import Defense, PlannedStage, Pools, Setting
-from defense.settings import GlobalSection
+from defense.restored import checked_losses, checked_pool
+from defense.schedule import (
+    CLASS_AGNOSTIC,
+    CLASS_AWARE,
+    META_SPLIT,
+    is_split,
+    joined_per_class,
+    last_split_of_stage_1,
+    stage_of,
+)
 from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import VirtualModel, check_layers, images_of_virtual_model
@@ -26,49 +35,15 @@ from utils.errors import InputError
 from utils.streams import Purpose
 from witness.hearing import NOBODY, Testimony
 
-CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT = "class-aware", "class-agnostic", "meta-split"
-
-
-def stage_of(epoch: int, schedule: GlobalSection) -> str:
-    """Return the stage of the 0-based `epoch` (paper, section 3.3)."""
-    if epoch < schedule.epoch_first:
-        return CLASS_AWARE
-    return CLASS_AGNOSTIC if epoch < schedule.epoch_second else META_SPLIT
-
-
-def joined_per_class(epoch: int, schedule: GlobalSection, sizes: Tensor) -> Tensor:
-    """Return how many of each class join the seeds in stage 1, (C,) int64.
-
-    As published `n` more every `t` epochs; with `growth` a share more of each class every epoch.
-
-    Args:
-        epoch: 0-based.
-        schedule: `global` of the YAML.
-        sizes: (C,) int64, samples of each given label.
-    """
-    if schedule.growth is None:
-        return torch.full_like(sizes, schedule.n * (epoch // schedule.t))
-    return (schedule.growth * epoch * sizes).long()
-
-
-def checked_losses(given: object, count: int) -> Tensor:
-    """Return losses of `count` samples that a checkpoint holds.
-
-    Raises:
-        ValueError: they are none.
-    """
-    if (
-        isinstance(given, Tensor)
-        and given.shape == (count,)
-        and given.dtype == torch.float32
-        and bool(given.isfinite().all())
-    ):
-        return given
-    raise ValueError(f"told: finite losses of {count} samples are expected")
+ANEW, KEPT = "anew", "kept"  # the log's column `split`, where not every epoch has one
 
 
 class AdaptiveSplitting(Defense):
-    """Splits anew at every epoch and trains with MixMatch on both pools."""
+    """Splits anew at every epoch and trains with MixMatch on both pools.
+
+    With `global.split_every` above 1 the clean pool of a split is kept for some epochs. It is part
+    of the state, so a run that goes on between two splits has the same.
+    """
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
     unread: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
@@ -77,6 +52,7 @@ class AdaptiveSplitting(Defense):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.schedule = setting.config.global_
+        self.kept: Tensor | None = None  # (N,) bool, the clean pool of the last split
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
         self.virtual = VirtualModel(setting)
@@ -101,25 +77,31 @@ class AdaptiveSplitting(Defense):
         return shares_of(labels, self.setting.ground.training.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running mean of the guesses, where they are aligned, and what was told."""
+        """Return the running mean of aligned guesses, what was told, and the pool that is kept."""
         state: dict[str, Any] = {}
         if self.alignment is not None:
             state["alignment"] = self.alignment.state_dict()
         hearing = self.setting.knowledge.hearing
         if hearing is not None and hearing.model_loss is not None:
             state["told"] = hearing.model_loss
+        if self.kept is not None:
+            state["kept"] = self.kept
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state that `state_dict` gave."""
+        count = len(self.setting.ground.training)
         if self.alignment is not None:
             self.alignment.load_state_dict(state["alignment"])
         hearing = self.setting.knowledge.hearing
         if hearing is not None and "told" in state:
-            hearing.tell(checked_losses(state["told"], len(self.setting.ground.training)))
+            hearing.tell(checked_losses(state["told"], count))
+        if self.schedule.split_every > 1 and "kept" in state:
+            device = self.setting.ground.engine.device
+            self.kept = checked_pool(state["kept"], count).to(device)
 
     def _refuse_empty_polluted_pool(self) -> None:
-        last = min(self.schedule.epoch_first, self.setting.config.num_epochs) - 1
+        last = last_split_of_stage_1(self.setting.config.num_epochs, self.schedule)
         largest = joined_per_class(last, self.schedule, self.sizes)
         labels, seeds = self.setting.ground.training.labels, self.setting.knowledge.seeds
         if len(seeds) == len(labels):
@@ -147,6 +129,8 @@ class AdaptiveSplitting(Defense):
 
     def looks_in(self, epoch: int) -> int:
         """Every split looks at all samples once; the meta-split twice, and trains between."""
+        if not is_split(epoch, self.schedule):
+            return 0
         samples = len(self.setting.ground.training)
         if self.stage(epoch) != META_SPLIT:
             return samples
@@ -162,12 +146,13 @@ class AdaptiveSplitting(Defense):
         total, verified = len(ground.training), len(self.setting.knowledge.seeds)
         epochs = self.setting.config.num_epochs
         bounds = [0, schedule.epoch_first, schedule.epoch_second, schedule.epoch_third]
-        last = max(min(schedule.epoch_first, epochs) - 1, 0)
+        last = last_split_of_stage_1(epochs, schedule)
         largest = verified + int(joined_per_class(last, schedule, self.sizes).sum())
-        share = schedule.epsilon
+        share, every = schedule.epsilon, schedule.split_every
+        often = f", split every {every} epochs" if every > 1 else ""
         sizes = [
-            f"{verified} to {largest}",
-            "by the data" if share == "auto" else str(int(share * total)),
+            f"{verified} to {largest}{often}",
+            ("by the data" if share == "auto" else str(int(share * total))) + often,
             str(int(schedule.meta_fraction * total)),
         ]
         names = [CLASS_AWARE, CLASS_AGNOSTIC, META_SPLIT]
@@ -178,11 +163,29 @@ class AdaptiveSplitting(Defense):
         ]
 
     def split(self, epoch: int) -> Pools:
-        """Divide all samples by their losses, in the way of the epoch's stage."""
+        """Divide all samples by their losses, in the way of the epoch's stage, or keep the pools.
+
+        What people have said since then of samples in pools that are kept holds at once.
+        """
+        knowledge, stage = self.setting.knowledge, self.stage(epoch)
+        if stage == CLASS_AWARE:
+            refuse_emptied(knowledge.review, knowledge.seeds, self.setting.ground.training)
+        if self.kept is not None and not is_split(epoch, self.schedule):
+            kept = Pools(self.kept, stage=stage, figures=self._no_figures, kept=True)
+            return self._noted(self._pinned(kept))
+        pools = self._pinned(self._divided(epoch))
+        self.kept = pools.clean if self.schedule.split_every > 1 else None
+        return self._noted(pools)
+
+    def _noted(self, pools: Pools) -> Pools:
+        """Return the pools with what the log says of them, where not every epoch has a split."""
+        if self.schedule.split_every == 1:
+            return pools
+        return replace(pools, figures={"split": KEPT if pools.kept else ANEW, **pools.figures})
+
+    def _divided(self, epoch: int) -> Pools:
+        """Return the pools as the losses divide them, in the way of the epoch's stage."""
         training, schedule = self.setting.ground.training, self.schedule
-        if self.stage(epoch) == CLASS_AWARE:
-            knowledge = self.setting.knowledge
-            refuse_emptied(knowledge.review, knowledge.seeds, training)
         seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
         loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
         if stage != CLASS_AWARE and self.setting.knowledge.hearing is not None:
@@ -191,15 +194,15 @@ class AdaptiveSplitting(Defense):
         if stage == CLASS_AWARE:
             joined = joined_per_class(epoch, schedule, self.sizes)
             clean = class_aware(eligible, training.labels, self.setting.knowledge.seeds, joined)
-            return self._pinned(Pools(clean, loss, stage=stage, figures=self._no_figures))
+            return Pools(clean, loss, stage=stage, figures=self._no_figures)
         if stage == CLASS_AGNOSTIC:
-            return self._pinned(self._class_agnostic(eligible, seen))
+            return self._class_agnostic(eligible, seen)
         virtual = self.virtual.trained(epoch)
         virtual_loss = self._record(virtual, "virtual-record-augment", epoch).loss
         clean = meta_split(
             eligible, virtual_loss, schedule.meta_fraction, training.labels, schedule.class_floor
         )
-        return self._pinned(Pools(clean, loss, loss - virtual_loss, stage, self._no_figures))
+        return Pools(clean, loss, loss - virtual_loss, stage, self._no_figures)
 
     def _class_agnostic(self, eligible: Tensor, seen: Record) -> Pools:
         """Return the pools of stage 2: a given share, or what the data give."""

@@ -59,13 +59,15 @@ class Pools:
             model's loss is lower; None where that is not known.
         stage: name of the stage that this is a split of.
         figures: what else is logged of the split, by column.
+        kept: whether they are those of an earlier epoch, so that nothing was measured.
     """
 
     clean: Tensor
     loss: Tensor | None = None
     reduction: Tensor | None = None
     stage: str = ""
-    figures: Mapping[str, float | None] = field(default_factory=dict)
+    figures: Mapping[str, float | str | None] = field(default_factory=dict)
+    kept: bool = False
 
     @property
     def score(self) -> Tensor | None:

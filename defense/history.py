@@ -22,7 +22,7 @@ class History:
     """A run's memory of its splits; plain tensors on the CPU, so that a checkpoint can hold it.
 
     Attributes:
-        epochs: splits so far.
+        epochs: that had pools so far.
         polluted: (N,) int16, epochs that each sample spent in the polluted pool; None before the
             first split, and for a method that does not split.
         losses: for each stage, by name and in order, (N,) float32: the losses of its last split.
@@ -36,8 +36,8 @@ class History:
     reductions: list[Tensor] = field(default_factory=list)
 
     def note(self, stage: str, pools: Pools) -> None:
-        """Add the split at the start of an epoch of `stage`."""
-        if pools.score is None:
+        """Add the pools with which an epoch of `stage` starts; those that are kept count, too."""
+        if pools.score is None and not pools.kept:
             return
         polluted = (~pools.clean).cpu().to(torch.int16)
         if self.polluted is None:

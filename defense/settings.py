@@ -40,7 +40,10 @@ class GlobalSection(SeedsSection):
     every epoch of stage 1, so that no jump comes after it. `meta_agreement` lets stage 3 wait until
     the model gives that share of the verified samples their label; until then stage 2 goes on.
     `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
-    that none is lost: 0 is the paper's split, with 1 every class has equally many.
+    that none is lost: 0 is the paper's split, with 1 every class has equally many. `split_every`:
+    in stages 1 and 2 the pools are split anew in every such epoch, counted from the stage's first
+    one; the published 1. In between they are kept as they are: no losses are recorded, and the pool
+    of stage 1 does not grow. At a split it takes what `n` and `t` or `growth` say for that epoch.
     """
 
     epoch_first: int = Field(default=60, ge=0)
@@ -54,6 +57,7 @@ class GlobalSection(SeedsSection):
     class_floor: float = Field(default=0.0, ge=0, le=1)
     growth: float | None = Field(default=None, gt=0, le=1)
     meta_agreement: float | None = Field(default=None, ge=0, le=1)
+    split_every: int = Field(default=1, ge=1)
 
     @property
     def meta_fraction(self) -> float:

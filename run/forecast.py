@@ -149,19 +149,25 @@ def of_one_step(cost: Cost, seen: Mapping[int, Span]) -> Span:
 
 
 def look_time(done: Sequence[tuple[Cost, Row]]) -> Span:
-    """Return what a look takes: from all epochs but the first, if there are others.
+    """Return what a look takes: from all epochs but the first, if others of them looked.
 
-    In the first one witnesses are trained, code is translated, and memory is taken.
+    In the first one witnesses are trained, code is translated, and memory is taken. An epoch that
+    keeps its pools and is not tested says nothing.
     """
-    times = [
-        max(float(row["seconds"]) - cost.steps * step_time(cost, row), 0.0) / max(cost.looks, 1)
-        for cost, row in done
-    ]
-    if len(times) > 1:
-        return spread(times[1:][-RECENT:])
+    times = [time_of_look(cost, row) for cost, row in done[1:] if cost.looks]
+    if times:
+        return spread(times[-RECENT:])
     cost, row = done[0]
     least = FORWARD * step_time(cost, row) / cost.images
-    return Span(min(least, times[0]), times[0])
+    if not cost.looks:
+        return Span(least, least).widened()
+    first = time_of_look(cost, row)
+    return Span(min(least, first), first)
+
+
+def time_of_look(cost: Cost, row: Row) -> float:
+    """Return the seconds of a look in a finished epoch that looked."""
+    return max(float(row["seconds"]) - cost.steps * step_time(cost, row), 0.0) / cost.looks
 
 
 def spread(values: Sequence[float]) -> Span:

@@ -28,6 +28,7 @@ OF_SHARE = ("acc", "asr", "tpr", "fpr", "auroc")  # None or 0..1
 # What a row gets only once its epoch is finished.
 OF_END = ("acc", "asr", "seconds", "images_per_second")
 OF_EVERY_ROW = ("epoch", "stage", "clean_pool", "learning_rate")
+OF_TEXT = ("stage", "split")
 
 
 def _vector(dtype: torch.dtype) -> AfterValidator:
@@ -159,7 +160,7 @@ def _check_row(row: Mapping[str, Any], epoch: int, needed: tuple[str, ...]) -> N
     if missing or row["epoch"] != epoch:
         raise ValueError(f"the row of epoch {epoch}: {missing or row['epoch']} is wrong there")
     for name, value in row.items():
-        if name == "stage":
+        if name in OF_TEXT:
             fits = isinstance(value, str)
         elif name in WHOLE_COLUMNS:
             fits = type(value) is int and value >= 0

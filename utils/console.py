@@ -172,6 +172,7 @@ def percent(fraction: float | None) -> str:
 SHOWN = {
     "epoch": "epoch",
     "stage": "stage",
+    "split": "split",
     "loss": "loss",
     "lambda_u": "lambda_u",
     "clean_pool": "clean pool",

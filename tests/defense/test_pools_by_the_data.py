@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defense.asd import joined_per_class
+from defense.schedule import joined_per_class
 from defense.settings import GlobalSection
 from defense.split import class_aware
 from training.draws import batch_sizes

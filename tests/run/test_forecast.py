@@ -73,6 +73,17 @@ def test_what_is_done_once_in_the_first_epoch_widens_the_range_then_and_is_forgo
     assert later.low == pytest.approx(8 * truth, rel=1e-3) == later.high
 
 
+def test_an_epoch_without_a_look_does_not_say_what_one_takes() -> None:
+    """The time that saving takes is not that of a look."""
+    blind = Cost("class-aware", steps=10, images=80, looks=0)
+    rows = [lasted(EARLY), lasted(blind, once=0.4), lasted(EARLY), lasted(blind, once=0.4)]
+    left = estimate([EARLY, blind] * 4, rows)
+    assert left is not None
+    assert left.low == pytest.approx(4 * 10 * STEP + 2 * 100 * LOOK, rel=1e-3) == left.high
+    first = estimate([blind, EARLY], [lasted(blind, once=0.4)])
+    assert first is not None and first.high < 2 * lasted(EARLY)["seconds"]
+
+
 def test_a_machine_that_becomes_busy_is_noticed() -> None:
     costs = [EARLY] * 40
     rows = [lasted(EARLY)] * 10 + [lasted(EARLY, factor=3.0)] * 8
