@@ -23,11 +23,12 @@ from typing import Any
 
 from command.arguments import Parser
 from command.cells import gather_cells
-from command.jobs import FINISHED, METHODS, WRONG, Job, plan_jobs, run_job
+from command.jobs import FINISHED, WRONG, Job, plan_jobs, run_job
 from command.listing import report, result_row
 from command.published import read_published
 from command.table import Table
 from command.table_picture import write_table_picture
+from config.methods import METHODS
 from utils.console import Lines, quiet_libraries, say, say_error
 from utils.errors import InputError, TrainingError, nearest
 from utils.files import PROJECT, made_folder

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from config.load import load_config, run_name
+from config.methods import METHODS
 from config.schema import Config
-from defense import DEFENSES
 from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
@@ -28,7 +28,6 @@ from utils.plain_yaml import read_yaml
 from utils.printable import clipped
 
 FINISHED, WRONG = "finished", "failed (configuration)"
-METHODS = (*DEFENSES, *REPAIRS)
 
 
 @dataclass(frozen=True)

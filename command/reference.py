@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from config.methods import CHANGEABLE
 from config.rules import PRETRAINED, RULES
 from config.schema import Config
 from data.attack import ATTACKS
@@ -32,7 +33,8 @@ from utils.section import Section
 from witness import WITNESSES
 
 FILE = PROJECT / "docs" / "configuration.md"
-HEAD = """# Configuration
+OF_METHOD = ", ".join(f"`{key}`" for key in sorted(CHANGEABLE))
+HEAD = f"""# Configuration
 
 Written by `python -m command.reference` from the code; do not edit it.
 
@@ -40,6 +42,10 @@ A YAML of the published code runs once its two paths point somewhere. A YAML may
 another one: `extends: baseline_asd.yaml`. Mappings are merged, all else is replaced. Naming another
 network, optimiser, schedule, loss or attack replaces the one before, with its settings. On the
 command line `key.subkey=value` sets any key. An unknown key is an error that names the nearest one.
+
+What stands below `methods.<name>` counts for that defence or repair alone, on top of the rest of
+its file: `methods: {{none: {{num_epochs: 200}}}}`. It may hold what a method trains with:
+{OF_METHOD}.
 """
 # Where a part is named, and the table of what may be named there.
 PARTS: dict[str, Registry[Any]] = {

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from config.auto import TYPICAL, WANTED, covers, open_keys, settle
+from config.methods import with_method
 from config.no_effect import without_effect
 from config.schema import Config
 from data.attack.settings import BackdoorSection
@@ -79,7 +80,7 @@ def read_chain(path: Path) -> list[tuple[str, dict[str, Any]]]:
         parent = data.pop("extends", None)
         if parent is not None and not isinstance(parent, str):
             raise InputError(f"{current}: extends: the path of a YAML is expected")
-        files.insert(0, (str(current), with_our_names(data)))
+        files.insert(0, (str(current), data))
         current = None if parent is None else beside(current, parent)
     return files
 
@@ -103,7 +104,7 @@ def read_override(argument: str) -> dict[str, Any]:
     data = parse_yaml(value, f"{COMMAND_LINE}: {key}")
     for part in reversed(parts):
         data = {part: data}
-    return with_our_names(data)
+    return data
 
 
 def merge(base: dict[str, Any], change: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -173,6 +174,7 @@ def load_config(
     """
     sources = read_chain(path)
     sources += [(COMMAND_LINE, read_override(argument)) for argument in overrides]
+    sources = [(name, with_our_names(data)) for name, data in with_method(sources)]
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], str] = {}
     for name, data in sources:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from command.jobs import plan_job
 from config.load import load_config
+from config.schema import Config
 from utils.files import PROJECT
 
 CONFIG = PROJECT / "config"
@@ -16,6 +18,8 @@ BEYOND = [
     CONFIG / "cifar10_small.yaml",
     *(CONFIG / "laptop").glob("*.yaml"),
 ]
+FULL = ("cifar10", "gtsrb", "imagenet30", "vggface2_30")
+FULL_SIZE = [path for folder in FULL for path in sorted((CONFIG / folder).glob("*.yaml"))]
 BEYOND += [*(CONFIG / "robust").glob("*.yaml"), *(CONFIG / "small").glob("*.yaml")]
 
 
@@ -39,6 +43,56 @@ def test_the_published_setting_asks_and_averages_nothing() -> None:
     assert not config.semi.mixmatch.adjustment
     assert config.learning_rate is None
     assert config.split.augment
+
+
+def of_method(path: Path, method: str) -> Config:
+    """Return the configuration of a method's run as `run_all.py` plans it."""
+    config = plan_job(path, method, []).config
+    assert config is not None
+    return config
+
+
+@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda path: path.relative_to(CONFIG).as_posix())
+def test_plain_training_of_the_whole_size_is_the_published_one(path: Path) -> None:
+    """SGD 0.1, momentum 0.9, weight decay 5e-4, batches of 128, 200 epochs, a tenth at 100, 150."""
+    typed = load_config(path, ["defense=none", "repair.method=null"]).config
+    for config in (of_method(path, "none"), typed):
+        assert config.defense == "none"
+        assert config.optimizer.name == "SGD"
+        expected = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+        assert config.optimizer.arguments == expected
+        assert config.lr_scheduler is not None
+        assert config.lr_scheduler.name == "MultiStepLR"
+        assert config.lr_scheduler.arguments == {"milestones": [100, 150], "gamma": 0.1}
+        assert config.learning_rate is None
+        assert config.num_epochs == 200
+        assert config.loader.batch_size == 128
+        assert config.criterion.name == "cross_entropy"
+
+
+def test_the_baseline_without_defence_is_that_of_the_folder() -> None:
+    """One place says how it trains, and says it for the other methods' runs, too."""
+    baseline = load_config(CONFIG / "baseline_none.yaml").config
+    assert baseline == of_method(CONFIG / "cifar10" / "badnets.yaml", "none")
+    assert (
+        load_config(CONFIG / "cifar10" / "badnets.yaml").config
+        == load_config(CONFIG / "baseline_asd.yaml").config
+    )
+
+
+@pytest.mark.parametrize("folder", ["imagenet30", "vggface2_30"])
+def test_dbd_at_224_pixels_is_the_published_one(folder: str) -> None:
+    for path in (CONFIG / folder).glob("*.yaml"):
+        config = of_method(path, "dbd")
+        assert config.semi.criterion.mixmatch.lambda_u == 6
+        assert config.dbd.warm_up.batch_size == 256
+        assert (config.dbd.mixmatch_epochs, config.num_epochs) == (80, 1090)
+        assert load_config(path).config.semi.criterion.mixmatch.lambda_u == 15  # ASD's
+
+
+def test_signs_are_split_for_a_hundred_epochs() -> None:
+    config = load_config(CONFIG / "gtsrb" / "wanet.yaml").config
+    assert (config.num_epochs, config.global_.epoch_third) == (100, 100)
 
 
 @pytest.mark.parametrize("path", BEYOND, ids=lambda path: path.relative_to(CONFIG).as_posix())
