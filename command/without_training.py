@@ -74,12 +74,14 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     material = assemble(config, data, Streams(manifest["seed"]), device)
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
     kept = read_kept(run_folder.purified, material.training, f"{command} --report")
-    kept, remarks = reviewed(kept, read_review(config.review, material.training))
+    review = read_review(config.review, material.training, material.data.left_out)
+    kept, remarks = reviewed(kept, review)
     make_empty_folder(folder, "--export-clean", data.root)
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)
     layout = arguments.layout or FOLDERS
-    for line in [*lines, *remarks, write_clean(material.training, kept, folder, locate, layout)]:
+    lines += [*review.lines(), *remarks]
+    for line in [*lines, write_clean(material.training, kept, folder, locate, layout)]:
         say(line)
 
 

@@ -67,7 +67,7 @@ def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
             raise InputError(f"{key} and dataset contradict: {name} has {data.num_classes} classes")
     if config.data.train_samples is not None:
         kept = data.train.first_of_each_class(config.data.train_samples, data.num_classes)
-        data = replace(data, train=kept)
+        data = data.trained_on(kept)
     side = min(data.train.images.shape[1:3])
     data = replace(
         data,

@@ -89,5 +89,5 @@ def hold_out(data: ImageData, seeds: Tensor, places: Tensor) -> tuple[ImageData,
             f"{len(same) - len(places)} training images are held-out ones, pixel for pixel, and "
             f"leave training with them"
         )
-    changed = replace(data, train=data.train.picked(torch.nonzero(kept).flatten()), test=test)
-    return changed, moved[remaining], lines
+    changed = data.trained_on(data.train.picked(torch.nonzero(kept).flatten()))
+    return replace(changed, test=test), moved[remaining], lines

@@ -59,7 +59,7 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     assert data.root is not None
     file = truth_file(data.root, config.data.truth)
     text = read_text(file, KEY)
-    rows, left_out = readable_rows(read_table(text, COLUMNS).rows, data.unreadable)
+    rows, left_out = readable_rows(read_table(text, COLUMNS).rows, data.left_out)
     order = places_of(rows, data.train, text)
     train = data.train.picked(order)
     roles = torch.tensor([kind_of(row, text) for row in rows], dtype=torch.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from data.export import file_names
@@ -28,16 +28,18 @@ class Names:
 
     Args:
         training: the set that they belong to.
+        left_out: files of that set which are no samples here; they count on from its last sample.
     """
 
-    def __init__(self, training: TrainingSet) -> None:
-        self.training = training
-        self.exact = training.places()
+    def __init__(self, training: TrainingSet, left_out: Sequence[str] = ()) -> None:
+        self.training, self.left_out = training, left_out
+        more = range(len(training), len(training) + len(left_out))
+        self.exact = dict(zip(left_out, more, strict=True)) | training.places()
         self.alike: dict[str, int | None] = {}  # None: two samples are called so
         for name, index in self.exact.items():
             key = composed(name)
             self.alike[key] = None if key in self.alike else index
-        self.raw = any(RAW.search(name) for name in training.files or ())
+        self.raw = any(RAW.search(name) for name in (*(training.files or ()), *left_out))
 
     def get(self, name: str) -> int | None:
         """Return the sample `name`, relative to the data set's folder or to its `train/`."""
@@ -59,7 +61,7 @@ class Names:
         """
         found: dict[str, int | None] = {}
         files = self.training.files or file_names(self.training)
-        for index, file in enumerate(files):
+        for index, file in enumerate((*files, *self.left_out)):
             parts = composed(file).split("/")
             for start in range(len(parts)):
                 tail = "/".join(parts[start:])

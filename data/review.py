@@ -7,7 +7,7 @@ is such a file. Or the JSON that FiftyOne or Label Studio exports.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,17 +33,28 @@ class Review:
         accepted: (n,) int64, sorted; called clean, they are verified samples from then on.
         rejected: (m,) int64, sorted; called poisoned, a method that splits keeps them out of its
             clean pool.
+        ignored: number of samples with a verdict on which the run does not train.
     """
 
     accepted: Tensor
     rejected: Tensor
+    ignored: int = 0
 
     def __len__(self) -> int:
         return len(self.accepted) + len(self.rejected)
 
     def to(self, device: torch.device) -> Review:
         """Return the same on `device`."""
-        return Review(self.accepted.to(device), self.rejected.to(device))
+        return Review(self.accepted.to(device), self.rejected.to(device), self.ignored)
+
+    def lines(self) -> list[str]:
+        """Return a line where a part of the review counts for nothing."""
+        if not self.ignored:
+            return []
+        return [
+            f"{KEY}: {self.ignored} of {self.ignored + len(self)} samples that it judges are held "
+            f"out of training or left out of it, so that its word on them counts for nothing"
+        ]
 
     def verdicts(self) -> dict[int, str]:
         """Return the verdict on each sample, in the order of samples."""
@@ -73,8 +84,14 @@ def no_review() -> Review:
     return Review(chosen({}, CLEAN), chosen({}, POISONED))
 
 
-def read_review(path: str | None, training: TrainingSet) -> Review:
+def read_review(path: str | None, training: TrainingSet, left_out: Sequence[str] = ()) -> Review:
     """Return what the file at `path` says; an empty review where there is no file.
+
+    Args:
+        path: of the file.
+        training: the set that it is about.
+        left_out: files that belong to that set, too, and are not trained on. Another run may have
+            held out others, so a review may name them.
 
     Raises:
         InputError: unreadable, a column is missing, an unknown verdict or sample, or a sample that
@@ -82,14 +99,16 @@ def read_review(path: str | None, training: TrainingSet) -> Review:
     """
     verdicts: dict[int, str] = {}
     if path is not None:
-        names = Names(training)
+        names = Names(training, left_out)
         text = read_text(find_file(path, KEY), KEY, names.raw)
         found = find_exported(text, names) if text.is_json else find_listed(text, names)
         for index, said in found:
             if verdicts.setdefault(index, said.verdict) != said.verdict:
                 before = verdicts[index]
                 raise InputError(f"{said.where}: {said.names[0]!r} was called {before} before")
-    return Review(chosen(verdicts, CLEAN), chosen(verdicts, POISONED))
+    trained = {index: said for index, said in verdicts.items() if index < len(training)}
+    ignored = len(verdicts) - len(trained)
+    return Review(chosen(trained, CLEAN), chosen(trained, POISONED), ignored)
 
 
 def find_listed(text: Text, names: Names) -> Iterator[tuple[int, Said]]:

@@ -62,9 +62,9 @@ def read_material(setup: Setup, only_looks: bool = False) -> Material:
         data, lines = load_data(config)
         looks = only_looks and setup.start.own_state is None
         made = assemble(config, data, setup.streams, setup.device, looks)
-    for line in [*lines, *made.lines]:
+    review = read_review(config.review, made.training, made.data.left_out)
+    for line in [*lines, *made.lines, *review.lines()]:
         say(line)
-    review = read_review(config.review, made.training)
     fingerprints = made.fingerprints(config.truth_known)
     setup.start.refuse_other_data(fingerprints)
     assert data.frame is not None  # `load_data` sees to it

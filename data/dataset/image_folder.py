@@ -55,8 +55,8 @@ class ImageFolder(Source):
         refuse_empty(train.labels.tolist(), folders, train_folder)
         notices += describe_test(test, folders)
         notices += describe_same(train_part, test_part)
-        unreadable = frozenset(file for file, _ in train_part.unreadable)
-        return ImageData(train, test, tuple(folders), tuple(notices), frame, root, unreadable)
+        left_out = tuple(file for file, _ in train_part.unreadable)
+        return ImageData(train, test, tuple(folders), tuple(notices), frame, root, left_out)
 
     @staticmethod
     def list_training(request: Request) -> Listing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,7 +122,8 @@ class ImageData:
         notices: lines to say, about what was left out or looks odd.
         frame: how a file of any size becomes an image of the set; None where it has no files.
         root: the folder to which the splits' files are relative; None where it has no files.
-        unreadable: files of training images that are left out, since they cannot be read.
+        left_out: files of training images on which no run with these data trains: they cannot be
+            read, are more than `data.train_samples`, or are held out.
     """
 
     train: Split
@@ -131,12 +132,18 @@ class ImageData:
     notices: tuple[str, ...] = ()
     frame: Frame | None = None
     root: Path | None = None
-    unreadable: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def trained_on(self, train: Split) -> ImageData:
+        """Return the same with `train`, a part of the training images; the others are left out."""
+        kept = set(train.files or ())
+        gone = (file for file in self.train.files or () if file not in kept)
+        return replace(self, train=train, left_out=(*self.left_out, *gone))
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all images and labels, by which a resumed run knows its data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,32 @@ def test_what_cannot_be_read_is_told_in_a_line(tmp_path: Path, text: str, told: 
     with pytest.raises(InputError, match="review: ") as caught:
         read_review(write(tmp_path, text), files_of_six())
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", ["train/a/0.png", "a/0.png", "./train/a/0.png"])
+def test_what_is_said_of_a_sample_that_is_left_out_counts_for_nothing(
+    tmp_path: Path, named: str
+) -> None:
+    names = tuple(f"train/a/{index}.png" for index in range(1, 7))
+    file = write(tmp_path, f"file,verdict\n{named},clean\ntrain/a/3.png,poisoned\n")
+    review = read_review(file, files_of_six(names), ["train/a/0.png", "train/b/0.png"])
+    assert (review.accepted.tolist(), review.rejected.tolist()) == ([], [2])
+    assert review.lines()[0].startswith("review: 1 of 2 samples that it judges are held out")
+    assert review.to(torch.device("cpu")).ignored == 1
+    with pytest.raises(InputError, match="no training sample"):
+        read_review(file, files_of_six(names))
+    file = write(tmp_path, f"file,verdict\n{named},clean\ntrain/a/0.png,poisoned\n")
+    with pytest.raises(InputError, match="was called clean before"):
+        read_review(file, files_of_six(names), ["train/a/0.png"])
+
+
+def test_an_export_may_name_a_sample_that_is_left_out(tmp_path: Path) -> None:
+    names = tuple(f"train/a/{index}.png" for index in range(1, 7))
+    file = tmp_path / "labels.json"
+    said = {"/home/x/train/a/0": {"tags": ["clean"]}, "train/a/2": {"tags": ["poisoned"]}}
+    file.write_text(json.dumps({"labels": said}))
+    review = read_review(str(file), files_of_six(names), ["train/a/0.png"])
+    assert (review.ignored, review.rejected.tolist()) == (1, [1])
 
 
 def test_clean_ones_become_seeds_and_poisoned_ones_are_none() -> None:
