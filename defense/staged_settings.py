@@ -18,13 +18,15 @@ from utils.section import Section
 class AblSection(Section):
     """`abl`: the stages of ABL; their lengths make `num_epochs`.
 
-    Defaults are the published code's, but for `ascent_bound`. `isolation` holds the mean loss of a
-    batch at `level` by local gradient ascent (lga) or flooding. `fraction` of all samples, those
+    Defaults are the paper's, but for `ascent_bound`; the published code has 10, 60 and 5 epochs and
+    flooding. `isolation` holds the mean loss of a batch at `level` by local gradient ascent (lga)
+    or flooding. `fraction` of all samples, those
     with the lowest loss, are isolated. Fine-tuning's rate is multiplied by `decay` at each of
     `milestones`, epochs of that stage. `ascent_bound`: the cross entropy up to which a sample is
     unlearnt; null, as published, goes on without end. `keep_learning`: each step of unlearning also
     learns as many samples that are not isolated, as the paper's equation 4 has it; the published
-    code unlearns alone. `batch_size`: that of `loader` when left out.
+    code unlearns alone. `batch_size`: that of `loader` when left out; the paper's is 64, the
+    code's 128. Fine-tuning augments as `transform.train` says, where ABL has `cutout` too.
     """
 
     isolation_epochs: int = Field(default=20, ge=1)

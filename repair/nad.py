@@ -32,11 +32,13 @@ class AttentionDistillation(Repair):
     """Fine-tunes a teacher, then trains the student on labels and on the teacher's attention."""
 
     class Settings(Section):
-        """Defaults: the published code's.
+        """Defaults: the published code's; its paper has 10 epochs.
 
-        `betas`: weights of the attention at the last resolutions of the network, the deepest at the
-        end; a network with fewer uses the last ones. `learning_rates`: the first before the first
-        of `milestones` (epochs), and so on; of teacher and student.
+        Images are augmented as `transform.train` says. The published code also cuts a hole out,
+        which is `cutout` there: `methods.nad` of `config/cifar10/badnets.yaml` has it. `betas`:
+        weights of the attention at the last resolutions of the network, the deepest at the end; a
+        network with fewer uses the last ones. `learning_rates`: the first before the first of
+        `milestones` (epochs), and so on; of teacher and student.
         """
 
         teacher_epochs: int = Field(default=10, ge=0)

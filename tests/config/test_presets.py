@@ -8,7 +8,9 @@ import pytest
 
 from command.jobs import plan_job
 from config.load import load_config
+from config.methods import METHODS
 from config.schema import Config
+from repair import REPAIRS
 from utils.files import PROJECT
 
 CONFIG = PROJECT / "config"
@@ -70,14 +72,34 @@ def test_plain_training_of_the_whole_size_is_the_published_one(path: Path) -> No
         assert config.criterion.name == "cross_entropy"
 
 
-def test_the_baseline_without_defence_is_that_of_the_folder() -> None:
-    """One place says how it trains, and says it for the other methods' runs, too."""
-    baseline = load_config(CONFIG / "baseline_none.yaml").config
-    assert baseline == of_method(CONFIG / "cifar10" / "badnets.yaml", "none")
-    assert (
-        load_config(CONFIG / "cifar10" / "badnets.yaml").config
-        == load_config(CONFIG / "baseline_asd.yaml").config
-    )
+@pytest.mark.parametrize("folder", ["cifar10", "gtsrb"])
+def test_abl_and_nad_cut_a_hole_out_and_nobody_else_does(folder: str) -> None:
+    for path in (CONFIG / folder).glob("*.yaml"):
+        for method in METHODS:
+            config = of_method(path, method)
+            steps = {choice.name: choice.settings for choice in config.transform.train.primary}
+            assert ("cutout" in steps) is (method in {"abl", "nad"})
+            if "cutout" in steps:
+                assert list(steps)[-1] == "cutout"  # after crop and flip
+                assert (steps["cutout"].holes, steps["cutout"].length) == (1, 3)
+            if method == "abl":
+                assert config.loader.batch_size == 64 and config.abl.batch_size is None
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_baselines_are_the_folder_of_cifar10(method: str) -> None:
+    """One place says how each method trains on its own."""
+    baseline = load_config(CONFIG / f"baseline_{method}.yaml").config
+    planned = of_method(CONFIG / "cifar10" / "badnets.yaml", method)
+    assert baseline == planned.model_copy(update={"repair": baseline.repair})
+    assert baseline.repair.method == (method if method in REPAIRS else None)
+    assert baseline.repair.parts == planned.repair.parts  # `of` alone differs
+
+
+def test_abl_is_as_long_as_in_the_paper() -> None:
+    abl = load_config(CONFIG / "baseline_abl.yaml").config.abl
+    lengths = (abl.isolation_epochs, abl.fine_tuning_epochs, abl.unlearning_epochs)
+    assert (lengths, abl.isolation, abl.fraction) == ((20, 60, 20), "lga", 0.01)
 
 
 @pytest.mark.parametrize("folder", ["imagenet30", "vggface2_30"])
