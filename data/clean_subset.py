@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data.poison import Truth
+from data.poison import TrainingSet, Truth
+from data.review import Review
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -29,15 +30,26 @@ def draw_clean(truth: Truth, fraction: float, streams: Streams) -> Tensor:
     return candidates[order[:count]].sort().values
 
 
-def verified_or_none(seeds: Tensor, checked: bool) -> Tensor:
-    """Return the verified samples of own data.
+def verified_samples(training: TrainingSet, seeds: Tensor, checked: bool, review: Review) -> Tensor:
+    """Return the samples of own data that a person has verified, as sorted indices (n,).
+
+    Args:
+        training: the set that they belong to.
+        seeds: (n,) int64, sorted, those from which a run starts, what the review adds included.
+        checked: whether a person has verified the others of them.
+        review: what a person has said since.
 
     Raises:
-        InputError: nobody has verified any.
+        InputError: nobody has verified any, or none of some class: a model that is repaired
+            without a class would forget it.
     """
-    if not checked:
+    known = seeds if checked else review.accepted
+    found = torch.bincount(training.labels[known].cpu(), minlength=training.num_classes)
+    if not int(found.min()):
+        of = f" of class {training.classes[int(found.argmin())]!r}" if len(known) else ""
         raise InputError(
-            "repair: it needs samples that are known to be clean, and nobody has checked any; put "
-            "some into seeds/<class>/ beside train/, or list them in global.seed_indices"
+            f"repair: it needs samples{of or ' of each class'} that are known to be clean, and "
+            f"nobody has checked any; put some into seeds/<class>/ beside train/, list them in "
+            f"global.seed_indices, or call them clean in a review"
         )
-    return seeds
+    return known

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from config.schema import Config
-from data.clean_subset import draw_clean, verified_or_none
+from data.clean_subset import draw_clean, verified_samples
 from data.dataset import Split
 from defense import DEFENSES, Knowledge, Setting
 from model import Network
@@ -156,7 +156,8 @@ def clean_samples(setup: Setup, material: Material, ground: Ground) -> Split:
         fraction = config.repair.clean_fraction
         index = draw_clean(material.truth, fraction, setup.streams)
     else:
-        index = verified_or_none(material.seeds, material.seeds_checked)
+        known = material.training, material.seeds, material.seeds_checked, material.review
+        index = verified_samples(*known)
     if len(index) < SMALLEST_BATCH:
         raise InputError(
             f"repair.clean_fraction: a repair needs {SMALLEST_BATCH} clean samples at least, and "

@@ -17,18 +17,14 @@ import torch
 import ASD
 from command.arguments import parse_arguments
 from config.load import load_config
-from data.clean_subset import draw_clean, verified_or_none
-from data.dataset import Split
-from data.poison import Truth
 from run.product import load_model
 from run.repairing import repaired_session
 from run.setup import set_up
 from tests.conftest import DIGITS, TINY
+from tests.data.own_data_cases import make_folder, names
 from tests.run.processes import finished, wait_until
-from utils.errors import InputError
 from utils.files import PROJECT
 from utils.interrupt import Interrupt
-from utils.streams import Streams
 
 OF_NAD = ("repair.nad.teacher_epochs=1", "repair.nad.num_epochs=2")
 OF_PRUNING = ("repair.fine_pruning.num_epochs=2", "repair.fine_pruning.step=0.2")
@@ -188,19 +184,20 @@ def test_what_does_not_fit_is_one_line(
     assert message.count("\n") == 1
 
 
-def test_clean_samples_are_untouched_ones() -> None:
-    roles = torch.tensor([0, 1, 2, 0, 0, 1, 0, 0], dtype=torch.uint8)
-    nothing = Split(torch.empty(0, 1, 1, 3, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
-    truth = Truth(roles, torch.zeros(8, dtype=torch.int64), nothing, None)
-    chosen = draw_clean(truth, 0.5, Streams(3))
-    assert len(chosen) == 4
-    assert bool((roles[chosen] == 0).all())
-    assert torch.equal(chosen, draw_clean(truth, 0.5, Streams(3)))
-    with pytest.raises(InputError, match="8 clean samples of 5"):
-        draw_clean(truth, 1.0, Streams(3))
-    with pytest.raises(InputError, match="nobody has checked"):
-        verified_or_none(torch.arange(3), checked=False)
-    assert verified_or_none(torch.arange(3), checked=True).tolist() == [0, 1, 2]
+def test_a_repair_takes_what_a_review_calls_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_folder(tmp_path / "d", per_class=4)
+    more = ["dataset=image_folder", f"dataset_dir={root}", "data.image_size=16", "backdoor=null"]
+    more += ["data.train_samples=null", "num_classes=3", "global.seed_num=1"]
+    assert ASD.main(given(tmp_path, "x_none", *more)) == 0
+    repair = given(tmp_path, "x_nad", *more, "repair.method=nad")
+    assert ASD.main(repair) == 2
+    assert "nobody has checked any" in capsys.readouterr().err
+    rows = "".join(f"{name},clean\n" for name in names(2))
+    (tmp_path / "review.csv").write_text(f"file,verdict\n{rows}")
+    assert ASD.main([*repair, f"review={tmp_path / 'review.csv'}"]) == 0
+    assert "with 6 clean samples" in capsys.readouterr().out
 
 
 def test_settings_of_methods_that_are_not_used_are_not_part_of_the_run() -> None:
