@@ -11,7 +11,8 @@ from torch import Tensor
 
 from data.review import refuse_emptied
 from defense.defense import Defense, PlannedStage, Pools, Setting
-from defense.restored import checked_losses, checked_pool
+from defense.exclusion import Exclusion
+from defense.restored import checked_flags, checked_losses
 from defense.schedule import (
     CLASS_AGNOSTIC,
     CLASS_AWARE,
@@ -56,6 +57,8 @@ class AdaptiveSplitting(Defense):
         self.semi = setting.config.semi
         self.criterion = build_criterion(setting.config.split.criterion)
         self.virtual = VirtualModel(setting)
+        use, count = setting.config.witness.vetoed, len(setting.ground.training)
+        self.exclusion = Exclusion(use, count)
         self.sizes = torch.bincount(setting.ground.training.labels)  # (C,) of given labels
         self._refuse_empty_polluted_pool()
         learner, mixmatch = setting.learner, self.semi.mixmatch
@@ -77,8 +80,8 @@ class AdaptiveSplitting(Defense):
         return shares_of(labels, self.setting.ground.training.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running mean of aligned guesses, what was told, and the pool that is kept."""
-        state: dict[str, Any] = {}
+        """Return what the epochs have seen: of guesses, of the end of stage 1, of the last split."""
+        state: dict[str, Any] = {**self.exclusion.state_dict()}
         if self.alignment is not None:
             state["alignment"] = self.alignment.state_dict()
         hearing = self.setting.knowledge.hearing
@@ -93,12 +96,13 @@ class AdaptiveSplitting(Defense):
         count = len(self.setting.ground.training)
         if self.alignment is not None:
             self.alignment.load_state_dict(state["alignment"])
+        self.exclusion.load_state_dict(state, self.setting.ground.engine.device)
         hearing = self.setting.knowledge.hearing
         if hearing is not None and "told" in state:
             hearing.tell(checked_losses(state["told"], count))
         if self.schedule.split_every > 1 and "kept" in state:
             device = self.setting.ground.engine.device
-            self.kept = checked_pool(state["kept"], count).to(device)
+            self.kept = checked_flags("kept", state["kept"], count).to(device)
 
     def _refuse_empty_polluted_pool(self) -> None:
         last = last_split_of_stage_1(self.setting.config.num_epochs, self.schedule)
@@ -188,6 +192,7 @@ class AdaptiveSplitting(Defense):
         training, schedule = self.setting.ground.training, self.schedule
         seen = self._record(self.setting.learner.model_for("record"), "record-augment", epoch)
         loss, stage = seen.loss, self._stage_by_evidence(epoch, seen)
+        self.exclusion.note(seen.agrees)
         if stage != CLASS_AWARE and self.setting.knowledge.hearing is not None:
             self.setting.knowledge.hearing.tell(loss)
         eligible = self._without_barred(loss)
@@ -266,7 +271,8 @@ class AdaptiveSplitting(Defense):
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's MixMatch steps; yield total loss, L_x and L_u after each."""
-        draws = EpochDraws(self.setting.ground, self.semi, clean, epoch, self._left_out)
+        left_out = self.exclusion.left_out(self._testimony.vetoed)
+        draws = EpochDraws(self.setting.ground, self.semi, clean, epoch, left_out)
         self.setting.learner.network.train()
         offsets, steps = self._offsets(clean), self.steps_in(epoch)
         losses = (
@@ -280,13 +286,6 @@ class AdaptiveSplitting(Defense):
         if not self.semi.mixmatch.adjustment:
             return None
         return adjustment(self.setting.ground.training.labels[clean], self._prior)
-
-    @property
-    def _left_out(self) -> Tensor | None:
-        """What is not even seen without its label: (N,) bool; None: all is."""
-        vetoed = self._testimony.vetoed
-        drop = self.setting.config.witness.vetoed == "left_out" and bool(vetoed.any())
-        return vetoed if drop else None
 
     def _weight(self, epoch: float) -> float:
         criterion = self.semi.criterion.mixmatch

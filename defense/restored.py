@@ -18,16 +18,16 @@ def checked_losses(given: object, count: int) -> Tensor:
     return losses
 
 
-def checked_pool(given: object, count: int) -> Tensor:
-    """Return the clean pool, (count,) bool, that a checkpoint holds.
+def checked_flags(name: str, given: object, count: int) -> Tensor:
+    """Return what a checkpoint holds as `name`, (count,) bool.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is something else.
     """
-    pool = _of_samples(given, count, torch.bool)
-    if pool is None:
-        raise ValueError(f"kept: a clean pool of {count} samples is expected")
-    return pool
+    flags = _of_samples(given, count, torch.bool)
+    if flags is None:
+        raise ValueError(f"{name}: a yes or no for each of {count} samples is expected")
+    return flags
 
 
 def _of_samples(given: object, count: int, dtype: torch.dtype) -> Tensor | None:

@@ -40,7 +40,7 @@ class EpochDraws:
     ) -> None:
         self.ground, self.steps = ground, semi.mixmatch.train_iteration
         polluted = ~clean if left_out is None else ~clean & ~left_out
-        if semi.loader.balance == "pools" and not bool(polluted.any()):
+        if not bool(polluted.any()):
             polluted = clean  # nothing is doubtful: what is seen without its label may be any
         clean_count, polluted_count = int(clean.sum()), int(polluted.sum())
         self.sizes = batch_sizes(semi.loader, clean_count, clean_count + polluted_count)

@@ -29,16 +29,20 @@ def dump_heard(choices: list[Choice]) -> dict[str, Any]:
 Heard = Annotated[list[Any], BeforeValidator(read_heard), PlainSerializer(dump_heard)]
 
 
+VetoedUse = Literal["unlabelled", "left_out", "contradicted"]
+
+
 class WitnessSection(Section):
     """`witness`: independent opinions on single samples.
 
     `heard`: names, or a mapping from names to settings; nobody is heard by default, as in the
-    paper. A sample that one of them vetoes never keeps its label; `vetoed` says whether it is left
-    out of training altogether, or is still seen without its label: where all samples with a trigger
-    show the target class, as clean-label poison does, even that teaches the trigger. `reference`:
-    the plain model that they look at.
+    paper. A sample that one of them vetoes never keeps its label. `vetoed` says whether it is still
+    seen without its label (`unlabelled`), is not seen at all (`left_out`), or is seen while the
+    model in training contradicts the vetoed label (`contradicted`): where all samples with a
+    trigger show the target class, as clean-label poison does, a guess gives the label back and
+    teaches the trigger. `reference`: the plain model that they look at.
     """
 
     reference: ReferenceSettings = ReferenceSettings()
     heard: Heard = Field(default_factory=list)
-    vetoed: Literal["left_out", "unlabelled"] = "unlabelled"
+    vetoed: VetoedUse = "unlabelled"

@@ -12,6 +12,7 @@ import torch
 import ASD
 from command.arguments import parse_arguments
 from config.load import load_config
+from defense.asd import AdaptiveSplitting
 from report.accusations import accusations_of, kinds_seen
 from report.examine import gather
 from run.checkpoint import LATEST, load_checkpoint
@@ -228,3 +229,32 @@ def test_a_witness_that_compares_cross_entropies_needs_them() -> None:
     with pytest.raises(InputError, match=r"witness\.heard\.contradicted_group") as caught:
         load_config(DIGITS, given)
     assert "\n" not in str(caught.value)
+
+
+def test_what_the_model_takes_for_what_is_vetoed_is_not_drawn(
+    tmp_path: Path, with_vetoes: None
+) -> None:
+    """A guess that gives the vetoed label back would teach it."""
+    given = parse_arguments(arguments(tmp_path, "witness.vetoed=contradicted"))
+    with Interrupt() as interrupt:
+        session = ASD.prepare(set_up(given, interrupt))
+    defense = session.defense
+    assert isinstance(defense, AdaptiveSplitting)
+    pools, vetoed = defense.split(2), defense.setting.knowledge.hearing.testimony.vetoed
+    agrees = defense.state_dict()["agrees"]
+    assert (vetoed & agrees).any() and (vetoed & ~agrees).any()
+    draws = EpochDraws(
+        session.ground, defense.semi, pools.clean, 2, defense.exclusion.left_out(vetoed)
+    )
+    drawn = torch.zeros_like(vetoed).index_fill(0, draws.unlabelled, True)
+    assert not (drawn & vetoed & agrees).any()
+    assert (drawn & vetoed & ~agrees).any()
+
+
+@pytest.mark.parametrize("agrees", [torch.zeros(3), torch.zeros(300), [True] * 300])
+def test_what_the_last_split_saw_is_checked_when_a_checkpoint_is_read(
+    session: Session, agrees: Any
+) -> None:
+    state = {**session.defense.state_dict(), "agrees": agrees}
+    with pytest.raises(ValueError, match="each of 300 samples"):
+        session.defense.load_state_dict(state)
