@@ -21,7 +21,7 @@ from command.arguments import parse_arguments
 from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES, Knowledge, Setting
-from report.accusations import accusations_of, kinds_seen
+from report.accusations import accusations_of, doubts_of, kinds_seen
 from report.card import write_card
 from report.examine import examine
 from report.findings import Findings
@@ -154,7 +154,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
     """Say what the model thinks of the data it was trained on; leave report, result and model."""
     findings = examine(session)
     accusations, seen = accusations_of(findings), kinds_seen(findings)
-    verdict = judge(findings, accusations, seen)
+    verdict = judge(findings, accusations, seen, doubts_of(findings))
     for line in verdict.lines():
         say(line)
     result = (

@@ -22,7 +22,7 @@ from benchmark.verdict_measure import interval
 from benchmark.verdict_simulated import NOBODY
 from data.poison import TrainingSet
 from defense.history import History
-from report.accusations import accusations_of, kinds_seen
+from report.accusations import accusations_of, doubts_of, kinds_seen
 from report.examine import gather
 from report.findings import Findings, Opinion
 from report.judge import judge, read_thresholds
@@ -88,7 +88,7 @@ def row_of(path: Path) -> dict[str, Any]:
     kind = next(kind for kind in EVERY_KIND if kind.name == about["kind"])
     findings = findings_of(found)
     accusations, seen = accusations_of(findings), kinds_seen(findings)
-    verdict = judge(findings, accusations, seen)
+    verdict = judge(findings, accusations, seen, doubts_of(findings))
     mistaken = found["poisoned"] if kind.poison else found["labels"] != found["true"]
     wrong = found["labels"][mistaken] if kind.expected != "clean" else []
     targets = set(np.unique(wrong).astype(int).tolist())

@@ -25,7 +25,7 @@ import ASD
 from benchmark.verdict_kinds import EVERY_KIND, Kind
 from benchmark.verdict_sets import SIGNS, Stock, digits, signs, write_set
 from command.arguments import parse_arguments
-from report.accusations import accusations_of, kinds_seen
+from report.accusations import accusations_of, doubts_of, kinds_seen
 from report.examine import examine
 from report.findings import Findings
 from report.judge import judge
@@ -90,7 +90,8 @@ def run_one(kind: Kind, seed: int, stock: Stock, out: Path) -> str:
         began = time.perf_counter()
         session = train(kind, seed, folder)
         findings = examine(session)
-        verdict = judge(findings, accusations_of(findings), kinds_seen(findings))
+        accusations, seen = accusations_of(findings), kinds_seen(findings)
+        verdict = judge(findings, accusations, seen, doubts_of(findings))
         seconds = time.perf_counter() - began
         names = [findings.name(index) for index in range(len(findings))]
         score = session.last_score or session.evaluate()

@@ -80,7 +80,7 @@ class AdaptiveSplitting(Defense):
         return shares_of(labels, self.setting.ground.training.num_classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the epochs have seen: of guesses, of the end of stage 1, of the last split."""
+        """Return what epochs have seen: of guesses, the end of stage 1, the last split."""
         state: dict[str, Any] = {**self.exclusion.state_dict()}
         if self.alignment is not None:
             state["alignment"] = self.alignment.state_dict()

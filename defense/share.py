@@ -68,7 +68,8 @@ def keep_by_evidence(
         labels: (N,) int64, given labels.
         accused: (C,) bool, classes that a witness holds to be poisoned in part: they must agree.
         class_floor: 0..1, share of an even half of all samples that each class keeps at least, its
-            lowest reductions.
+            lowest reductions; of a smaller class that share of its own half, so that none is kept
+            whole whatever speaks against it.
     """
     barred = loss.isinf()
     reduction = (loss - reference_loss).masked_fill(barred, torch.inf)
@@ -77,9 +78,10 @@ def keep_by_evidence(
     plausible = agrees | ((loss < IMPLAUSIBLE) & ~accused[labels])
     kept = plausible & ~objected & ~barred
     before = int(kept.sum())
-    floor = int(class_floor * HALF * len(labels) / (int(labels.max()) + 1))
-    if floor:
-        kept = with_floor(kept, reduction, barred, labels, floor)
+    sizes = torch.bincount(labels).double()
+    even = int(class_floor * HALF * len(labels) / len(sizes))
+    floors = (class_floor * HALF * sizes).ceil().long().clamp_max(even)
+    kept = with_floors(kept, reduction, barred, labels, floors)
     return Share(
         kept,
         gap,
@@ -106,12 +108,15 @@ def find_gap(reduction: Tensor) -> float:
     return min(max(float(centres[best]) + width / 2, LOWEST_GAP), HIGHEST_GAP)
 
 
-def with_floor(
-    kept: Tensor, reduction: Tensor, barred: Tensor, labels: Tensor, floor: int
+def with_floors(
+    kept: Tensor, reduction: Tensor, barred: Tensor, labels: Tensor, floors: Tensor
 ) -> Tensor:
-    """Return `kept` with at least `floor` of each class, where it has them: the lowest first."""
+    """Return `kept` with at least `floors` (C,) int64 of each class, as far as it has them.
+
+    The lowest reductions come first.
+    """
     kept = kept.clone()
-    for label in range(int(labels.max()) + 1):
+    for label, floor in enumerate(floors.tolist()):
         members = torch.nonzero((labels == label) & ~barred).flatten()
         missing = floor - int(kept[members].sum())
         others = members[~kept[members]]

@@ -109,24 +109,27 @@ def class_agnostic(
 
     The paper's split can lose a hard class: a weak model's losses for it are all high, so its
     labels are dropped, and it is never learnt. `class_floor` (not the paper's) keeps a place for
-    each class: its lowest losses, as many as that share of an even part of the pool.
+    each class: its lowest losses, as many as that share of an even part of the pool, and of its
+    own part.
 
     Args:
         loss: (N,) split loss under the current model.
         fraction: of the samples, that make the clean pool.
         labels: (N,) int64, given labels; wanted where there is a `class_floor`.
-        class_floor: 0 to 1; with 0 labels do not count, with 1 every class has equally many.
+        class_floor: 0 to 1; with 0 labels do not count, with 1 classes of one size are
+            kept alike.
     """
     count = math.floor(fraction * len(loss))
     if labels is None or class_floor == 0:
         return lowest(loss, count)
-    num_classes = int(labels.max()) + 1
+    sizes = torch.bincount(labels)
+    num_classes = len(sizes)
     everything = torch.arange(len(labels), device=labels.device)
     kept = torch.zeros_like(labels, dtype=torch.bool)
     if share := math.floor(class_floor * count / num_classes):
-        kept[
-            best_of_each_class(everything, loss, labels, labels.new_full((num_classes,), share))[0]
-        ] = True
+        # Of a small class no more than that share of its own part: none is kept whole.
+        floors = (class_floor * fraction * sizes.double()).ceil().long().clamp_max(share)
+        kept[best_of_each_class(everything, loss, labels, floors)[0]] = True
     rest = loss.masked_fill(kept, math.inf)
     return kept | lowest(rest, count - int(torch.count_nonzero(kept)))
 

@@ -105,7 +105,7 @@ def check_size(network: Network, name: str, height: int, width: int) -> None:
     """Try `network`, which is on the CPU, on an image of the size that training will have.
 
     Raises:
-        InputError: it takes no such images; `name` is how the YAML calls it.
+        InputError: it takes no such images; `name` is its key in the YAML.
     """
     training = network.training
     try:
@@ -113,7 +113,7 @@ def check_size(network: Network, name: str, height: int, width: int) -> None:
     except (RuntimeError, ValueError, AssertionError) as error:
         why = str(error).partition("\n")[0]
         raise InputError(
-            f"network.{name}: takes no {width}x{height} images ({why}); enlarge them with "
+            f"{name}: takes no {width}x{height} images ({why}); enlarge them with "
             f"transform.pre.resize, or take another network"
         ) from error
     finally:

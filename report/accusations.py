@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from report.estimate import estimate_by_veto, label_pairs
 from report.findings import Findings
-from report.judge import Accusation
+from report.judge import SMALLEST_SHARE, Accusation, read_thresholds
 from witness import WITNESSES
 
 
@@ -29,6 +31,33 @@ def accusations_of(findings: Findings) -> dict[int, Accusation]:
 
 
 def kinds_seen(findings: Findings) -> tuple[str, ...]:
-    """Return the kinds of poison that the witnesses would have seen."""
-    names = findings.testimony.statements
-    return tuple(dict.fromkeys(kind for name in names for kind in WITNESSES.get(name).sees))
+    """Return the kinds of poison that the witnesses would have seen, in whatever class.
+
+    Who could not look at a class (it has too few samples, say) has not seen that there is none.
+    """
+    there = set(findings.training.labels.unique().tolist())
+    seeing = [
+        name
+        for name, said in findings.testimony.statements.items()
+        if said.looked_at is None or there <= said.looked_at
+    ]
+    return tuple(dict.fromkeys(kind for name in seeing for kind in WITNESSES.get(name).sees))
+
+
+def doubts_of(findings: Findings) -> tuple[str, ...]:
+    """Return to which classes witnesses object without an accusation that makes a verdict.
+
+    In so many samples, that an all-clear would deny them; a few scattered ones are usual.
+    """
+    labels, training = findings.training.labels.cpu(), findings.training
+    least, many = read_thresholds()["accuse_by_witness_from"], SMALLEST_SHARE * len(labels)
+    found = []
+    for name, said in findings.testimony.statements.items():
+        counts = torch.bincount(labels[said.vetoed], minlength=training.num_classes)
+        for label in torch.nonzero(counts >= max(many, 1)).flatten().tolist():
+            if said.accused.get(label, 0.0) < least:
+                found.append(
+                    f"the witness {name} objects to {int(counts[label])} samples labelled "
+                    f"{training.classes[label]!r}, though not surely enough to accuse them"
+                )
+    return tuple(found)

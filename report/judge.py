@@ -53,6 +53,7 @@ def judge(
     findings: Findings,
     accusations: Mapping[int, Accusation] | None = None,
     seen_kinds: Collection[str] = (),
+    doubts: Sequence[str] = (),
     limits: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Return the verdict on the training set.
@@ -63,6 +64,7 @@ def judge(
         findings: what is known of each sample; the truth in it is not read.
         accusations: of other witnesses, by class.
         seen_kinds: those of `UNSEEN_KINDS` that these witnesses would have seen.
+        doubts: what they object to without an accusation; no all-clear beside it.
         limits: thresholds; those in force where there are none.
     """
     limits, labels = limits or read_thresholds(), findings.training.labels.cpu()
@@ -81,7 +83,7 @@ def judge(
     charges = [*charges, *charge_by_witness(suspects, accusations or {}, limits)]
     if charges:
         return accuse(charges, statistics, CAUTIONS.get(findings.origin))
-    doubts = [*unseen(findings), *unsure(suspects, dense[:1], statistics)]
+    doubts = [*unseen(findings), *unsure(suspects, dense[:1], statistics), *doubts]
     if doubts:
         return Verdict("cannot_tell", None, 0, statistics, tuple(doubts))
     reason = "no class stands out among the suspects, as it would if samples of many classes had it"

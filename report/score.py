@@ -85,14 +85,15 @@ def evidence(
         history: what the splits said.
         labels: (N,) int64, given labels.
         num_classes: number of classes.
-        testimony: of witnesses beside the model; what one vetoes comes before all others.
+        testimony: of witnesses beside the model; what one vetoes comes before all others, and what
+            they but suspect counts as much as what the model says.
     """
     total = contradiction(opinion, history)
     total = total + robust_deviations(rarity(labels, opinion.predicted, num_classes))
     if history.reductions:
         total = total + robust_deviations(torch.stack(history.reductions).mean(dim=0))
     for said in testimony.statements.values():
-        total = total + said.vetoed * VETO
+        total = total + torch.asinh(said.suspicion.double()) + said.vetoed * VETO
     return ranks(total)
 
 

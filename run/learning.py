@@ -24,7 +24,7 @@ from training.torch_parts import build_optimizer, build_scheduler
 from utils.engine import choose_engine
 from utils.paths import cache_folder
 from utils.threads import set_threads
-from witness.hearing import Hearing
+from witness.hearing import Hearing, check_hearing
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def build_fitting_network(setup: Setup, material: Material, views: Views) -> Net
         setup.streams.state("network"),
     )
     for chain in (views.train, views.test):
-        check_size(network, choice.name, *chain.output_size)
+        check_size(network, f"network.{choice.name}", *chain.output_size)
     normal = views.test.normalize
     network.fit_input(material.training.images, torch.tensor(normal.mean), torch.tensor(normal.std))
     return network
@@ -88,6 +88,8 @@ def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing:
     samples from which stage 1 starts.
     """
     config = setup.config
+    if config.needs_hearing or config.global_.chosen:
+        check_hearing(config.witness, ground)
     # Seeds that nobody has checked are no verified samples, as good as any poison may be among
     # them. Nor are those that a person has reviewed since: they are few, and of some classes only.
     seeds = material.seeds if material.seeds_checked else material.seeds[:0]

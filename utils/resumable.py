@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from utils.console import progress, say
-from utils.errors import InputError
+from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
 from utils.same_state import load_optimizer
 from utils.torch_file import read_tensors
@@ -42,14 +43,34 @@ def train_resumably(
         parts: networks and optimisers, changed in place.
         epochs: how many there are.
         train_epoch: gets the epoch, 0-based.
+
+    Raises:
+        InputError: what is kept there is of something else.
+        TrainingError: a weight is not finite any more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     first = restore(path, parts)
     for epoch in progress(range(first, epochs), path.stem, unit="epoch"):
         train_epoch(epoch)
+        refuse_diverged(path, parts, epoch)
         state = {name: part.state_dict() for name, part in parts.items()}
         content = {"epochs": epoch + 1, "parts": state}
         write_atomically(path, lambda file, content=content: torch.save(content, file))  # type: ignore[misc]
+
+
+def refuse_diverged(path: Path, parts: Mapping[str, HasState], epoch: int) -> None:
+    """Keep nothing of a training that went astray: it would be taken for a finished one.
+
+    Raises:
+        TrainingError: a weight is not finite.
+    """
+    for part in parts.values():
+        values = part.state_dict().values() if isinstance(part, nn.Module) else ()
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise TrainingError(
+                f"{path.stem}: a weight is not finite after epoch {epoch}; lower the learning rate "
+                f"of this training"
+            )
 
 
 def restore(path: Path, parts: Mapping[str, HasState]) -> int:

@@ -74,9 +74,10 @@ class ContradictedGroup(Witness):
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
         if knowledge(case.model_loss, case.labels, case.num_classes) < self.settings.knows:
-            return Statement(suspicion, vetoed)
+            return Statement(suspicion, vetoed, looked_at=frozenset())
         reduction = (case.model_loss - case.reference.loss).double()
-        for label, groups in divisions(case).items():
+        divided = divisions(case)
+        for label, groups in divided.items():
             members = torch.nonzero(case.labels == label).flatten()
             far, near = map(float, group_means(reduction[members], groups.far))
             suspicion[members] = groups.far.float() * max(far - near, 0.0)
@@ -86,7 +87,7 @@ class ContradictedGroup(Witness):
                 whole = grown(points, groups.far > 0.5)
                 vetoed[members] = whole & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
-        return Statement(suspicion, vetoed, accused)
+        return Statement(suspicion, vetoed, accused, looked_at=frozenset(divided))
 
     def accuses(self, groups: Groups, far: float, near: float) -> bool:
         """Return whether a class is held to be poisoned; its groups' mean reductions, in nats."""

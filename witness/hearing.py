@@ -19,7 +19,7 @@ from training.ground import Ground
 from utils.choice import Choice
 from utils.console import say
 from witness import WITNESSES
-from witness.reference import Reference, find_reference
+from witness.reference import Reference, check_reference, find_reference
 from witness.settings import WitnessSection
 from witness.trust import ASKED, most_trusted
 from witness.witness import Case, Statement
@@ -55,6 +55,17 @@ class Testimony:
 
 
 NOBODY = Testimony()
+
+
+def check_hearing(settings: WitnessSection, ground: Ground) -> None:
+    """Refuse, before a run begins, what the witnesses could not work with.
+
+    Raises:
+        InputError: a file that one of them needs, or a network that takes no such images.
+    """
+    check_reference(settings.reference, ground)
+    for choice in settings.heard:
+        WITNESSES.get(choice.name).check(choice.settings, ground.training)
 
 
 class Hearing:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from utils.section import Section
 from witness.line import Line, divide_line
-from witness.witness import FEWEST, USUAL, Case, Statement, Witness
+from witness.witness import FEWEST, FEWEST_VERIFIED, USUAL, Case, Statement, Witness
 
 CHUNK = 256  # images looked at in one go
 NEAR = 1.5  # deviations, within which an image of an accused label counts as one without pattern
@@ -37,8 +37,8 @@ class StaticPattern(Witness):
         `separation`: between the two groups in standard deviations, where the pattern is in at
         least `share` of a label's images; `separation_of_few` where it is in fewer, since natural
         images have small groups, too: near duplicates. `verified`: share of the verified samples
-        that may have it; where there are none, `separation_of_few` is asked for. `largest`: share
-        of the label that may have it.
+        that may have it; of fewer than five of them nothing follows, and `separation_of_few` is
+        asked for. `largest`: share of the label that may have it.
         """
 
         separation: float = Field(default=3.6, gt=0)  # clean traffic signs have up to 3.58
@@ -54,19 +54,20 @@ class StaticPattern(Witness):
         count, verified = len(case.labels), case.verified
         suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
         accused: dict[int, float] = {}
+        looked_at = set[int]()
         images = case.ground.training.images
         for label in range(case.num_classes):
             members = torch.nonzero(case.labels == label).flatten()
             if len(members) < FEWEST:
                 continue
+            looked_at.add(label)
             line = divide_line(likeness(images, members))
             if self.accuses(line, verified[members]):
                 accused[label] = min(1.0, line.separation / (2 * self.needed(line)))
                 suspicion[members] = line.distance.clamp(-USUAL, USUAL).float()
                 vetoed[members] = (line.distance > NEAR) & ~verified[members]
-        return Statement(
-            torch.where(vetoed, suspicion + USUAL, suspicion), vetoed, accused, cost=COST
-        )
+        suspicion = torch.where(vetoed, suspicion + USUAL, suspicion)
+        return Statement(suspicion, vetoed, accused, COST, frozenset(looked_at))
 
     def needed(self, line: Line) -> float:
         """Return the separation that accuses, for a high group of that size."""
@@ -75,9 +76,9 @@ class StaticPattern(Witness):
 
     def accuses(self, line: Line, verified: Tensor) -> bool:
         """Return whether a label so divided is held to be poisoned; `verified`: (n,) bool."""
-        limits = self.settings
-        seeds = float(line.high[verified].mean()) if bool(verified.any()) else 0.0
-        needed = self.needed(line) if bool(verified.any()) else limits.separation_of_few
+        limits, is_checked = self.settings, int(verified.sum()) >= FEWEST_VERIFIED
+        seeds = float(line.high[verified].mean()) if is_checked else 0.0
+        needed = self.needed(line) if is_checked else limits.separation_of_few
         return (
             line.separation >= needed and seeds <= limits.verified and line.share <= limits.largest
         )

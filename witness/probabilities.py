@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from data.poison import TrainingSet
 from utils.arrays import read_npy
 from utils.errors import InputError
 from utils.files import find_file
@@ -37,6 +38,12 @@ class OutsideProbabilities(Witness):
         quantile: float = Field(default=0.01, ge=0, le=0.5)
 
     settings: OutsideProbabilities.Settings
+
+    @classmethod
+    def check(cls, settings: Section, training: TrainingSet) -> None:
+        """Read the table once, so that a wrong one stops the run before it begins."""
+        assert isinstance(settings, cls.Settings)
+        read_table(settings.file, len(training), training.num_classes)
 
     def testify(self, case: Case) -> Statement:
         """Compare each given label's probability with those of the verified samples."""

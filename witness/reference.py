@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from data.feed import Feed, consecutive
 from data.transform import Chain
-from model import NETWORKS, Network, NetworkChoice, build_network
+from model import NETWORKS, Network, NetworkChoice, build_network, check_size
 from model.place import place_network
 from training.ground import Ground
 from training.passes import answers
@@ -132,14 +132,29 @@ def find_reference(settings: ReferenceSettings, ground: Ground, cache: Path) -> 
     return Reference(network, engine, plain, logits, features, torch.stack(losses.epochs), loss)
 
 
+def check_reference(settings: ReferenceSettings, ground: Ground) -> None:
+    """Refuse, before a run begins, a network that takes no images of the views' sizes.
+
+    Raises:
+        InputError: it takes none.
+    """
+    network, where = untrained(settings, ground), "witness.reference.network"
+    for chain in (ground.chain, ground.seen(augmented=False)):
+        check_size(network, f"{where}.{settings.network.name}", *chain.output_size)
+
+
+def untrained(settings: ReferenceSettings, ground: Ground) -> Network:
+    """Return the network before it has seen anything, on the CPU."""
+    choice, state = settings.network, ground.streams.state("reference-network")
+    kind, classes = NETWORKS.get(choice.name), ground.training.num_classes
+    return build_network(kind, choice.settings, classes, state)
+
+
 def build(settings: ReferenceSettings, ground: Ground) -> Network:
-    """Return the untrained network, on the CPU."""
-    choice, training = settings.network, ground.training
-    state = ground.streams.state("reference-network")
-    kind = NETWORKS.get(choice.name)
-    network = build_network(kind, choice.settings, training.num_classes, state)
-    normalize = ground.chain.normalize
-    network.fit_input(training.images, torch.tensor(normalize.mean), torch.tensor(normalize.std))
+    """Return the untrained network, fitted to the images, on the CPU."""
+    network, normal = untrained(settings, ground), ground.chain.normalize
+    mean, std = torch.tensor(normal.mean), torch.tensor(normal.std)
+    network.fit_input(ground.training.images, mean, std)
     return network
 
 

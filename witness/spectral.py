@@ -24,6 +24,7 @@ from witness.line import Line, divide_line
 from witness.witness import FEWEST, FEWEST_VERIFIED, Case, Statement, Witness, deviations
 
 ENTROPY = 4.0  # weight of a class's longest direction against its others; 0: all weigh the same
+FEWEST_OTHERS = 2  # classes, that tell how far one usually reaches
 SHRINKAGE = 0.3  # share of a round covariance that is mixed into the pooled one
 
 
@@ -93,14 +94,24 @@ class SpectralScore(Witness):
             if self.accuses(one, others, case.verified):
                 accused[label] = min(1.0, one.line.separation / (2 * self.settings.separation))
                 vetoed[one.members] = one.far & ~case.verified[one.members]
-        return Statement(deviations(scores.clamp_min(1e-9).log()), vetoed, accused)
+        looked_at = frozenset(
+            label for label, one in classes.items() if self.can_tell(case.verified[one.members])
+        )
+        suspicion = deviations(scores.clamp_min(1e-9).log())
+        looked_at = looked_at if len(classes) > FEWEST_OTHERS else frozenset()
+        return Statement(suspicion, vetoed, accused, looked_at=looked_at)
 
     settings: SpectralScore.Settings
+
+    @staticmethod
+    def can_tell(verified: Tensor) -> bool:
+        """Return whether a class is large and known enough; `verified`: of its samples, (n,)."""
+        return len(verified) >= FEWEST and int(verified.sum()) >= FEWEST_VERIFIED
 
     def accuses(self, one: Stretch, others: list[Stretch], verified: Tensor) -> bool:
         """Return whether a class stands out from the `others`; `verified`: (N,) bool."""
         own, limits = verified[one.members], self.settings
-        if len(others) < 2 or len(own) < FEWEST or int(own.sum()) < FEWEST_VERIFIED:
+        if len(others) < FEWEST_OTHERS or not self.can_tell(own):
             return False
         usual = statistics.median(other.length for other in others)
         distance = statistics.median(other.reach for other in others)

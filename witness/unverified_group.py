@@ -118,7 +118,7 @@ class UnverifiedGroup(Witness):
                 far = (groups.far > 0.5) | (groups.distance > NEAR)
                 vetoed[members] = far & ~case.verified[members]
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion.clamp_max(USUAL))
-        return Statement(suspicion, vetoed, accused)
+        return Statement(suspicion, vetoed, accused, looked_at=frozenset(divided))
 
     def accuses(self, groups: Groups, others: Sequence[Groups]) -> bool:
         """Return whether a class so divided is held to be poisoned; `others`: those beside it."""
@@ -176,11 +176,13 @@ def best_division(features: Tensor, verified: Tensor, early: Tensor) -> Groups |
 
     Args:
         features: (n, F) of the samples of one given label.
-        verified: (n,) bool.
+        verified: (n,) bool; too few of them count as none.
         early: (n,) their early losses.
     """
-    if len(features) < FEWEST or 0 < int(verified.sum()) < FEWEST_VERIFIED:
+    if len(features) < FEWEST:
         return None
+    if int(verified.sum()) < FEWEST_VERIFIED:
+        verified = torch.zeros_like(verified)
     points = fewer_directions(standardised(features))
     guesses = beginnings(points, verified, early)
     found = [divide(points, guess, verified, early) for guess in guesses]

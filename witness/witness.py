@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from data.poison import TrainingSet
 from training.ground import Ground
 from utils.section import Section
 from witness.reference import Reference
@@ -68,12 +69,15 @@ class Statement:
             from 0.5 on it stakes its name on it.
         vetoed: (N,) bool, the samples that must not keep their label.
         cost: passes over the training set, beyond what the reference has at hand.
+        looked_at: classes of which it could have said something; None: all. Of a class of too few
+            samples, say, its silence means nothing.
     """
 
     suspicion: Tensor
     vetoed: Tensor
     accused: Mapping[int, float] = field(default_factory=dict)
     cost: float = 0.0
+    looked_at: frozenset[int] | None = None
 
     def vetoed_of(self, label: int, labels: Tensor) -> Tensor:
         """Return (N,) bool, which vetoed samples have the given label; `labels`: of all, (N,)."""
@@ -98,6 +102,15 @@ class Witness(ABC):
 
     def __init__(self, settings: Section) -> None:
         self.settings = settings
+
+    @classmethod
+    def check(cls, settings: Section, training: TrainingSet) -> None:
+        """Refuse, before a run begins, settings that do not fit its samples.
+
+        Raises:
+            InputError: what the YAML names is not there, or is of other data.
+        """
+        return
 
     @abstractmethod
     def testify(self, case: Case) -> Statement:

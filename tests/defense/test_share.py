@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -66,12 +68,23 @@ def test_no_class_is_lost_and_the_barred_stay_out() -> None:
     agrees[labels == 3] = False
     loss[labels == 4] = torch.inf
     share = keep_by_evidence(loss, reference, agrees, labels, ALL, 0.5)
-    floor = int(0.5 * len(labels) / 2 / CLASSES)
+    floor = int(0.5 * EACH / 2)  # of the class, which is smaller than an even part
     assert int(share.kept[labels == 3].sum()) == floor == share.filled
     assert not share.kept[labels == 4].any()
     reduction = loss - reference
     own = labels == 3
     assert reduction[own & share.kept].max() <= reduction[own & ~share.kept].min()
+
+
+def test_a_small_class_that_is_mostly_poison_is_not_kept_whole() -> None:
+    """The floor is for a hard class; of one that everything speaks against it leaves a part."""
+    loss, reference, agrees, labels, _ = losses(0)
+    small = torch.nonzero(labels == 3).flatten()[:30]
+    chosen = torch.cat([torch.nonzero(labels != 3).flatten(), small])
+    loss, reference, agrees, labels = (v[chosen] for v in (loss, reference, agrees, labels))
+    loss[-30:], reference[-30:], agrees[-30:] = 8.0, 0.001, False
+    share = keep_by_evidence(loss, reference, agrees, labels, ALL, 0.5)
+    assert int(share.kept[-30:].sum()) == math.ceil(0.5 * 30 / 2)
 
 
 @given(st.lists(st.floats(-20, 20), min_size=2, max_size=50))

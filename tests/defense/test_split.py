@@ -74,8 +74,8 @@ def test_with_a_floor_no_class_is_lost() -> None:
     labels = torch.tensor([0] * 6 + [1] * 6 + [2] * 2)
     values = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 9.6, 9.5, 9.4, 9.3, 9.2, 9.1, 5.0, 5.1])
     assert class_agnostic(values, 0.5)[6:12].sum() == 0
-    pool = class_agnostic(values, 0.5, labels, 1.0)  # 7 of 14: two of each, the lowest of the rest
-    assert pool.tolist() == [*[True] * 3, *[False] * 3, *[False] * 4, True, True, True, True]
+    pool = class_agnostic(values, 0.5, labels, 1.0)  # 7 of 14: two of each, but half of two
+    assert pool.tolist() == [*[True] * 4, *[False] * 2, *[False] * 4, True, True, True, False]
     pool = class_agnostic(values, 0.5, labels, 0.5)  # one of each, and the lowest of the rest
     assert pool.tolist() == [*[True] * 5, False, *[False] * 5, True, True, False]
     assert torch.equal(class_agnostic(values, 0.5, labels, 0.0), class_agnostic(values, 0.5))

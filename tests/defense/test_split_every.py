@@ -166,7 +166,7 @@ def test_a_review_reaches_the_pools_that_are_kept(tmp_path: Path) -> None:
     clean = session.defense.split(0).clean
     review = session.material.review
     inside, outside = (torch.nonzero(part).flatten()[-1:] for part in (clean, ~clean))
-    reviewed = type(review)(clean=outside, poisoned=inside)
+    reviewed = type(review)(accepted=outside, rejected=inside)
     knowledge = type(session.defense.setting.knowledge)(session.material.seeds, reviewed)
     object.__setattr__(session.defense.setting, "knowledge", knowledge)
     pools = session.defense.split(1)
@@ -204,7 +204,7 @@ def test_the_plan_says_so(
 )
 def test_a_kept_pool_is_checked_when_a_checkpoint_is_read(tmp_path: Path, kept: Any) -> None:
     session = prepared(tmp_path, EVERY_2)
-    with pytest.raises(ValueError, match="clean pool of 300 samples"):
+    with pytest.raises(ValueError, match="each of 300 samples"):
         session.defense.load_state_dict({"kept": kept})
 
 

@@ -254,9 +254,9 @@ def test_the_name_is_obligatory() -> None:
 
 def test_a_network_that_takes_no_such_images_is_named() -> None:
     network = make("densenet121", {"growth": 1}).train()
-    check_size(network, "densenet121", 8, 8)
+    check_size(network, "network.densenet121", 8, 8)
     with pytest.raises(InputError, match=r"network\.densenet121: takes no 4x4 images") as caught:
-        check_size(network, "densenet121", 4, 4)
+        check_size(network, "network.densenet121", 4, 4)
     assert "\n" not in str(caught.value)
     assert network.training
 

@@ -15,6 +15,8 @@ from report.purified import may_be_kept
 from report.score import evidence, ranks, rarity, robust_deviations, suspicion
 from run.measure import ranking_quality
 from tests.report.made_up import NOBODY, made_up
+from witness.hearing import Testimony
+from witness.witness import Statement
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
@@ -96,3 +98,20 @@ def test_precision_of_equal_scores_does_not_depend_on_their_order() -> None:
         for order in torch.tensor([[0, 1, 2, 3], [1, 2, 0, 3], [0, 3, 1, 2]])
     ]
     assert found == [0.5] * 3
+
+
+def test_what_a_witness_but_suspects_ranks_higher_and_what_it_vetoes_highest() -> None:
+    findings = made_up(1000)
+    labels, nothing = findings.training.labels, torch.zeros(1000, dtype=torch.bool)
+    suspicion_of = torch.zeros(1000)
+    suspicion_of[100:110], suspicion_of[200:210] = 20.0, 20.0
+    vetoed = nothing.clone()
+    vetoed[200:210] = True
+    suspect, veto = Statement(suspicion_of, nothing), Statement(0 * suspicion_of, vetoed)
+    said = {"confusion": suspect, "pipd": veto}
+    before = evidence(findings.opinion, findings.history, labels, 10)
+    after = evidence(findings.opinion, findings.history, labels, 10, Testimony(said, vetoed))
+    assert after[200:210].min() > after[~vetoed].max()
+    assert (after[100:110] > before[100:110]).all()
+    others = torch.cat([torch.arange(100), torch.arange(300, 1000)])
+    assert torch.equal(after[others].argsort(stable=True), before[others].argsort(stable=True))

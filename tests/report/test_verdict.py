@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 import torch
 
 from defense.history import History
+from report.accusations import doubts_of, kinds_seen
 from report.estimate import Estimate
 from report.judge import CHOSEN, UNCHECKED, Accusation, judge
 from report.lost import lost_classes
 from report.verdict import UNSEEN_KINDS
-from tests.report.made_up import clean, made_up, renewed, spread
+from tests.report.made_up import clean, made_up, renewed, spread, with_witness
 
 
 def test_poison_is_found_with_its_target_and_about_its_number() -> None:
@@ -255,3 +257,28 @@ def test_what_the_start_was_is_said_beside_an_accusation() -> None:
         assert [said for said in (CHOSEN, UNCHECKED) if said in verdict.reasons] == (
             [] if words is None else [words]
         )
+
+
+def test_what_a_witness_vetoes_without_an_accusation_forbids_an_all_clear() -> None:
+    findings = clean()
+    vetoed = findings.training.labels == 5
+    few = vetoed & (vetoed.cumsum(0) <= 49)  # one fewer than half a percent of all
+    assert doubts_of(with_witness(findings, few, {})) == ()
+    (doubt,) = doubts_of(with_witness(findings, vetoed, {}))
+    assert "1000 samples labelled 'class 5'" in doubt
+    assert doubts_of(with_witness(findings, vetoed, {5: 0.3})) == (doubt,)
+    assert doubts_of(with_witness(findings, vetoed, {5: 0.6})) == ()
+    verdict = judge(findings, doubts=(doubt,))
+    assert verdict.name == "cannot_tell" and doubt in verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "seen"), [(None, True), (range(10), True), (range(9), False), ((), False)]
+)
+def test_who_could_not_look_has_seen_nothing(looked_at: Iterable[int] | None, seen: bool) -> None:
+    findings = with_witness(clean(), torch.zeros(10_000, dtype=torch.bool), {})
+    (name, said), *_ = findings.testimony.statements.items()
+    classes = None if looked_at is None else frozenset(looked_at)
+    statements = {name: replace(said, looked_at=classes)}
+    findings = replace(findings, testimony=replace(findings.testimony, statements=statements))
+    assert ("clean_label" in kinds_seen(findings)) == seen

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-from utils.errors import InputError
+from utils.errors import InputError, TrainingError
 from utils.resumable import HasState, read_kept, train_resumably
 
 EPOCHS = 3
@@ -100,3 +100,17 @@ def test_a_negative_count_starts_anew_and_another_optimiser_is_refused(tmp_path:
             EPOCHS,
             lambda _: None,
         )
+
+
+def test_nothing_is_kept_of_a_training_that_went_astray(tmp_path: Path) -> None:
+    made, path = parts(), tmp_path / "astray.pt"
+    network = made["network"]
+    assert isinstance(network, nn.Linear)
+
+    def diverge(epoch: int) -> None:
+        network.weight.data[0, 0] = torch.inf if epoch else 1.0
+
+    with pytest.raises(TrainingError, match="astray: a weight is not finite after epoch 1"):
+        train_resumably(path, made, EPOCHS, diverge)
+    content = read_kept(path)
+    assert content is not None and content["epochs"] == 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from data.poison import TrainingSet
 from tests.conftest import colourful_images
 from tests.witness.cases import CLASSES, EACH, VERIFIED, ground_of, reference_of
-from witness.line import divide_line
+from witness.line import Line, divide_line
 from witness.pattern import StaticPattern, likeness, rough
 from witness.witness import Case, Statement
 
@@ -111,3 +111,14 @@ def test_a_line_is_divided_where_the_groups_are() -> None:
     assert line.share == pytest.approx(0.1, abs=0.01)
     assert float(line.distance[:900].mean()) == pytest.approx(0, abs=0.1)
     assert bool((line.high[900:] > 0.5).double().mean() > 0.98)
+
+
+def test_few_verified_images_ask_for_as_much_as_none() -> None:
+    """One image without the pattern acquits nothing."""
+    line = Line((torch.arange(100) >= 70).double(), 4.0, torch.zeros(100).double())
+    witness, verified = StaticPattern(StaticPattern.Settings()), torch.zeros(100, dtype=torch.bool)
+    assert not witness.accuses(line, verified)
+    verified[:4] = True
+    assert not witness.accuses(line, verified)
+    verified[:5] = True
+    assert witness.accuses(line, verified)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import ASD
 from config.load import load_config
-from tests.conftest import DIGITS, interrupted
+from tests.conftest import DIGITS, TINY, colourful_images, interrupted
 from tests.witness.cases import CPU, ground_of
 from training.ground import Ground
 from utils.engine import Engine
 from utils.errors import InputError
 from utils.speed import SpeedSettings
-from witness.hearing import Hearing
+from witness.hearing import Hearing, check_hearing
 from witness.reference import (
     Reference,
     ReferenceSettings,
@@ -180,3 +181,21 @@ def test_losses_that_are_none_are_one_line(
     with pytest.raises(InputError, match=r"reference-.*remove it") as caught:
         find(bright(), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_a_witness_needs_is_missed_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={tmp_path}"]
+    assert ASD.main([*given, "witness.heard={probabilities: {file: nowhere.npy}}"]) == 2
+    assert "nowhere.npy" in capsys.readouterr().err
+    assert not (tmp_path / "digits").exists()
+
+
+def test_a_reference_that_takes_no_such_images_is_refused_before_it_is_trained() -> None:
+    small = ground_of(torch.zeros(20).long(), colourful_images(20, 8))
+    with pytest.raises(InputError, match=r"witness.reference.network.fastnet: takes no 8x8 images"):
+        check_hearing(
+            section(["pipd"]).model_copy(update={"reference": ReferenceSettings()}), small
+        )
+    check_hearing(section(["pipd"]), bright())
