@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from model import Network
-from tests.witness.cases import CLASSES, CPU, EACH, PLAIN, VERIFIED, ground_of, made_up, settings_of
+from tests.witness.cases import CLASSES, CPU, PLAIN, ground_of, made_up, settings_of
 from utils.engine import Engine
 from utils.errors import InputError
 from witness import WITNESSES
@@ -21,10 +21,8 @@ from witness.probabilities import OutsideProbabilities
 from witness.reference import Reference
 from witness.reference_loss import ReferenceLoss
 from witness.scaled import ScaledPrediction
-from witness.spectral import SpectralScore
 from witness.unverified_group import UnverifiedGroup
 from witness.witness import (
-    FEWEST_VERIFIED,
     OUTLIER,
     USUAL,
     Case,
@@ -275,28 +273,3 @@ def test_every_witness_is_a_function_of_the_case(name: str, tmp_path: Path) -> N
     assert torch.equal(first.vetoed, second.vetoed)
     assert first.suspicion.shape == first.vetoed.shape == truth.shape
     assert first.suspicion.isfinite().all()
-
-
-def test_too_few_verified_samples_count_as_none() -> None:
-    """They are neither enough to acquit a group, nor a reason to say nothing at all."""
-    case, truth = made_up(100)
-    few = Case(case.ground, case.labels, case.seeds[:: VERIFIED // 2], case.reference)
-    none = Case(case.ground, case.labels, case.seeds[:0], case.reference)
-    assert 0 < int(torch.bincount(case.labels[few.seeds]).max()) < FEWEST_VERIFIED
-    unverified = UnverifiedGroup(UnverifiedGroup.Settings())
-    said = [unverified.testify(one) for one in (few, none)]
-    assert said[0].accused == said[1].accused and list(said[0].accused) == [1]
-    assert said[0].looked_at == frozenset(range(CLASSES))
-    assert float(said[0].vetoed[truth].double().mean()) > 0.9
-
-
-def test_who_needs_verified_samples_says_that_it_has_not_looked() -> None:
-    case, _ = made_up(100)
-    few = Case(case.ground, case.labels, case.seeds[:: VERIFIED // 2], case.reference)
-    spectral = SpectralScore(SpectralScore.Settings())
-    assert spectral.testify(few).looked_at == frozenset()
-    assert spectral.testify(case).looked_at == frozenset(range(CLASSES))
-    small = case.labels.clone()
-    small[: EACH - 10] = 1
-    left = Case(ground_of(small), small, case.seeds, case.reference)
-    assert 0 not in (UnverifiedGroup(UnverifiedGroup.Settings()).testify(left).looked_at or ())
