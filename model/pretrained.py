@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from utils.download import refusing_failure
 from utils.errors import InputError
 from utils.files import read_regular
 from utils.torch_file import brief, read_tensors
@@ -174,17 +175,15 @@ def from_torch_hub(address: str, key: str) -> Path:
     """
     name = Path(urlparse(address).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
-        return path
-    refuse_offline(key, address)
     digest = re.search(r"-([0-9a-f]{8,})\.", name)
-    try:
+    with reachable(key, address, path.parent):
+        if path.is_file():
+            return path
+        refuse_offline()
         path.parent.mkdir(parents=True, exist_ok=True)
         with impatience():
             prefix = digest[1] if digest else None
             torch.hub.download_url_to_file(address, str(path), prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise unreachable(key, address, error) from error
     return path
 
 
@@ -196,25 +195,32 @@ def from_hugging_face(repository: str, key: str) -> Path:
     """
     import huggingface_hub as hub  # comes with timm
 
-    kept = hub.try_to_load_from_cache(repository, WEIGHTS_FILE)
-    if isinstance(kept, str):
-        return Path(kept)
     address = hub.hf_hub_url(repository, WEIGHTS_FILE)
-    refuse_offline(key, address)
-    try:
+    with reachable(key, address, Path(hub.constants.HF_HUB_CACHE)):
+        kept = hub.try_to_load_from_cache(repository, WEIGHTS_FILE)
+        if isinstance(kept, str):
+            return Path(kept)
+        refuse_offline()
         # The library asks for half a minute where nobody answers; this asks once.
         question = Request(address, method="HEAD")  # noqa: S310 (https, of the library)
         with urlopen(question, timeout=PATIENCE):  # noqa: S310
             pass
         return Path(hub.hf_hub_download(repository, WEIGHTS_FILE, etag_timeout=PATIENCE))
-    except (OSError, ValueError, RuntimeError, hub.errors.HfHubHTTPError) as error:
-        raise unreachable(key, address, error) from error
 
 
-def refuse_offline(key: str, address: str) -> None:
-    """Raise `InputError` where the environment says that nothing shall be downloaded."""
+def reachable(key: str, address: str, folder: Path) -> AbstractContextManager[None]:
+    """Return the gate for a block that downloads to `folder` what the setting `key` asks for."""
+    setting, _, value = key.partition("=")
+    return refusing_failure(
+        lambda why: f"{setting}: {address} could not be downloaded ({why}); {OFFLINE} {value}",
+        folder,
+    )
+
+
+def refuse_offline() -> None:
+    """Raise `OSError` where the environment says that nothing shall be downloaded."""
     if os.environ.get(SWITCH, "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise unreachable(key, address, OSError(f"{SWITCH} is set"))
+        raise OSError(f"{SWITCH} is set")
 
 
 @contextmanager
@@ -226,11 +232,3 @@ def impatience() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def unreachable(key: str, address: str, error: Exception) -> InputError:
-    """Return the line about weights that could not be downloaded."""
-    setting, _, value = key.partition("=")
-    return InputError(
-        f"{setting}: {address} could not be downloaded ({brief(error)}); {OFFLINE} {value}"
-    )

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from data.dataset.source import ImageData, Request, Source, Split
+from data.dataset.source import ImageData, Request, Source, Split, fetching
 from utils.errors import InputError
-from utils.files import no_empty_folders
 from utils.paths import user_path
 
 
@@ -25,15 +24,9 @@ class Cifar10(Source):
     def load(self, request: Request) -> ImageData:
         """Return the set; download it when it is not there."""
         root = self._root(request.folder)
-        try:
-            with no_empty_folders(root):
-                train = self.archive(str(root), train=True, download=True)
-                test = self.archive(str(root), train=False)
-        except (OSError, RuntimeError) as error:  # no network, read-only folder, damaged archive
-            raise InputError(
-                f"dataset_dir: {self.title} is not (whole) in {root} and could not be downloaded "
-                f"({error}); get {self.archive.url} and unpack it there"
-            ) from error
+        with fetching(self.title, root, self.archive.url):
+            train = self.archive(str(root), train=True, download=True)
+            test = self.archive(str(root), train=False)
         return ImageData(self._split(train), self._split(test), tuple(train.classes))
 
     def _root(self, folder: str | None) -> Path:

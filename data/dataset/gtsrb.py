@@ -17,9 +17,8 @@ from data.dataset.cache import decode_once
 from data.dataset.decode import Frame
 from data.dataset.listing import Listing
 from data.dataset.remarks import judge_unreadable
-from data.dataset.source import ImageData, Request, Source
+from data.dataset.source import ImageData, Request, Source, fetching
 from utils.errors import InputError
-from utils.files import no_empty_folders
 from utils.paths import user_path
 
 ADDRESS = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
@@ -80,14 +79,9 @@ def fetch(root: Path, archives: tuple[tuple[str, str], ...]) -> None:
         InputError: there is no network, or the folder cannot be written.
     """
     for name, md5 in archives:
-        try:
-            with no_empty_folders(root):
-                download_and_extract_archive(f"{ADDRESS}/{name}", str(root), md5=md5)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"dataset_dir: GTSRB is not (whole) in {root} and could not be downloaded "
-                f"({error}); get {ADDRESS}/{name} and unpack it there"
-            ) from error
+        address = f"{ADDRESS}/{name}"
+        with fetching("GTSRB", root, address):
+            download_and_extract_archive(address, str(root), md5=md5)
 
 
 def list_training(root: Path) -> Listing:

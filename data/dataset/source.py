@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from data.dataset.decode import Frame
 from data.dataset.settings import DataSection
+from utils.download import refusing_failure
 from utils.errors import InputError
 
 
@@ -110,6 +112,21 @@ def first_of_each_class(labels: Tensor, count: int, num_classes: int) -> Tensor:
         for label in range(num_classes)
     ]
     return torch.cat(keep).sort().values
+
+
+def fetching(title: str, root: Path, address: str) -> AbstractContextManager[None]:
+    """Return the gate for a block that downloads the set `title` from `address` to `root`.
+
+    Raises:
+        InputError: when the block fails, whatever it meets; no empty folder is left of it then.
+    """
+    return refusing_failure(
+        lambda why: (
+            f"dataset_dir: {title} is not (whole) in {root} and could not be downloaded ({why}); "
+            f"get {address} and unpack it there"
+        ),
+        root,
+    )
 
 
 @dataclass(frozen=True)

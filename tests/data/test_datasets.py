@@ -21,6 +21,7 @@ from data.build import load_data
 from data.dataset import DATASETS, ImageData, Request, gtsrb
 from data.dataset.cifar100 import Cifar100
 from data.dataset.settings import DataSection
+from tests.broken_downloads import BROKEN
 from tests.conftest import tiny_config
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -87,6 +88,25 @@ def test_absent_cifar_names_its_archive(
         load(name, tmp_path, tmp_path)
     with pytest.raises(InputError, match="dataset_dir: missing"):
         load(name, None, tmp_path)
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "gtsrb"])
+def test_a_download_that_breaks_is_one_line_and_leaves_no_folder(
+    name: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        (tmp_path / "new" / "gtsrb").mkdir(parents=True, exist_ok=True)
+        raise error
+
+    monkeypatch.setattr(CIFAR10, "download", broken)
+    monkeypatch.setattr(gtsrb, "download_and_extract_archive", broken)
+    with pytest.raises(
+        InputError, match=r"could not be downloaded \(.+\); get https.* there$"
+    ) as e:
+        load(name, tmp_path / "new", tmp_path)
+    assert "\n" not in str(e.value)
+    assert name != "gtsrb" or not (tmp_path / "new").exists()
 
 
 # --------------------------------------------------------------------------------------- GTSRB

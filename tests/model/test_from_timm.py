@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from config.load import load_config
 from model import NETWORKS, Network, build_network
 from model import pretrained as learnt
+from model.backbone import find_backbone
 from model.operations import compute, list_operations
 from model.pretrained import Origin, Rescaled, modern, read_state
+from tests.broken_downloads import BROKEN
 from tests.conftest import DIGITS
 from utils.errors import InputError
 
@@ -191,6 +194,34 @@ def test_without_a_network_it_is_said_in_one_line(
     with pytest.raises(InputError) as caught:
         make("torchvision", name=THEIRS, weights="DEFAULT")
     one_line(caught, "network.torchvision.weights: https://", "Name or", "in place of DEFAULT")
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+def test_a_download_that_breaks_is_said_in_one_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The libraries raise errors of their own; and the second choice is still asked."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.delenv(learnt.SWITCH)
+    monkeypatch.setattr(learnt, "urlopen", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", broken)
+    for library, key in (("timm", {"pretrained": True}), ("torchvision", {"weights": "DEFAULT"})):
+        with pytest.raises(InputError) as caught:
+            make(library, name={"timm": SMALL, "torchvision": THEIRS}[library], **key)
+        one_line(caught, f"network.{library}.", "could not be downloaded", "in place of")
+    assert not (tmp_path / "hub").exists()
+    assert find_backbone(gpu=False).section is None
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    address = models.get_model_weights("resnet18")["DEFAULT"].url
+    (tmp_path / "hub" / "checkpoints" / address.rpartition("/")[2]).write_bytes(b"")
+    section = find_backbone(gpu=False).section
+    assert section is not None and list(section) == ["torchvision"]
 
 
 def test_what_is_downloaded_already_is_taken(
