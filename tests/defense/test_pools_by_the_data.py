@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ASD
+from command.arguments import parse_arguments
 from defense.schedule import joined_per_class
 from defense.settings import GlobalSection
 from defense.split import class_aware
+from run.setup import set_up
+from tests.conftest import DIGITS, TINY
 from training.draws import batch_sizes
 from training.mixmatch import in_order, in_three
 from training.settings import SemiLoaderSection
+from utils.interrupt import Interrupt
 
 
 def test_growth_is_a_share_of_each_class_and_replaces_n() -> None:
@@ -55,3 +62,19 @@ def test_three_batches_are_put_back_in_order(equal: bool) -> None:
     assert [len(part) for part in parts] == [12, 12, 12]
     assert torch.equal(in_order(parts, equal), rows)
     assert all((part < 12).any() and (part >= 24).any() for part in parts[:1])
+
+
+@pytest.mark.parametrize(("least", "stage"), [("1.0", "class-agnostic"), ("0.0", "meta-split")])
+def test_stage_3_waits_for_a_model_that_knows_the_verified_samples(
+    tmp_path: Path, least: str, stage: str
+) -> None:
+    given = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={tmp_path}"]
+    with Interrupt() as interrupt:
+        arguments = parse_arguments([*given, f"global.meta_agreement={least}"])
+        session = ASD.prepare(set_up(arguments, interrupt))
+    schedule = session.config.global_
+    assert session.defense.stage(schedule.epoch_second) == "meta-split"
+    pools = session.defense.split(schedule.epoch_second)
+    assert pools.stage == stage
+    share = schedule.meta_fraction if stage == "meta-split" else schedule.epsilon
+    assert int(pools.clean.sum()) == int(float(share) * len(session.training))
