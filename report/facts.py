@@ -60,11 +60,26 @@ def facts(content: PageContent) -> dict[str, str]:
         "may be kept": f"{int(findings.kept.sum()):,} of {len(findings):,} (purified.txt)",
         "defence": result.get("defense") or content.config.get("defense"),
         "data set": result.get("dataset") or content.config.get("dataset"),
+        "attack": describe_attack(content),
         "epochs": str(done) if planned == done else f"{done} of {planned}",
         "time": duration(content),
         "device": result.get("device") or content.manifest.get("device"),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def describe_attack(content: PageContent) -> str:
+    """Return which attack the run itself made, how often and to what; nothing on others' data."""
+    truth, backdoor = content.findings.poisoned, content.config.get("backdoor") or {}
+    name, target = content.manifest.get("attack"), backdoor.get("target_label")
+    if truth is None or not name:
+        return ""
+    rate, classes = float(truth.double().mean()), content.findings.training.classes
+    if backdoor.get("label_rule") == "all_to_all":
+        aim = "each class to the next one"
+    else:
+        aim = f"target {classes[target]!r}" if isinstance(target, int) else "its own labels"
+    return f"{name}, {int(truth.sum()):,} samples ({percent(rate)}), {aim}"
 
 
 def tell_seeds(findings: Findings) -> dict[str, str]:
