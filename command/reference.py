@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from config.methods import CHANGEABLE
+from config.methods import changeable
 from config.rules import PRETRAINED, RULES
 from config.schema import Config
 from data.attack import ATTACKS
 from data.dataset import DATASETS
 from data.transform import TRANSFORMATIONS
 from defense import DEFENSES
+from defense.settings import own_sections
 from loss import CRITERIA
 from model import NETWORKS
 from repair import REPAIRS
@@ -33,7 +34,7 @@ from utils.section import Section
 from witness import WITNESSES
 
 FILE = PROJECT / "docs" / "configuration.md"
-OF_METHOD = ", ".join(f"`{key}`" for key in sorted(CHANGEABLE))
+OF_METHOD = ", ".join(f"`{key}`" for key in sorted(changeable()))
 HEAD = f"""# Configuration
 
 Written by `python -m command.reference` from the code; do not edit it.
@@ -75,11 +76,14 @@ NAMES: dict[str, Registry[Any]] = {"dataset": DATASETS, "defense": DEFENSES}
 
 def reference() -> str:
     """Return the whole page, Markdown."""
-    plain = {name: field for name, field in Config.model_fields.items() if not below(field)}
+    fields = Config.model_fields
+    plain = {n: f for n, f in fields.items() if not below(f) and n not in OF_PARTS}
     blocks = [HEAD, "## Top level\n", *table("", plain)]
-    for name, field in Config.model_fields.items():
-        if (section := below(field)) is not None:
-            blocks += describe(field.alias or name, section, "##")
+    for name, field in fields.items():
+        section = below(field)
+        sections = {field.alias or name: section} if section else {}
+        for key, found in (own_sections() if name in OF_PARTS else sections).items():
+            blocks += describe(key, found, "##")
     blocks += [FITTED, ", ".join(f"`{key}`" for key in RULES) + "\n", OF_PYTORCH]
     for key, registry in PARTS.items():
         blocks.append(f"## What `{key}` may name\n")

@@ -17,7 +17,6 @@ from config.no_effect import without_effect
 from config.schema import Config
 from data.attack.settings import BackdoorSection
 from data.survey import Facts
-from defense.staged_settings import STAGED
 from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
 from utils.paths import user_path
@@ -200,7 +199,7 @@ def load_config(
 def of_stages(merged: Mapping[str, Any], config: Config) -> list[str]:
     """Return a line where a method's own stages are longer or shorter than `num_epochs` says."""
     given = merged.get("num_epochs")
-    if config.defense not in STAGED or given in (None, config.num_epochs):
+    if config.stages is None or given in (None, config.num_epochs):
         return []
     return [f"num_epochs: {given} has no effect: {config.defense} has {config.num_epochs} epochs"]
 

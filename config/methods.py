@@ -13,16 +13,23 @@ from typing import Any
 from config.no_effect import stands_in
 from config.schema import Config
 from defense import DEFENSES
-from defense.settings import OF_OPTIMIZER, DefenseSettings
+from defense.settings import OF_OPTIMIZER, DefenseSettings, own_sections
 from repair import REPAIRS
 from utils.errors import InputError, nearest
 
 KEY = "methods"
 METHODS = (*DEFENSES, *REPAIRS)
-# What may differ from method to method. All else makes the data, the network and the run itself.
-OF_DEFENSE = {field.alias or name for name, field in DefenseSettings.model_fields.items()}
-CHANGEABLE = (OF_DEFENSE - {"defense"}) | {"transform", "test_interval", *OF_OPTIMIZER}
+FIXED = {"defense", "parts"}  # of what a defence may know
+OF_RUN = ("transform", "test_interval", *OF_OPTIMIZER)
 Source = tuple[str, dict[str, Any]]  # a file or the command line, and what it says
+
+
+def changeable() -> set[str]:
+    """Return the keys that may differ from method to method.
+
+    All else makes the data, the network and the run itself.
+    """
+    return {*DefenseSettings.known_keys(), *own_sections(), *OF_RUN} - FIXED
 
 
 def with_method(sources: Sequence[Source]) -> list[Source]:
@@ -70,8 +77,8 @@ def refuse_what_is_not_its_own(place: str, method: str, settings: Mapping[str, A
     part = DEFENSES.get(method) if method in DEFENSES else REPAIRS.get(method)
     for key in dotted(settings):
         first = key.partition(".")[0]
-        if first not in CHANGEABLE:
-            hint = nearest(first, CHANGEABLE)
+        if first not in changeable():
+            hint = nearest(first, changeable())
             raise InputError(f"{place}.{key}: no key that may differ between methods{hint}")
         if stands_in(key, part.unread):
             raise InputError(f"{place}.{key}: {method} does not read it; leave it out")

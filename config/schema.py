@@ -14,8 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from data.formats import FORMATS
 from data.settings import DataSettings
 from defense import DEFENSES
-from defense.settings import DefenseSettings, GlobalSection
-from defense.staged_settings import STAGED, stages_of
+from defense.settings import DefenseSettings, GlobalSection, stages_of
 from model import NetworkChoice
 from repair.settings import RepairSection
 from training.rate import RateSettings
@@ -103,8 +102,9 @@ class Config(DataSettings, DefenseSettings):
         dumped = self.model_dump(by_alias=True, exclude_none=True)
         if self.backdoor is not None:
             dumped["backdoor"] = self.backdoor.as_yaml()
-        for method in set(STAGED) - {self.defense}:  # of others, nothing in this run depends on it
-            dumped.pop(method)
+        own = dumped.pop("parts").get(self.defense)
+        if own is not None:  # of other methods, nothing in this run depends on it
+            dumped[self.defense] = own
         dumped.pop("repair")
         if self.repair.method is not None:
             dumped["repair"] = self.repair.as_yaml()

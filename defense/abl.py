@@ -19,11 +19,13 @@ from defense.defense import Pools, Setting
 from defense.settings import OF_OPTIMIZER, OF_POOLS
 from defense.split import lowest
 from defense.staged import StagedDefense
+from defense.staged_settings import AblSection
 from loss import build_criterion
 from loss.isolation import ISOLATION, bounded_ascent
 from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
+from utils.section import Section
 
 SMALLEST_POOL = 2  # samples to isolate; BatchNorm has nothing to compare in a single one
 ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
@@ -33,9 +35,10 @@ class AntiBackdoorLearning(StagedDefense):
     """Trains on all samples, then on all but the isolated ones, then against those."""
 
     unread: ClassVar[tuple[str, ...]] = (*OF_OPTIMIZER, *OF_POOLS)
+    Settings: ClassVar[type[Section]] = AblSection
 
     def __init__(self, setting: Setting) -> None:
-        self.settings = setting.config.abl
+        self.settings: AblSection = setting.config.own
         super().__init__(
             setting,
             {

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 from data.review import refuse_emptied
+from defense.asd_checks import (
+    refuse_another_end,
+    refuse_empty_polluted_pool,
+    refuse_two_losses,
+)
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.exclusion import Exclusion
 from defense.restored import checked_flags, checked_losses
@@ -22,6 +27,7 @@ from defense.schedule import (
     last_split_of_stage_1,
     stage_of,
 )
+from defense.settings import DefenseSettings
 from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import VirtualModel, check_layers, images_of_virtual_model
@@ -32,7 +38,6 @@ from training.align import Alignment, adjustment, shares_of
 from training.draws import EpochDraws
 from training.mixmatch import MixMatch
 from training.record import Record, record, refuse_not_finite
-from utils.errors import InputError
 from utils.streams import Purpose
 from witness.hearing import NOBODY, Testimony
 
@@ -50,6 +55,17 @@ class AdaptiveSplitting(Defense):
     unread: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
     follows: ClassVar[bool] = True
 
+    @classmethod
+    def check(cls, config: DefenseSettings) -> None:
+        """Refuse losses of two kinds, and stages that end before the run does."""
+        refuse_two_losses(config)
+        refuse_another_end(config)
+
+    @classmethod
+    def needs_hearing(cls, config: DefenseSettings) -> bool:
+        """Return whether a witness is heard, or the share of the pool asks a plain model."""
+        return bool(config.witness.heard) or config.global_.epsilon == "auto"
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.schedule = setting.config.global_
@@ -60,7 +76,9 @@ class AdaptiveSplitting(Defense):
         use, count = setting.config.witness.vetoed, len(setting.ground.training)
         self.exclusion = Exclusion(use, count)
         self.sizes = torch.bincount(setting.ground.training.labels)  # (C,) of given labels
-        self._refuse_empty_polluted_pool()
+        seeds = setting.knowledge.seeds
+        verified = torch.bincount(setting.ground.training.labels[seeds], minlength=len(self.sizes))
+        refuse_empty_polluted_pool(setting.config, self.sizes, verified)
         learner, mixmatch = setting.learner, self.semi.mixmatch
         self.alignment = Alignment(self._prior) if mixmatch.alignment else None
         self.mixmatch = MixMatch(
@@ -103,25 +121,6 @@ class AdaptiveSplitting(Defense):
         if self.schedule.split_every > 1 and "kept" in state:
             device = self.setting.ground.engine.device
             self.kept = checked_flags("kept", state["kept"], count).to(device)
-
-    def _refuse_empty_polluted_pool(self) -> None:
-        last = last_split_of_stage_1(self.setting.config.num_epochs, self.schedule)
-        largest = joined_per_class(last, self.schedule, self.sizes)
-        labels, seeds = self.setting.ground.training.labels, self.setting.knowledge.seeds
-        if len(seeds) == len(labels):
-            raise InputError(
-                f"all {len(seeds)} training samples are verified, so there is nothing to defend "
-                f"against; add unverified ones, or train plainly with defense=none"
-            )
-        candidates = self.sizes - torch.bincount(labels[seeds], minlength=len(self.sizes))
-        if bool((candidates <= largest).all()):
-            keys, remedy = "global.n, global.t", "lower n or raise t"
-            if self.schedule.growth is not None:
-                keys, remedy = "global.growth", "lower it or let stage 1 end earlier"
-            raise InputError(
-                f"{keys}: stage 1 would take {int(largest.max())} samples a class, which is all "
-                f"there are, and leave no polluted pool; {remedy}"
-            )
 
     def steps_in(self, epoch: int) -> int:
         """MixMatch steps in an epoch."""

@@ -21,7 +21,7 @@ from defense.defense import Pools, Setting
 from defense.settings import HALF, OF_SPLIT
 from defense.split import class_agnostic
 from defense.staged import StagedDefense
-from defense.staged_settings import ContrastiveSection
+from defense.staged_settings import ContrastiveSection, DbdSection
 from loss import build_criterion
 from loss.mixmatch import unlabelled_weight
 from model.projection import ProjectionHead, build_projection
@@ -32,6 +32,7 @@ from training.mixmatch import MixMatch
 from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
+from utils.section import Section
 from utils.streams import Purpose
 
 CONTRAST, WARM_UP, MIXMATCH = "contrastive", "warm-up", "mixmatch"
@@ -62,11 +63,13 @@ class Decoupling(StagedDefense):
         "semi.mixmatch.adjustment",
         *(key for key in OF_SPLIT if key != "global.epsilon"),
     )
+    Settings: ClassVar[type[Section]] = DbdSection
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
     learner_stage: ClassVar[str | None] = MIXMATCH
 
     def __init__(self, setting: Setting) -> None:
-        self.settings = settings = setting.config.dbd
+        self.settings: DbdSection = setting.config.own
+        settings = self.settings
         super().__init__(
             setting,
             {

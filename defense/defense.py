@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from data.review import Review
-from defense.settings import DefenseSettings
 from training.ground import Ground
 from training.learner import Learner
+from utils.section import Section
 from witness.hearing import Hearing
+
+if TYPE_CHECKING:  # which reads the table of all defences
+    from defense.settings import DefenseSettings
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,22 @@ class Defense(ABC):
         unread: dotted keys and sections that the method does not read, though others do.
         loss_names: of what `steps` yields, in order.
         follows: whether it may keep a moving average of the network (`semi.ema`).
+        Settings: what the YAML may set below the method's name; `setting.config.own` has them.
     """
 
     unread: ClassVar[tuple[str, ...]] = ()
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
     follows: ClassVar[bool] = False
+    Settings: ClassVar[type[Section]] = Section
+
+    @classmethod  # noqa: B027 - most have nothing to refuse
+    def check(cls, config: DefenseSettings) -> None:
+        """Raise `utils.section.contradiction` for keys that cannot both hold with this method."""
+
+    @classmethod
+    def needs_hearing(cls, config: DefenseSettings) -> bool:
+        """Return whether it asks others than the model that it trains."""
+        return False
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

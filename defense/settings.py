@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from data.settings import SeedsSection
-from defense.staged_settings import STAGED, AblSection, DbdSection, stages_of
+from defense import DEFENSES
+from defense.staged_settings import StagedSettings
 from loss import CriterionChoice
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
-from utils.section import Section, contradiction
-from witness import WITNESSES
+from utils.choice import Choice, chosen
+from utils.section import Section, contradiction, refuse_unknown_keys
 from witness.settings import WitnessSection
 
 HALF = 0.5  # the paper's share
@@ -101,6 +103,28 @@ OF_OPTIMIZER = ("optimizer", "lr_scheduler", "learning_rate")
 OF_POOLS = ("split", "semi", "meta", "witness", *OF_SPLIT)
 
 
+def own_sections() -> dict[str, type[Section]]:
+    """Return what may stand below the name of each defence that has settings of its own."""
+    found = {name: DEFENSES.get(name).Settings for name in DEFENSES}
+    return {name: section for name, section in found.items() if section.model_fields}
+
+
+def stages_of(given: Mapping[str, Any]) -> StagedSettings | None:
+    """Return the stages of the method that a configuration names; None where it has none.
+
+    Args:
+        given: the whole configuration, not validated yet; what is wrong is told in its place.
+    """
+    name = str(given.get("defense"))
+    section = own_sections().get(name)
+    if section is None or not issubclass(section, StagedSettings):
+        return None
+    try:
+        return section.model_validate(given.get(name))
+    except ValidationError:
+        return None
+
+
 class DefenseSettings(Section):
     """What a defence may know of the configuration: nothing that tells about the poison."""
 
@@ -115,8 +139,18 @@ class DefenseSettings(Section):
     global_: GlobalSection = Field(default=GlobalSection(), alias="global")
     meta: MetaSection = MetaSection()
     witness: WitnessSection = WitnessSection()
-    abl: AblSection = AblSection()
-    dbd: DbdSection = DbdSection()
+    parts: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_by_name(cls, given: Any) -> Any:
+        """Validate what stands below a defence's name, for all that have settings of their own."""
+        if not isinstance(given, dict):
+            return given
+        names = own_sections()
+        refuse_unknown_keys(given, {*cls.known_keys(), *names} - {"parts"})
+        parts = {name: chosen(DEFENSES, name, given.get(name)).settings for name in names}
+        return {**{key: given[key] for key in given if key not in names}, "parts": parts}
 
     @model_validator(mode="before")
     @classmethod
@@ -125,51 +159,37 @@ class DefenseSettings(Section):
         stages = stages_of(given) if isinstance(given, dict) else None
         return given if stages is None else {**given, "num_epochs": stages.num_epochs}
 
+    @model_validator(mode="after")
+    def _nothing_contradicts_the_method(self) -> DefenseSettings:
+        DEFENSES.get(self.defense).check(self)
+        return self
+
+    @property
+    def own(self) -> Any:
+        """Those of the chosen defence alone, its `Settings`."""
+        return self.parts.get(self.defense) or DEFENSES.get(self.defense).Settings()
+
+    @property
+    def stages(self) -> StagedSettings | None:
+        """The same where they make the length of the run."""
+        return self.own if isinstance(self.own, StagedSettings) else None
+
     @property
     def scheduled_epochs(self) -> int:
         """In how many epochs the run trains with `optimizer`, whose schedule is as long."""
-        if self.defense not in STAGED:
-            return self.num_epochs
-        stages: AblSection | DbdSection = getattr(self, self.defense)
-        return stages.scheduled_epochs
+        return self.num_epochs if self.stages is None else self.stages.scheduled_epochs
 
     @property
     def needs_hearing(self) -> bool:
         """Whether the defence asks others than the model that it trains."""
-        return self.defense == "asd" and (
-            bool(self.witness.heard) or self.global_.epsilon == "auto"
-        )
-
-    @model_validator(mode="after")
-    def _shares_are_of_one_loss(self) -> DefenseSettings:
-        if self.defense != "asd" or self.split.criterion.name == "cross_entropy":
-            return self
-        if self.global_.epsilon == "auto":
-            why = "the plain model's losses are cross entropies; set split.criterion.cross_entropy"
-            raise contradiction("global.epsilon: auto", "split.criterion", why)
-        for choice in self.witness.heard:
-            if WITNESSES.get(choice.name).waits:
-                why = "it compares cross entropies; set split.criterion.cross_entropy"
-                raise contradiction(f"witness.heard.{choice.name}", "split.criterion", why)
-        return self
-
-    @model_validator(mode="after")
-    def _stages_reach_the_end(self) -> DefenseSettings:
-        if self.defense != "asd":
-            return self
-        if self.num_epochs > self.global_.epoch_third:
-            why = f"the last of the stages ends at {self.global_.epoch_third}"
-            raise contradiction("num_epochs", "global.epoch_third", why)
-        ramp = self.semi.criterion.mixmatch.rampup_length
-        if ramp is not None and ramp != self.num_epochs:
-            why = f"{ramp} is not {self.num_epochs}; leave it out"
-            raise contradiction("semi.criterion.mixmatch.rampup_length", "num_epochs", why)
-        return self
+        return DEFENSES.get(self.defense).needs_hearing(self)
 
     def class_counts(self) -> dict[str, int]:
         """Return every `num_classes` given below a part of a defence, by dotted key."""
-        parts = {"split.criterion": self.split.criterion, "dbd.criterion": self.dbd.criterion}
-        parts |= {"criterion": self.criterion, "meta.criterion": self.meta.criterion}
+        parts = {"split.criterion": self.split.criterion, "criterion": self.criterion}
+        parts["meta.criterion"] = self.meta.criterion
+        for name, own in self.parts.items():
+            parts |= {f"{name}.{key}": part for key, part in own if isinstance(part, Choice)}
         given = {
             f"{key}.{choice.name}.num_classes": getattr(choice.settings, "num_classes", None)
             for key, choice in parts.items()

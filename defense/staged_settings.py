@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from abc import abstractmethod
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from data.transform.settings import TransformChain, read_chain
 from loss import CriterionChoice
@@ -15,7 +14,21 @@ from utils.choice import Choice
 from utils.section import Section
 
 
-class AblSection(Section):
+class StagedSettings(Section):
+    """Settings of a method whose stages have lengths of their own; they make `num_epochs`."""
+
+    @property
+    @abstractmethod
+    def num_epochs(self) -> int:
+        """Epochs of all stages."""
+
+    @property
+    def scheduled_epochs(self) -> int:
+        """Those that the run's own schedule spans; all, where no stage trains with it."""
+        return self.num_epochs
+
+
+class AblSection(StagedSettings):
     """`abl`: the stages of ABL; their lengths make `num_epochs`.
 
     Defaults are the paper's, but for `ascent_bound`; the published code has 10, 60 and 5 epochs and
@@ -50,11 +63,6 @@ class AblSection(Section):
     def num_epochs(self) -> int:
         """Epochs of all stages."""
         return self.isolation_epochs + self.fine_tuning_epochs + self.unlearning_epochs
-
-    @property
-    def scheduled_epochs(self) -> int:
-        """Those that the run's own schedule spans; here none trains with its optimiser."""
-        return self.num_epochs
 
     @model_validator(mode="after")
     def _has_a_rate(self) -> AblSection:
@@ -111,7 +119,7 @@ class WarmUpSection(Section):
     optimizer: OptimizerChoice = Field(default={"Adam": {"lr": 0.002}}, validate_default=True)
 
 
-class DbdSection(Section):
+class DbdSection(StagedSettings):
     """`dbd`: the stages of DBD; their lengths make `num_epochs`. Defaults are the paper's.
 
     The last stage trains as `semi` and `optimizer` say, on the `global.epsilon` of all samples
@@ -139,21 +147,3 @@ class DbdSection(Section):
         if self.num_epochs == 0:
             raise ValueError("one of its stages must have an epoch")
         return self
-
-
-STAGED: dict[str, type[AblSection] | type[DbdSection]] = {"abl": AblSection, "dbd": DbdSection}
-
-
-def stages_of(given: Mapping[str, Any]) -> AblSection | DbdSection | None:
-    """Return the stages of the method that a configuration names; None where it has none.
-
-    Args:
-        given: the whole configuration, not validated yet; what is wrong is told in its place.
-    """
-    section = STAGED.get(str(given.get("defense")))
-    if section is None:
-        return None
-    try:
-        return section.model_validate(given.get(given["defense"]))
-    except ValidationError:
-        return None

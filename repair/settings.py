@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from repair import REPAIRS
 from utils.choice import chosen, known_in
-from utils.section import Section, unknown_key
+from utils.section import Section, refuse_unknown_keys
 
 
 class RepairSection(Section):
@@ -32,9 +32,7 @@ class RepairSection(Section):
         if not isinstance(given, dict) or has_parts(given):
             return given
         plain = set(cls.model_fields) - {"parts"}
-        for key in given:
-            if key not in plain and key not in REPAIRS:
-                raise unknown_key(str(key), [*plain, *REPAIRS])
+        refuse_unknown_keys(given, [*plain, *REPAIRS])
         parts = {name: chosen(REPAIRS, name, given.get(name)).settings for name in REPAIRS}
         return {**{key: given[key] for key in given if key in plain}, "parts": parts}
 

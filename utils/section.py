@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -24,6 +24,13 @@ def contradiction(first: str, second: str, why: str) -> PydanticCustomError:
     return PydanticCustomError("contradiction", "{first} and {second} contradict: {why}", message)
 
 
+def refuse_unknown_keys(given: Iterable[object], known: Collection[str]) -> None:
+    """Raise `unknown_key` for the first of the `given` keys that is not `known`."""
+    for key in given:
+        if key not in known:
+            raise unknown_key(str(key), known)
+
+
 class Section(BaseModel):
     """A mapping of the YAML whose keys and types are known; a subclass lists them.
 
@@ -32,14 +39,16 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        """Return what its fields are called in the YAML."""
+        return {field.alias or name for name, field in cls.model_fields.items()}
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, given: Any) -> Any:
         if given is None:  # `badnets:` with nothing below it: all defaults
             return {}
         if isinstance(given, dict):
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            for key in given:
-                if key not in known:
-                    raise unknown_key(str(key), known)
+            refuse_unknown_keys(given, cls.known_keys())
         return given

@@ -107,8 +107,8 @@ def test_dbd_at_224_pixels_is_the_published_one(folder: str) -> None:
     for path in (CONFIG / folder).glob("*.yaml"):
         config = of_method(path, "dbd")
         assert config.semi.criterion.mixmatch.lambda_u == 6
-        assert config.dbd.warm_up.batch_size == 256
-        assert (config.dbd.mixmatch_epochs, config.num_epochs) == (80, 1090)
+        assert config.own.warm_up.batch_size == 256
+        assert (config.own.mixmatch_epochs, config.num_epochs) == (80, 1090)
         assert load_config(path).config.semi.criterion.mixmatch.lambda_u == 15  # ASD's
 
 

@@ -203,7 +203,7 @@ def test_a_step_of_mixmatch(tmp_path: Path) -> None:
 def test_the_published_ramp_starts_above_zero() -> None:
     dbd = load_config(DIGITS, ["defense=dbd"]).config
     assert dbd.num_epochs == 1200
-    settings = dbd.dbd
+    settings = dbd.own
     first = unlabelled_weight(15, settings.mixmatch_epochs, settings.warm_up.epochs)
     assert first == pytest.approx(0.789, abs=1e-3)
 
