@@ -21,6 +21,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from command.arguments import Parser
 from config.load import Loaded, load_config
 from data.attack import LabelRule
 from data.build import load_data, poison_data
@@ -28,8 +29,9 @@ from data.dataset import Split
 from data.export import AMPLIFY, difference, draw_tiles, spread, write_picture
 from utils.console import say
 from utils.device import find_device
-from utils.errors import InputError, TrainingError
-from utils.files import PROJECT
+from utils.errors import InputError
+from utils.files import PROJECT, made_folder
+from utils.program import run_program, whole_number
 from utils.streams import Streams
 
 
@@ -111,40 +113,45 @@ def gallery_rows(columns: Sequence[Column], samples: int) -> list[tuple[str, lis
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; what has a `=` is an override."""
-    parser = argparse.ArgumentParser(description="Draw several attacks side by side.")
+    """Return the arguments; what has a `=` is an override.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="assets/draw_gallery.py", description="Draw attacks side by side.")
     parser.add_argument("attacks", nargs="+", metavar="attack", help="a name, or a YAML")
     parser.add_argument(
         "--base", type=Path, default=PROJECT / "config" / "cifar10_small.yaml", help="of names"
     )
-    parser.add_argument("--samples", type=int, default=3, help="how many images (default: 3)")
+    number = whole_number()
+    parser.add_argument("--samples", type=number, default=3, help="how many images (default: 3)")
     parser.add_argument("--out", type=Path, default=PROJECT / "assets" / "gallery.png")
     arguments = parser.parse_intermixed_args(argv)
     arguments.overrides = [given for given in arguments.attacks if "=" in given]
     arguments.attacks = [given for given in arguments.attacks if "=" not in given]
+    if not arguments.attacks:
+        parser.error("attack: name at least one")
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw and return the exit code."""
-    arguments = parse(argv)
-    try:
-        columns = []
-        for argument in arguments.attacks:
-            loaded = load_attack(argument, arguments.base, arguments.overrides)
-            columns.append(run_attack(Path(argument).stem, loaded))
-        if not columns or arguments.samples < 1:
-            raise InputError("name at least one attack, and one sample")
-        rows = gallery_rows(columns, arguments.samples)
-        if not rows:
-            raise InputError("there is no test image that all these attacks trigger")
-        sheet = draw_tiles(rows, ["clean", *(column.title for column in columns)])
-        write_picture(sheet, arguments.out)
-    except (InputError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def draw(arguments: argparse.Namespace) -> None:
+    """Draw the sheet."""
+    made_folder(arguments.out.parent, "--out")
+    columns = []
+    for argument in arguments.attacks:
+        loaded = load_attack(argument, arguments.base, arguments.overrides)
+        columns.append(run_attack(Path(argument).stem, loaded))
+    rows = gallery_rows(columns, arguments.samples)
+    if not rows:
+        raise InputError("there is no test image that all these attacks trigger")
+    sheet = draw_tiles(rows, ["clean", *(column.title for column in columns)])
+    write_picture(sheet, arguments.out)
     say(f"{len(columns)} attacks on {len(rows) // 2} images: {arguments.out}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: draw(parse(argv)))
 
 
 if __name__ == "__main__":

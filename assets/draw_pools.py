@@ -9,6 +9,7 @@ import argparse
 import csv
 import itertools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -195,12 +196,17 @@ def draw(epochs: list[Epoch]) -> Figure:
     return figure
 
 
-def main() -> int:
-    """Draw and return the exit code."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments."""
     parser = argparse.ArgumentParser(description="Draw a run's pools, ACC, ASR and TPR as SVG.")
     parser.add_argument("log", type=Path, help="log.csv of a run under an attack")
     parser.add_argument("out", type=Path, help="SVG file to write")
-    arguments = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw and return the exit code."""
+    arguments = parse(argv)
     try:
         with mpl.rc_context(STYLE):
             figure = draw(read_log(arguments.log))

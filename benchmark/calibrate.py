@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ import numpy as np
 from benchmark.verdict_kinds import CLEAN, EVERY_KIND, POISONED, POISONED_VARIED, Kind, halves
 from benchmark.verdict_measure import Run, measure, rates, rates_of
 from benchmark.verdict_simulated import Recording, read_recording, replay, simulate
+from command.arguments import Parser
 from report.judge import THRESHOLDS, read_thresholds
 from run.versions import git_commit
 from utils.console import progress, say, table
-from utils.files import PROJECT, write_text
+from utils.files import PROJECT, made_folder, write_text
+from utils.program import positive_number, run_program
 
 RESULTS = PROJECT / "results" / "verdict"
 RECORDED = RESULTS / "recorded"
@@ -115,13 +118,22 @@ def recorded(limits: Mapping[str, float]) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Calibrate, and say how well the verdict does."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.calibrate", description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="leave thresholds and results")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of seeds")
+    parser.add_argument("--scale", type=positive_number, default=1.0, help="of the number of seeds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Calibrate, and say how well the verdict does."""
+    made_folder(arguments.out, "--out")
     recordings = [read_recording(path) for path in sorted(RECORDED.glob("*.npz"))]
     setting = list(simulated(recordings, True, arguments.scale, read_thresholds()))
     limits = choose(setting)
@@ -174,7 +186,6 @@ def report(
         "bars": {name: rates_of(runs) for name, runs in bars.items()},
         "runs_of_the_bars": {name: [run.as_row() for run in runs] for name, runs in bars.items()},
     }
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "simulated.json", json.dumps(about, indent=1) + "\n")
     rows = recorded(limits)
     real = {"what": "real runs of config/own_data.yaml on digits", "git_commit": git_commit()}
@@ -183,5 +194,10 @@ def report(
     say(json.dumps(about["bars"]))
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: calibrate(parse(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from command.arguments import Parser
 from command.timing import Work, in_turns, matrix_product
 from data.poison import TrainingSet
 from data.transform import Chain, Normalize
@@ -37,8 +38,10 @@ from utils.compiler import why_not
 from utils.console import say, table
 from utils.device import device_name
 from utils.engine import Engine, choose_engine
+from utils.errors import InputError
 from utils.files import PROJECT, write_text
 from utils.precision import native_bf16
+from utils.program import positive_number, run_program
 from utils.speed import SpeedSettings
 from utils.streams import Streams
 from utils.world import ALONE
@@ -215,19 +218,29 @@ def summary(findings: list[Finding]) -> list[dict[str, str]]:
     return rows
 
 
-def main() -> int:
-    """Look at everything within the time, print a table, and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="for all of it")
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.first_gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=positive_number, default=5.0, help="for all of it")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    if (arguments.part is None) != (arguments.to is None):
+        parser.error("--part and --to belong together")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look at everything within the time, print a table, and write the JSON file."""
     if arguments.part:
         run_part(arguments.part, arguments.to)
         return 0
     if not torch.cuda.is_available():
-        print("error: PyTorch finds no GPU on this machine", file=sys.stderr)
-        return 2
+        raise InputError("PyTorch finds no GPU on this machine")
     deadline = time.monotonic() + 60 * arguments.minutes
     findings: list[Finding] = []
     for place, part in enumerate(PARTS):
@@ -241,6 +254,11 @@ def main() -> int:
     write_text(path, json.dumps(content, indent=2) + "\n")
     say(f"written to {path}")
     return int(any(finding.get("outcome") == "failed" for finding in findings))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: run(parse(argv)))
 
 
 if __name__ == "__main__":

@@ -32,14 +32,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from command.arguments import Parser
 from config.load import load_config, read_mapping
 from data.build import load_data, poison_data
 from data.dataset import ImageData, Split
 from data.export import export, make_empty_folder
 from model.pretrained import read_state
-from utils.console import say, say_error
-from utils.errors import InputError
-from utils.files import PROJECT, write_text
+from utils.console import say
+from utils.errors import InputError, TrainingError
+from utils.files import PROJECT, made_folder, write_text
+from utils.program import run_program
 from utils.streams import Streams
 
 RESULTS = PROJECT / "results" / "pretrained"
@@ -146,11 +148,17 @@ def command_for(start: str, folder: Path, weights: Path, storage: Path) -> list[
 
 
 def train(start: str, folder: Path, weights: Path, storage: Path) -> float:
-    """Train to the end, or go on; return the seconds of processor time that this took."""
+    """Train to the end, or go on; return the seconds of processor time that this took.
+
+    Raises:
+        TrainingError: the run failed, and has said why.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = command_for(start, folder, weights, storage)
-    subprocess.run(command, cwd=PROJECT, env=environment, check=True)
+    code = subprocess.run(command, cwd=PROJECT, env=environment).returncode
+    if code:
+        raise TrainingError(f"{storage / start}: the run ended with exit code {code}; see above")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -187,25 +195,33 @@ def compare(name: str, start: str, arguments: argparse.Namespace) -> None:
     say(f"{out}: written")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.pretrained", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="gets images, weights and runs")
     parser.add_argument("--data", default="data", help="holds the real CIFAR-10 and GTSRB")
     sets = [*SETS, *(name + CLEAN for name in SETS)]
     parser.add_argument("--sets", nargs="+", choices=sets, default=list(SETS))
     starts = ["imagenet", "scratch"]
     parser.add_argument("--starts", nargs="+", choices=starts, default=starts)
-    arguments = parser.parse_args(argv)
-    try:
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-        for name in arguments.sets:
-            for start in arguments.starts:
-                compare(name, start, arguments)
-    except InputError as error:
-        say_error(str(error))
-        return error.exit_code
-    return 0
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run what is not there yet."""
+    made_folder(arguments.folder, "FOLDER")
+    for name in arguments.sets:
+        for start in arguments.starts:
+            compare(name, start, arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: run(parse(argv)))
 
 
 if __name__ == "__main__":

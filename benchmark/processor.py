@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from command.arguments import Parser
 from command.roofline import (
     Load,
     bound_by_memory,
@@ -35,8 +37,10 @@ from utils.choice import Choice
 from utils.console import say, table
 from utils.device import processor_name
 from utils.engine import Engine, choose_engine
+from utils.errors import InputError
 from utils.files import PROJECT, write_text
 from utils.memory import leave_old_objects_alone
+from utils.program import run_program, whole_number
 from utils.speed import SpeedSettings
 from utils.world import ALONE
 
@@ -134,18 +138,44 @@ def row(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def main() -> None:
-    """Measure, print the table, and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def network_of(text: str) -> tuple[str, int]:
+    """Return name and width of a network that is given as NETWORK:WIDTH.
+
+    Raises:
+        InputError: there is no such network, or it has no such width.
+    """
+    name, _, given = text.partition(":")
+    kind = NETWORKS.get(name)
+    try:
+        width = int(given)
+        kind.Settings.model_validate({"width": width})
+    except ValueError as error:
+        line = f"{text}: NETWORK:WIDTH is expected, with a width that it can have, e.g. fastnet:32"
+        raise InputError(line) from error
+    return name, width
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.processor", description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=USUAL, metavar="NETWORK:WIDTH")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--repeats", type=whole_number(), default=5)
+    arguments = parser.parse_args(argv)
+    arguments.networks = [network_of(text) for text in arguments.networks]
+    return arguments
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Measure, print the table, and write the JSON file."""
     torch.set_num_threads(1)
     leave_old_objects_alone()  # as a run does
     results = []
-    for text in arguments.networks:
-        name, _, width = text.partition(":")
-        results += measure(name, int(width), arguments.repeats)
+    for name, width in arguments.networks:
+        results += measure(name, width, arguments.repeats)
     say(f"one core of {processor_name()}")
     say(table([row(found) for found in results], headers="keys"))
     slug = "".join(c if c.isalnum() else "-" for c in processor_name().lower()).strip("-")
@@ -156,5 +186,10 @@ def main() -> None:
     say(f"written to {path}")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: compare(parse(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,10 +23,11 @@ from run.fingerprints import first_difference, of_data
 from run.measure import Score, evaluate
 from run.product import DESCRIPTION, load_model
 from run.results import read_result
-from utils.console import percent, say, say_error, table
+from utils.console import percent, say, table
 from utils.engine import choose_engine
 from utils.errors import InputError
 from utils.files import PROJECT
+from utils.program import run_program
 from utils.streams import Streams
 from utils.world import ALONE
 
@@ -80,19 +81,28 @@ def row_of(folder: Path, config: Config, material: Material) -> dict[str, str]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Test all models and print the table; overrides of keys are the arguments."""
-    try:
-        config = load_config(CONFIG, sys.argv[1:] if argv is None else argv).config
-        data, _ = load_data(config)
-        material = assemble(config, data, Streams(config.seed.seed or 0))
-        folders = sorted(path.parent for path in FOLDER.glob(f"*/{DESCRIPTION}"))
-        rows = [row_of(folder, config, material) for folder in folders]
-    except InputError as error:
-        say_error(str(error))
-        return error.exit_code
+def parse(argv: Sequence[str]) -> Config:
+    """Return the configuration; overrides of keys are the arguments.
+
+    Raises:
+        InputError: wrong ones.
+    """
+    return load_config(CONFIG, argv).config
+
+
+def compare_all(config: Config) -> int:
+    """Test all models and print the table; return the exit code."""
+    data, _ = load_data(config)
+    material = assemble(config, data, Streams(config.seed.seed or 0))
+    folders = sorted(path.parent for path in FOLDER.glob(f"*/{DESCRIPTION}"))
+    rows = [row_of(folder, config, material) for folder in folders]
     say(table(rows, "keys"))
     return int(any(row["agrees"] == "NO" for row in rows))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: compare_all(parse(sys.argv[1:] if argv is None else argv)))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,23 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from command.arguments import Parser
 from command.timing import peak_host_bytes, timed
 from data.feed import Feed, consecutive
 from data.poison import TrainingSet
 from defense.split import class_agnostic, class_aware, meta_split
 from run.versions import git_commit, versions
 from utils.console import say, table
+from utils.errors import TrainingError
 from utils.files import PROJECT, write_text
+from utils.program import run_program, whole_number
 
 CPU = torch.device("cpu")
 CLASSES = 10
@@ -90,9 +93,16 @@ def own_bytes() -> int:
 
 
 def in_own_process(what: str, count: int) -> dict[str, Any]:
-    """Return a measurement, made in a fresh process."""
+    """Return a measurement, made in a fresh process.
+
+    Raises:
+        TrainingError: it fails, perhaps for want of memory.
+    """
     command = [sys.executable, "-m", "benchmark.scale", "--one", what, "--samples", str(count)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise TrainingError(f"{what} of {count:,} samples: {why}; lower --largest")
     return dict(json.loads(done.stdout))
 
 
@@ -105,13 +115,24 @@ MEASUREMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-def main() -> None:
-    """Measure everything, print a table, and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--largest", type=int, default=10**8)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--largest", type=whole_number(SIZES[0]), default=SIZES[-1])
     parser.add_argument("--one", choices=MEASUREMENTS)
-    parser.add_argument("--samples", type=int)
-    arguments = parser.parse_args()
+    parser.add_argument("--samples", type=whole_number())
+    arguments = parser.parse_args(argv)
+    if (arguments.one is None) != (arguments.samples is None):
+        parser.error("--one and --samples belong together")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure everything, print a table, and write the JSON file."""
     if arguments.one:
         sys.stdout.write(json.dumps(MEASUREMENTS[arguments.one](arguments.samples)))
         return
@@ -135,5 +156,10 @@ def main() -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: run(parse(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import torch
 from benchmark.verdict_kinds import EVERY_KIND, Kind
 from benchmark.verdict_measure import interval
 from benchmark.verdict_simulated import NOBODY
+from command.arguments import Parser
 from data.poison import TrainingSet
 from defense.history import History
 from report.accusations import accusations_of, doubts_of, kinds_seen
@@ -29,11 +32,16 @@ from report.judge import judge, read_thresholds
 from report.verdict import Verdict
 from run.versions import git_commit
 from utils.console import say, table
+from utils.errors import InputError
 from utils.files import PROJECT, write_text
+from utils.program import run_program, whole_number
 from witness.hearing import Testimony
 from witness.witness import Statement
 
 RESULTS = PROJECT / "results" / "verdict"
+# What is read of a run, and what of each of its samples.
+OF_RUN = ("seed", "acc", "device", "versions", "verdict", "seconds", "git_commit")
+OF_SAMPLES = ("labels", "predicted", "given_probability", "seeds", "true", "poisoned")
 
 
 def findings_of(found: dict[str, Any]) -> Findings:
@@ -80,12 +88,43 @@ def outcome(kind: Kind, verdict: Verdict, targets: set[str]) -> str:
     return "poisoned, some" if accused < targets else "poisoned, wrong"
 
 
-def row_of(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Record:
+    """A run as `benchmark.verdict_real` has left it.
+
+    Attributes:
+        kind: of its set.
+        about: what the run says of itself.
+        arrays: by name, what it says of each sample.
+    """
+
+    kind: Kind
+    about: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def read_record(path: Path) -> Record:
+    """Return the run in a file.
+
+    Raises:
+        InputError: it is none, or not whole.
+    """
+    try:
+        with np.load(path) as file:
+            found = {key: file[key] for key in file.files}
+        about = json.loads(str(found["about"]))
+        kind = {kind.name: kind for kind in EVERY_KIND}[about["kind"]]
+        missing = {*OF_SAMPLES} - {*found} | {*OF_RUN} - {*about}
+    except Exception as error:  # of another file, or of half a one, numpy raises nearly everything
+        raise InputError(f"FOLDER: {path} is no run of benchmark.verdict_real") from error
+    if missing:
+        raise InputError(f"FOLDER: {path} is no run of benchmark.verdict_real: no {min(missing)!r}")
+    return Record(kind, about, found)
+
+
+def row_of(record: Record) -> dict[str, Any]:
     """Return what a recorded run was, and what is said of it by the thresholds in force."""
-    with np.load(path) as file:
-        found = {key: file[key] for key in file.files}
-    about = json.loads(str(found["about"]))
-    kind = next(kind for kind in EVERY_KIND if kind.name == about["kind"])
+    kind, about, found = record.kind, record.about, record.arrays
     findings = findings_of(found)
     accusations, seen = accusations_of(findings), kinds_seen(findings)
     verdict = judge(findings, accusations, seen, doubts_of(findings))
@@ -126,17 +165,37 @@ def counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Count, and leave the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.verdict_rates", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--seeds", type=int, nargs="+", help="of the runs that count; or all")
+    parser.add_argument(
+        "--seeds", type=whole_number(0), nargs="+", help="of the runs that count; or all"
+    )
     arguments = parser.parse_args(argv)
-    rows = [row_of(path) for path in sorted(arguments.folder.glob("*.npz"))]
-    rows = [row for row in rows if not arguments.seeds or row["seed"] in arguments.seeds]
-    with np.load(next(arguments.folder.glob("*.npz"))) as file:
-        about = json.loads(str(file["about"]))
+    if Path(arguments.name).name != arguments.name:
+        parser.error(f"NAME: {arguments.name!r} is a path; the result goes to {RESULTS}")
+    return arguments
+
+
+def count(arguments: argparse.Namespace) -> None:
+    """Count, and leave the results."""
+    records = [read_record(path) for path in sorted(arguments.folder.glob("*.npz"))]
+    records = [
+        one for one in records if not arguments.seeds or one.about["seed"] in arguments.seeds
+    ]
+    if not records:
+        raise InputError(
+            f"FOLDER: no run of these seeds is in {arguments.folder}; python -m "
+            f"benchmark.verdict_real makes runs"
+        )
+    rows = [row_of(record) for record in records]
+    about = records[0].about
     result = {
         "what": "real runs of benchmark/verdict.yaml, made by benchmark.verdict_real",
         "trained": True,
@@ -153,5 +212,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(json.dumps(result["counts"]))
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: count(parse(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ import numpy as np
 import ASD
 from benchmark.verdict_kinds import EVERY_KIND, Kind
 from benchmark.verdict_sets import SIGNS, Stock, digits, signs, write_set
-from command.arguments import parse_arguments
+from command.arguments import Parser, parse_arguments
 from report.accusations import accusations_of, doubts_of, kinds_seen
 from report.examine import examine
 from report.findings import Findings
@@ -34,8 +35,10 @@ from run.setup import set_up
 from run.versions import git_commit, versions
 from utils.console import say
 from utils.device import device_name
-from utils.files import PROJECT
+from utils.errors import InputError, nearest
+from utils.files import PROJECT, made_folder, write_atomically
 from utils.interrupt import Interrupt
+from utils.program import run_program, whole_number
 
 CONFIG = PROJECT / "benchmark" / "verdict.yaml"
 # Hardly any mixing, no views, three times as long: the median loss is 1e-4 then, in place of 0.2.
@@ -109,30 +112,59 @@ def run_one(kind: Kind, seed: int, stock: Stock, out: Path) -> str:
     true = np.array([truth[name][0] for name in names], dtype=np.uint8)
     poisoned = np.array([truth[name][1] for name in names])
     arrays: dict[str, Any] = {"true": true, "poisoned": poisoned, "about": json.dumps(about)}
-    np.savez_compressed(out, **signals(findings), **arrays)
+    arrays |= signals(findings)
+    write_atomically(out, lambda file: np.savez_compressed(file, **arrays))  # half a run is none
     return verdict.lines()[0]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    parser = Parser(prog="-m benchmark.verdict_real", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[100])
+    parser.add_argument("--seeds", type=whole_number(0), nargs="+", default=[100])
     parser.add_argument("--kinds", nargs="+", help="beginnings of their names, in order; or all")
-    arguments = parser.parse_args(argv)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    names = arguments.kinds or [""]
-    wanted = [kind for name in names for kind in EVERY_KIND if kind.name.startswith(name)]
-    few = signs(os.environ.get("ASD_DATA_DIR", "dataset"), arguments.folder / "cache")
+    return parser.parse_args(argv)
+
+
+def kinds_called(names: Sequence[str]) -> list[Kind]:
+    """Return the kinds whose names begin with one of `names`, in their order.
+
+    Raises:
+        InputError: none begins so.
+    """
+    found = []
+    for name in names:
+        called = [kind for kind in EVERY_KIND if kind.name.startswith(name)]
+        if not called:
+            hint = nearest(name, [kind.name for kind in EVERY_KIND])
+            raise InputError(f"--kinds: none begins with {name!r}{hint}")
+        found += called
+    return found
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train what is not there yet."""
+    wanted = kinds_called(arguments.kinds or [""])
+    folder = made_folder(arguments.folder, "FOLDER")
+    few = signs(os.environ.get("ASD_DATA_DIR", "dataset"), folder / "cache")
     many = digits()
     for seed in arguments.seeds:
         for kind in wanted:
             place = "".join(c if c.isalnum() else "_" for c in kind.name)
-            out = arguments.folder / f"{place}_{seed}.npz"
+            out = folder / f"{place}_{seed}.npz"
             if not out.exists():
                 stock = few if kind.classes <= SIGNS else many
                 say(f"{out.name}: {run_one(kind, seed, stock, out)}")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: run(parse(argv)))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

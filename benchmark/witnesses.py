@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from command.arguments import Parser
 from config.load import load_config
 from run.learning import build_fitting_network, build_views, call_witnesses, lay_ground
 from run.material import Material, read_material
@@ -30,7 +31,9 @@ from run.setup import Setup
 from run.versions import git_commit, versions
 from utils.console import say, table
 from utils.device import device_name, find_device
-from utils.files import write_text
+from utils.errors import InputError
+from utils.files import made_folder, write_text
+from utils.program import run_program, whole_number
 from utils.streams import Streams
 from utils.world import ALONE
 from witness import WITNESSES, Case, Statement
@@ -113,11 +116,31 @@ def key_of(path: Path, seed: int, overrides: Sequence[str]) -> str:
     return " ".join([path.stem, f"seed={seed}", *kept])
 
 
-def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
+def read_kept(file: Path | None) -> dict[str, Any]:
+    """Return what an earlier call has left in `file`, which can be written afterwards.
+
+    Raises:
+        InputError: it holds something else, or its folder cannot be written.
+    """
+    if file is None:
+        return {"cases": {}}
+    made_folder(file.parent, "--json")
+    if not file.exists():
+        return {"cases": {}}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kept = {row["witness"] for rows in content["cases"].values() for row in rows}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        kept = {None}
+    if not all(isinstance(name, str) for name in kept):
+        raise InputError(f"--json: {file} holds something else than cases; name another file")
+    return dict(content)
+
+
+def run(arguments: argparse.Namespace) -> None:
     """Measure all cases; print a table of each, and keep the rows."""
-    file: Path | None = arguments.json
-    there = file is not None and file.exists()
-    content = json.loads(file.read_text()) if file is not None and there else {"cases": {}}
+    file, overrides = arguments.json, arguments.overrides
+    content = read_kept(file)
     device, _ = find_device(arguments.gpu)
     content["run_on"] = {**versions(), "commit": git_commit(), "device": device_name(device)}
     for seed in arguments.seeds:
@@ -131,7 +154,6 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
                 kept += hear_all(path, [*overrides, f"seed.seed={seed}"], names, device)
             show(key, kept)
             if file is not None:
-                file.parent.mkdir(parents=True, exist_ok=True)
                 write_text(file, json.dumps(content, indent=1) + "\n")
 
 
@@ -151,18 +173,28 @@ def shown(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def main() -> int:
-    """Run; what follows `--` are overrides for all cases."""
-    given = sys.argv[1:]
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments; what follows `--` are overrides for all cases.
+
+    Raises:
+        InputError: unknown or incomplete ones.
+    """
+    given = list(argv)
     end = given.index("--") if "--" in given else len(given)
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(prog="-m benchmark.witnesses", description=__doc__.splitlines()[0])
     parser.add_argument("configs", nargs="+", type=Path, metavar="YAML")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[100], metavar="N")
+    parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[100], metavar="N")
     parser.add_argument("--witnesses", nargs="+", default=list(ASKED), choices=ASKED)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("--gpu", default="cpu", help="as of ASD.py (default: %(default)s)")
-    run(parser.parse_args(given[:end]), given[end + 1 :])
-    return 0
+    arguments = parser.parse_args(given[:end])
+    arguments.overrides = given[end + 1 :]
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and return the exit code."""
+    return run_program(lambda: run(parse(sys.argv[1:] if argv is None else argv)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmark.calibrate import RECORDED
 from benchmark.verdict_kinds import CLEAN, POISONED, Kind
-from benchmark.verdict_rates import counts, row_of
+from benchmark.verdict_rates import counts, read_record, row_of
 from benchmark.verdict_real import signals
 from benchmark.verdict_sets import SIDE, TRIGGER, Stock, digits, draw, true_classes, write_set
 from benchmark.verdict_simulated import read_recording, simulate
@@ -75,10 +75,10 @@ def test_a_recorded_run_is_judged_as_the_run_was(heard: bool, tmp_path: Path) ->
         findings = replace(findings, testimony=hearing.Testimony({"pipd": said}, vetoed))
     verdict = judge(findings, accusations_of(findings))
     about = {"kind": POISONED[6].name, "seed": 3, "acc": 1, "seconds": 1, "git_commit": "x"}
-    about["verdict"] = verdict.name
+    about |= {"verdict": verdict.name, "device": "a CPU", "versions": {}}
     arrays = {"true": truth.true, "poisoned": truth.poisoned, "about": json.dumps(about)}
     np.savez(tmp_path / "a.npz", **signals(findings), **arrays)
-    row = row_of(tmp_path / "a.npz")
+    row = row_of(read_record(tmp_path / "a.npz"))
     assert row["outcome"].startswith(verdict.name) and len(row["accused"]) == len(verdict.targets)
     assert row["estimated"] == verdict.estimated_poisoned
     assert row["broad_concentration"] == round(verdict.statistics["broad_concentration"], 3)
