@@ -194,7 +194,7 @@ def test_attacks_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     [
         (["badnet"], "'badnets'"),
         (["badnets", "backdoor=null"], "backdoor"),
-        (["badnets", "--samples", "0"], "one sample"),
+        (["badnets", "--samples", "0"], "--samples"),
     ],
 )
 def test_a_wrong_gallery_is_one_line(
