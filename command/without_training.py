@@ -17,9 +17,9 @@ from command.prediction import (
     refuse_unreadable,
 )
 from config.load import load_config
-from data.build import assemble, dataset_name, load_data, with_truth
+from data.build import assemble, load_data, with_truth
+from data.chosen_set import source_of
 from data.clean import FOLDERS, read_kept, reviewed, write_clean
-from data.dataset import DATASETS
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
 from data.own import sample_path
@@ -55,7 +55,7 @@ def export_data(arguments: argparse.Namespace) -> None:
         training, truth = leave_clean(data)
     # What an imported set looked like before it was poisoned, nobody here knows.
     before = None if config.data.truth is not None else data.train.images
-    tells = config.truth_known or DATASETS.get(dataset_name(config)[0]).known_to_be_clean
+    tells = config.truth_known or source_of(config).known_to_be_clean
     for line in [*lines, *export(before, training, truth, folder, tells)]:
         say(line)
 

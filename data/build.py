@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from data.attack import ATTACKS, LabelRule, Scene
-from data.dataset import DATASETS, ImageData, Request, Source
+from data.chosen_set import dataset_name, source_of
+from data.dataset import ImageData, Request, Source
 from data.dataset.decode import Frame
 from data.dataset.settings import DataSection
 from data.imported import Poisoned, import_truth
@@ -32,26 +33,6 @@ CPU = torch.device("cpu")
 FORMAT = 1  # of the kept poison, for all attacks; each has a version of its own, too
 
 
-def dataset_name(config: DataSettings) -> tuple[str, str | None]:
-    """Return the data set's name, and a line where the published rule found it.
-
-    The published code looks for a word in `dataset_dir`.
-
-    Raises:
-        InputError: neither `dataset` nor the rule names one.
-    """
-    if config.dataset is not None:
-        return config.dataset, None
-    folder = config.dataset_dir or ""
-    for name in DATASETS:
-        word = DATASETS.get(name).published_word
-        if word is not None and word in folder:
-            return name, f"dataset: {name}, since dataset_dir holds the word {word!r}"
-    raise InputError(
-        f"dataset: missing, and dataset_dir does not tell; known: {', '.join(DATASETS)}"
-    )
-
-
 def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
     """Return the clean data set, reduced and resized as configured, and lines to say.
 
@@ -59,7 +40,7 @@ def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
         InputError: it is not there, or a key contradicts it.
     """
     name, notice = dataset_name(config)
-    source = DATASETS.get(name)
+    source = source_of(config)
     refuse_unread(config.data, name, source)
     data = source().load(Request(config.dataset_dir, config.data, image_cache(config)))
     for key, count in config.class_counts().items():

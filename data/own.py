@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data.chosen_set import source_of
 from data.dataset import DATASETS, ImageData, Split
 from data.dataset.cache import decode_once
-from data.dataset.image_folder import find_splits
 from data.dataset.remarks import judge_unreadable
 from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
@@ -112,8 +112,7 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
     count = number_to_draw(config.global_, training)
     everything = torch.ones(len(training), dtype=torch.bool)
     seeds = draw_seeds(training, everything, count, streams)
-    checked = config.dataset is None or DATASETS.get(config.dataset).known_to_be_clean
-    if checked:
+    if source_of(config).known_to_be_clean:
         return Verified(data, seeds, True, False, ())
     unmeasured = "" if len(data.test) else ", and ACC is not measured"
     line = (
@@ -132,7 +131,7 @@ def seed_folder(config: DataSettings) -> Path | None:
     """Return the folder of verified images: the given one, else `seeds/` beside `train/`."""
     if config.global_.seed_dir is not None:
         return existing_seed_folder(config, user_path(config.global_.seed_dir, KEY))
-    if config.global_.seed_indices is not None or config.dataset != "image_folder":
+    if config.global_.seed_indices is not None or not source_of(config).takes_verified_images:
         return None
     root = user_path(config.dataset_dir or ".", "dataset_dir")
     beside_train = (root / TRAIN).is_dir() and (root / SEEDS).is_dir()
@@ -145,11 +144,13 @@ def existing_seed_folder(config: DataSettings, folder: Path) -> Path:
     Raises:
         InputError: it is not there, means nothing to the data set, or lies among the classes.
     """
-    if config.dataset != "image_folder":
-        raise InputError(f"{KEY}: for dataset image_folder only; use global.seed_indices")
+    source = source_of(config)
+    if not source.takes_verified_images:
+        takers = [name for name in DATASETS if DATASETS.get(name).takes_verified_images]
+        raise InputError(f"{KEY}: for dataset {', '.join(takers)} only; use global.seed_indices")
     if not folder.is_dir():
         raise InputError(f"{KEY}: there is no folder {folder}")
-    train_folder, _ = find_splits(user_path(config.dataset_dir or ".", "dataset_dir"))
+    train_folder = source.training_folder(user_path(config.dataset_dir or ".", "dataset_dir"))
     if folder.resolve().is_relative_to(train_folder.resolve()):
         raise InputError(
             f"{KEY}: {folder} lies among the class folders and would be one of them; move it out "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from data.build import dataset_name
+from data.chosen_set import dataset_name
 from data.transform.settings import TransformSection
 from run.measure import Score
 from run.product import Description, FrameSection

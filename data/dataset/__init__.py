@@ -1,6 +1,6 @@
 """Data sets by name. To add one: a file with a subclass of `Source`, and a line in `DATASETS`."""
 
-from data.dataset.source import ImageData, Request, Source, Split
+from data.dataset.source import ImageData, Outline, Request, Source, Split
 from utils.registry import Registry
 
 DATASETS: Registry[Source] = Registry(
@@ -14,4 +14,4 @@ DATASETS: Registry[Source] = Registry(
     },
 )
 
-__all__ = ["DATASETS", "ImageData", "Request", "Source", "Split"]
+__all__ = ["DATASETS", "ImageData", "Outline", "Request", "Source", "Split"]

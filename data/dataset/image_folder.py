@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 from data.dataset.cache import decode_once
-from data.dataset.listing import Listing
+from data.dataset.headers import median_side
 from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
-from data.dataset.source import ImageData, Request, Source
+from data.dataset.source import ImageData, Outline, Request, Source
 from data.dataset.spelling import look_alike
 from data.dataset.walk import CLASSES, SEEDS, TEST, TRAIN, Survey, subfolders
 from utils.errors import InputError, nearest
@@ -31,6 +33,7 @@ class ImageFolder(Source):
     """
 
     known_to_be_clean: ClassVar[bool] = False
+    takes_verified_images: ClassVar[bool] = True
     settings_read: ClassVar[frozenset[str]] = frozenset(
         {"image_size", "resize", "classes", "skip_unreadable", "cache_dir", "truth"}
     )
@@ -58,9 +61,8 @@ class ImageFolder(Source):
         left_out = tuple(file for file, _ in train_part.unreadable)
         return ImageData(train, test, tuple(folders), tuple(notices), frame, root, left_out)
 
-    @staticmethod
-    def list_training(request: Request) -> Listing:
-        """Return the files of the training images, which are not opened.
+    def outline(self, request: Request) -> Outline:
+        """Return labels and size of the training images, of which the headers of some are read.
 
         Raises:
             InputError: there are none of some class.
@@ -73,7 +75,13 @@ class ImageFolder(Source):
             survey = Survey(root, folders, request.settings.classes is not None)
             listing = survey.listing(TRAIN, train_folder)
         refuse_empty(listing.labels, folders, train_folder)
-        return listing
+        paths = [listing.root / file for file in listing.files]
+        return Outline(torch.tensor(listing.labels), median_side(paths))
+
+    @classmethod
+    def training_folder(cls, root: Path) -> Path:
+        """Return the folder that holds the class folders of the set in `root`."""
+        return find_splits(root)[0]
 
 
 @contextmanager

@@ -174,6 +174,19 @@ class ImageData:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What the training images are like, without their pixels.
+
+    Attributes:
+        labels: (N,) int64.
+        side: the shorter one, in pixels; where images differ, its median.
+    """
+
+    labels: Tensor
+    side: int
+
+
 class Source(ABC):
     """Where a data set comes from."""
 
@@ -183,6 +196,8 @@ class Source(ABC):
     settings_read: ClassVar[frozenset[str]] = frozenset()
     # Whether strangers could not have changed it: then its samples are trusted until we poison it.
     known_to_be_clean: ClassVar[bool] = True
+    # Whether people may lay verified images beside its own, in folders of the same classes.
+    takes_verified_images: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, request: Request) -> ImageData:
@@ -191,3 +206,17 @@ class Source(ABC):
         Raises:
             InputError: the data are not there and cannot be had.
         """
+
+    def outline(self, request: Request) -> Outline:
+        """Return what the training images are like; here they are loaded for it.
+
+        Raises:
+            InputError: the data are not there and cannot be had.
+        """
+        train = self.load(request).train
+        return Outline(train.labels, min(train.images.shape[1:3]))
+
+    @classmethod
+    def training_folder(cls, root: Path) -> Path:
+        """Return the folder that holds the class folders of the set in `root`."""
+        raise NotImplementedError("only of a set that takes verified images")

@@ -13,7 +13,9 @@ from PIL import Image
 
 from config.auto import RULES, open_keys, settle
 from config.load import Loaded, load_config, merge, read_mapping, read_override
-from data.survey import Facts, median_side, survey
+from data.dataset import DATASETS, ImageData, Outline, Request, Source
+from data.dataset.headers import median_side
+from data.survey import Facts, survey
 from run.resume import flat
 from utils.errors import InputError
 from utils.files import PROJECT
@@ -192,3 +194,20 @@ def test_a_look_at_a_set_that_is_no_folder() -> None:
     config = load_config(OWN, ["dataset=digits"], found).config
     assert config.data.image_size is None
     assert flat(config.as_yaml())["transform.train.primary.random_crop.size"] == 16
+
+
+class Listed(Source):
+    """Knows what its images are like without loading them."""
+
+    def load(self, request: Request) -> ImageData:
+        raise AssertionError("the images are not needed")
+
+    def outline(self, request: Request) -> Outline:
+        return Outline(torch.tensor([0] * 70 + [1] * 30), 48)
+
+
+def test_a_data_set_says_itself_what_its_images_are_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DATASETS, "_entries", {**DATASETS._entries, "listed": Listed})
+    config = load_config(PROJECT / "config" / "digits.yaml", ["dataset=listed"]).config
+    facts = survey(config, CPU)
+    assert (facts.samples, facts.smallest_class, facts.side) == (100, 30, 48)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from config.load import load_config, merge, run_name
 from config.no_effect import NO_EFFECT
 from config.schema import Config
-from data.build import dataset_name, load_data
+from data.build import load_data
+from data.chosen_set import dataset_name
 from run.resume import flat
 from tests.conftest import DIGITS, tiny_config
 from utils.errors import InputError

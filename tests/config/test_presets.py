@@ -83,7 +83,7 @@ def test_abl_and_nad_cut_a_hole_out_and_nobody_else_does(folder: str) -> None:
                 assert list(steps)[-1] == "cutout"  # after crop and flip
                 assert (steps["cutout"].holes, steps["cutout"].length) == (1, 3)
             if method == "abl":
-                assert config.loader.batch_size == 64 and config.abl.batch_size is None
+                assert config.loader.batch_size == 64 and config.own.batch_size is None
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -97,7 +97,7 @@ def test_the_baselines_are_the_folder_of_cifar10(method: str) -> None:
 
 
 def test_abl_is_as_long_as_in_the_paper() -> None:
-    abl = load_config(CONFIG / "baseline_abl.yaml").config.abl
+    abl = load_config(CONFIG / "baseline_abl.yaml").config.own
     lengths = (abl.isolation_epochs, abl.fine_tuning_epochs, abl.unlearning_epochs)
     assert (lengths, abl.isolation, abl.fraction) == ((20, 60, 20), "lga", 0.01)
 

@@ -9,6 +9,8 @@ import torch
 
 import ASD
 from config.load import load_config
+from data.dataset import DATASETS
+from data.dataset.image_folder import ImageFolder
 from data.own import sample_path
 from tests.conftest import DIGITS
 from tests.data.own_data_cases import (  # noqa: F401 (fixtures)
@@ -214,3 +216,21 @@ def test_a_list_of_classes_chooses_among_the_verified_ones_too(folder: Path) -> 
     chosen = f"data.classes={folder.parent / 'classes.txt'}"
     found = material(folder, chosen, "global.seed_num=2")
     assert len(found.seeds) == 4 and found.seeds_checked
+
+
+class Photos(ImageFolder):
+    """Somebody's own kind of folder."""
+
+
+def test_another_set_of_class_folders_takes_verified_images_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DATASETS, "_entries", {**DATASETS._entries, "photos": Photos})
+    make_folder(folder, per_class=3, beside="seeds")
+    ours, theirs = material(folder, "dataset=photos"), material(folder)
+    assert ours.seeds_checked and torch.equal(ours.seeds, theirs.seeds)
+    make_folder(folder.parent, per_class=3, beside="checked")
+    given = f"global.seed_dir={folder.parent / 'checked'}"
+    assert torch.equal(material(folder, "dataset=photos", given).seeds, theirs.seeds)
+    told = refused(folder, "dataset=digits", "data.image_size=null", given)
+    assert "for dataset image_folder, photos only" in told
