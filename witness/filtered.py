@@ -37,6 +37,8 @@ Filter = Callable[[Tensor], Tensor]
 class FilteredPrediction(Witness):
     """Accuses classes to which softened images lead; vetoes what sharpening takes from them."""
 
+    asked_for_seeds = True
+
     class Settings(Section):
         """What it takes to accuse.
 

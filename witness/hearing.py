@@ -21,7 +21,7 @@ from utils.console import say
 from witness import WITNESSES
 from witness.reference import Reference, check_reference, find_reference
 from witness.settings import WitnessSection
-from witness.trust import ASKED, most_trusted
+from witness.trust import most_trusted
 from witness.witness import Case, Statement
 
 
@@ -146,9 +146,9 @@ class Hearing:
         Beside those that are heard, others are asked, whose vetoes count for this alone.
         """
         said = dict(self.testimony.statements)
-        for name in ASKED:
-            if name not in said:
-                kind = WITNESSES.get(name)
+        for name in WITNESSES:
+            kind = WITNESSES.get(name)
+            if kind.asked_for_seeds and name not in said:
                 said[name] = kind(kind.Settings()).testify(self.case)
         return most_trusted(self.case, said, count)
 

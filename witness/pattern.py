@@ -30,6 +30,7 @@ class StaticPattern(Witness):
     """Accuses labels a part of whose images share a pattern; vetoes these."""
 
     sees = ("clean_label",)
+    asked_for_seeds = True
 
     class Settings(Section):
         """What it takes to accuse.

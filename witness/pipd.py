@@ -27,6 +27,8 @@ FEWEST = 10  # samples beyond the gap; fewer are outliers, as every set has them
 class PoisonChannels(Witness):
     """Vetoes what excites the poison's channels, where a gap sets it apart."""
 
+    asked_for_seeds = True
+
     class Settings(Section):
         """`gap`: robust deviations from which on a score is beyond all clean ones.
 

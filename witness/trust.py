@@ -17,8 +17,6 @@ from torch import Tensor
 from witness.unverified_group import early_losses
 from witness.witness import Case, Statement
 
-# Asked although nobody hears them: each sees a kind of poison that the others do not.
-ASKED = ("unverified_group", "pattern", "pipd", "filtered")
 CONTRADICTED, VETOED = 2.0, 4.0  # added to places in 0..1, so that each outweighs all places
 
 

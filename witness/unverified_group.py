@@ -81,6 +81,7 @@ class UnverifiedGroup(Witness):
     """Accuses classes, and vetoes their far groups."""
 
     sees = ("clean_label", "one_source", "learnt")
+    asked_for_seeds = True
 
     class Settings(Section):
         """What it takes to accuse.

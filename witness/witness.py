@@ -92,10 +92,13 @@ class Witness(ABC):
             those of `report.verdict.UNSEEN_KINDS`.
         waits: whether it is heard when stage 1 has ended, since it compares the plain model with
             the one in training.
+        asked_for_seeds: whether it is asked, though nobody hears it, where the witnesses choose
+            the samples to start from: it sees a kind of poison that the others do not.
     """
 
     sees: ClassVar[tuple[str, ...]] = ()
     waits: ClassVar[bool] = False
+    asked_for_seeds: ClassVar[bool] = False
 
     class Settings(Section):
         """What the YAML may set below the witness's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.witness.cases import CLASSES, EACH, made_up, settings_of
+from witness import WITNESSES
+from witness.hearing import Hearing
+from witness.settings import WitnessSection
 from witness.trust import distrust, most_trusted, places_by_label
 from witness.unverified_group import UnverifiedGroup
-from witness.witness import Case, Statement
+from witness.witness import Case, Statement, Witness, suspicion_alone
 
 
 def without_seeds(poisoned: int, seed: int = 0) -> tuple[Case, Tensor]:
@@ -89,3 +93,43 @@ def test_places_are_among_the_same_label_and_alike_for_equals() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     assert places_by_label(values, labels).tolist() == [1, 0, 0.5, 0, 0, 1]
     assert places_by_label(values[:1], labels[:1]).tolist() == [0]
+
+
+def test_those_are_asked_for_seeds_that_see_what_others_do_not() -> None:
+    asked = {name for name in WITNESSES if WITNESSES.get(name).asked_for_seeds}
+    assert asked == {"unverified_group", "pattern", "pipd", "filtered"}
+
+
+class Objects(Witness):
+    """Distrusts the first half of all samples."""
+
+    asked_for_seeds = True
+
+    def testify(self, case: Case) -> Statement:
+        count = len(case.labels)
+        return said_of(torch.zeros(count), torch.arange(count) < count // 2)
+
+
+class NotAsked(Witness):
+    def testify(self, case: Case) -> Statement:
+        raise AssertionError("nobody hears it")
+
+
+class Heard(NotAsked):
+    def testify(self, case: Case) -> Statement:
+        return suspicion_alone(torch.zeros(len(case.labels)))
+
+
+def test_a_new_witness_is_asked_for_seeds_where_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case, _ = without_seeds(0)
+    count = len(case.labels)
+    entries = {"heard": Heard, "objects": Objects, "not_asked": NotAsked}
+    monkeypatch.setattr(WITNESSES, "_entries", entries)
+    settings = WitnessSection.model_validate({"heard": ["heard"]})
+    hearing = Hearing(settings, case.ground, case.seeds, tmp_path)
+    mixed = replace(case, labels=torch.arange(count) % CLASSES)
+    hearing.__dict__ |= {"case": mixed, "reference": case.reference}
+    assert list(hearing.testimony.statements) == ["heard"]
+    assert int(hearing.most_trusted(EACH // 4).min()) >= count // 2
