@@ -33,6 +33,7 @@ from run.choosing import choose_seeds
 from run.describe import begin_folder, describe_model, result_of
 from run.forecast import time_left
 from run.learning import (
+    build_defense,
     build_fitting_network,
     build_learner,
     build_views,
@@ -79,9 +80,8 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
     device, asked = ground.engine.device, hearing if setup.config.needs_hearing else None
     knowledge = Knowledge(material.seeds.to(device), material.review.to(device), asked)
     setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
-    defense = method(setting)
-
-    session = Session(setup, material, ground, learner, defense, views.test)
+    defense = build_defense(method, setting, setup)
+    session = Session(setup, material, defense.setting.ground, learner, defense, views.test)
     if setup.start.state is not None:
         session.restore(setup.start)
     return session

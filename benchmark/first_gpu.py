@@ -31,25 +31,27 @@ from model.place import place_network
 from run.versions import git_commit, versions
 from training.draws import EpochDraws
 from training.ground import Ground
-from training.mixmatch import MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch
 from training.record import record_losses
 from training.settings import SemiSection
 from utils.compiler import why_not
 from utils.console import say, table
 from utils.device import device_name
-from utils.engine import Engine, choose_engine
+from utils.engine import Engine, choose_engine, settled
 from utils.errors import InputError
 from utils.files import PROJECT, write_text
 from utils.precision import native_bf16
 from utils.program import positive_number, run_program
 from utils.speed import SpeedSettings
 from utils.streams import Streams
+from utils.translation import Steps
 from utils.world import ALONE
 
 FOLDER = PROJECT / "results" / "bench"
 TESTS = sorted((PROJECT / "tests").glob("test_cuda*.py"))
 SIDE, CLASSES, IMAGES = 32, 10, 10_000
 STEPS, REPEATS = 20, 5
+WHOLE_RUN = 122_880  # steps of `config/baseline_asd.yaml`
 
 Finding = dict[str, Any]
 
@@ -140,13 +142,18 @@ def record_work(engine: Engine, width: int) -> Callable[[], object]:
 
 
 def ways(device: torch.device, width: int) -> dict[str, Engine]:
-    """Return the engines to compare: reference, fast without translation, and the default."""
+    """Return the engines to compare: reference, fast without translation, and the default.
+
+    The last is that of the paper's whole run, which has enough steps to translate them.
+    """
     network = network_of(width)
     eager = choose_engine(device, SpeedSettings(compile=False), network, ALONE)
+    usual = choose_engine(device, SpeedSettings(), network, ALONE)
+    steps = [Steps(WHOLE_RUN, *OF_MIXMATCH, 64)]
     return {
         "reference": Engine(device),
         "fast, not compiled": eager,
-        "default": choose_engine(device, SpeedSettings(), network, ALONE),
+        "default": settled(usual, network, (32, 32), steps),
     }
 
 

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from data.review import refuse_emptied
-from defense.asd_checks import (
-    refuse_another_end,
-    refuse_empty_polluted_pool,
-    refuse_two_losses,
-)
+from defense.asd_checks import refuse_another_end, refuse_empty_polluted_pool, refuse_two_losses
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.exclusion import Exclusion
 from defense.restored import checked_flags, checked_losses
@@ -36,9 +32,10 @@ from loss.mixmatch import unlabelled_weight
 from model import Network
 from training.align import Alignment, adjustment, shares_of
 from training.draws import EpochDraws
-from training.mixmatch import MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch
 from training.record import Record, record, refuse_not_finite
 from utils.streams import Purpose
+from utils.translation import Steps
 from witness.hearing import NOBODY, Testimony
 
 ANEW, KEPT = "anew", "kept"  # the log's column `split`, where not every epoch has one
@@ -119,8 +116,7 @@ class AdaptiveSplitting(Defense):
         if hearing is not None and "told" in state:
             hearing.tell(checked_losses(state["told"], count))
         if self.schedule.split_every > 1 and "kept" in state:
-            device = self.setting.ground.engine.device
-            self.kept = checked_flags("kept", state["kept"], count).to(device)
+            self.kept = checked_flags("kept", state["kept"], count).to(self.sizes.device)
 
     def steps_in(self, epoch: int) -> int:
         """MixMatch steps in an epoch."""
@@ -129,6 +125,14 @@ class AdaptiveSplitting(Defense):
     def images_in_step(self, epoch: int) -> int:
         """Five forwards of a batch: two to guess labels, three to train."""
         return 5 * self.semi.loader.batch_size
+
+    def steps_left(self, epoch: int, step: int = 0) -> list[Steps]:
+        """Return the MixMatch steps, which are alike in all stages, and the virtual models'."""
+        epochs = range(epoch, self.setting.config.num_epochs)
+        splits = sum(self.stage(later) == META_SPLIT for later in epochs)
+        taken = sum(map(self.steps_in, epochs)) - step
+        of_mixmatch = Steps(taken, *OF_MIXMATCH, self.semi.loader.batch_size)
+        return [of_mixmatch, self.virtual.steps_of(splits)]
 
     def looks_in(self, epoch: int) -> int:
         """Every split looks at all samples once; the meta-split twice, and trains between."""

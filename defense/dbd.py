@@ -28,7 +28,7 @@ from model.projection import ProjectionHead, build_projection
 from training.contrastive import Contrastive
 from training.draws import EpochDraws
 from training.ground import Ground
-from training.mixmatch import MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch
 from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
@@ -159,6 +159,10 @@ class Decoupling(StagedDefense):
         if stage == CONTRAST:
             return total // self.batch
         return len(training_batches(total, self.settings.warm_up.batch_size))
+
+    def passes_in_step(self, epoch: int) -> tuple[int, int]:
+        """Contrastive steps are not translated; the warm-up has no backward but a layer's."""
+        return {CONTRAST: (0, 0), WARM_UP: (1, 0), MIXMATCH: OF_MIXMATCH}[self.stage(epoch)]
 
     def images_in_step(self, epoch: int) -> int:
         """Return the forward passes of single images in a step."""

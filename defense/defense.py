@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from data.review import Review
 from training.ground import Ground
 from training.learner import Learner
 from utils.section import Section
+from utils.translation import Steps
 from witness.hearing import Hearing
 
 if TYPE_CHECKING:  # which reads the table of all defences
@@ -143,6 +145,24 @@ class Defense(ABC):
     @abstractmethod
     def images_in_step(self, epoch: int) -> int:
         """Return the forward passes of single images in a step of `epoch`, to state a speed."""
+
+    def passes_in_step(self, epoch: int) -> tuple[int, int]:
+        """Return the forwards and the backwards of the network in a step of `epoch`.
+
+        (0, 0) where its steps are never translated.
+        """
+        return 1, 1
+
+    def steps_left(self, epoch: int, step: int = 0) -> list[Steps]:
+        """Return what is left from `step` of `epoch` on that may be translated, by its kind."""
+        found: Counter[tuple[str, int, int, int]] = Counter()
+        for later in range(epoch, self.setting.config.num_epochs):
+            forwards, backwards = self.passes_in_step(later)
+            if forwards:
+                images = self.images_in_step(later) // forwards
+                kind = (self.stage(later), forwards, backwards, images)
+                found[kind] += self.steps_in(later) - (step if later == epoch else 0)
+        return [Steps(count, *kind[1:]) for kind, count in found.items()]
 
     def looks_in(self, epoch: int) -> int:
         """Return the forwards of single images outside the steps of `epoch`, to state a time.

@@ -17,6 +17,7 @@ from training.torch_parts import build_optimizer
 from utils.console import progress
 from utils.device import send
 from utils.errors import InputError
+from utils.translation import Steps
 
 
 def check_layers(network: nn.Module, layers: Sequence[str]) -> None:
@@ -63,6 +64,17 @@ class VirtualModel:
         self.network: Network | None = None
         self.supervised: Supervised | None = None
 
+    @property
+    def steps_each(self) -> int:
+        """Steps of one virtual model."""
+        meta, count = self.setting.config.meta, len(self.setting.ground.training)
+        in_epoch = len(training_batches(count, self.setting.config.loader.batch_size))
+        return meta.train_iteration or meta.epoch * in_epoch
+
+    def steps_of(self, splits: int) -> Steps:
+        """Return the steps of so many virtual models."""
+        return Steps(splits * self.steps_each, 1, 1, self.setting.config.loader.batch_size)
+
     def trained(self, epoch: int) -> Network:
         """Return the copy after `meta.epoch` epochs; the model itself is left as it is.
 
@@ -76,7 +88,7 @@ class VirtualModel:
         draw_stream = ground.streams.torch("virtual-augment", epoch)
         batch_size = setting.config.loader.batch_size
         in_epoch = len(training_batches(count, batch_size))
-        steps_left = setting.config.meta.train_iteration or setting.config.meta.epoch * in_epoch
+        steps_left = self.steps_each
         network.train()
         with progress(range(steps_left), "virtual model", unit="step") as bar:
             while steps_left:

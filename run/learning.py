@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,6 +11,7 @@ from data.build import to_device
 from data.poison import TrainingSet
 from data.transform import Chain
 from data.transform.build import build_chain
+from defense import Defense, Setting
 from model import NETWORKS, Network, build_network, check_size
 from model.place import place_network
 from model.synchronised import synchronise
@@ -21,7 +22,7 @@ from training.ground import Ground
 from training.learner import Learner
 from training.rate import Rate
 from training.torch_parts import build_optimizer, build_scheduler
-from utils.engine import choose_engine
+from utils.engine import choose_engine, settled
 from utils.paths import cache_folder
 from utils.threads import set_threads
 from witness.hearing import Hearing, check_hearing
@@ -114,3 +115,19 @@ def build_learner(config: Config, network: Network, follows: bool) -> Learner:
         average=Average(network, ema.decay) if follows and ema.decay else None,
         use=ema.use,
     )
+
+
+def build_defense(kind: type[Defense], setting: Setting, setup: Setup) -> Defense:
+    """Return the method; its steps are translated where that pays in what the run has left.
+
+    Only the method knows its steps, so it is built again where they are. It keeps nothing yet.
+    """
+    defense, ground, start = kind(setting), setting.ground, setup.start
+    if start.only_evaluate:
+        return defense
+    epoch, step = (0, 0) if start.state is None else (start.state["epoch"], start.state["step"])
+    size, left = ground.chain.output_size, defense.steps_left(epoch, step)
+    engine = settled(ground.engine, setting.learner.network, size, left)
+    if not engine.compiled or engine is ground.engine:
+        return defense
+    return kind(replace(setting, ground=replace(ground, engine=engine)))

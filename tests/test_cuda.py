@@ -95,7 +95,7 @@ def test_the_papers_step_follows_the_reference_within_a_band() -> None:
     """20 steps of the baseline's network at its full width, in bf16 and compiled."""
     kind = NETWORKS.get("resnet18_cifar")
     network = build_network(kind, kind.Settings.model_validate({"width": 64}), 4, 7)
-    engine = choose_engine(GPU, SpeedSettings(), network, ALONE)
+    engine = choose_engine(GPU, SpeedSettings(compile=True), network, ALONE)
     assert engine.channels_last
     reference = losses_of(Engine(GPU), 20, size=32, network=network)
     fast = losses_of(engine, 20, size=32, network=network)

@@ -18,6 +18,8 @@ from loss.mixmatch import labelled_loss, unlabelled_loss
 from training.align import Alignment, align
 from utils.engine import Engine
 
+OF_MIXMATCH = (5, 3)  # forwards and backwards of a step
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from utils.errors import InputError
 from utils.native_code import KINDS, library
 from utils.precision import has_amx, has_avx2_alone, native_bf16
 from utils.speed import SpeedSettings
+from utils.translation import Steps, decide, size_of
 from utils.world import ALONE, World
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -82,7 +83,9 @@ class Engine:
 def choose_engine(
     device: torch.device, speed: SpeedSettings, network: nn.Module, world: World
 ) -> Engine:
-    """Return precision, layout and translation for `network` on `device`.
+    """Return precision and layout for `network` on `device`, and translation if it is told to.
+
+    `speed.compile: auto` takes a look at the whole run: see `settled`.
 
     Raises:
         InputError: channels_last, or compiling, which implies it, is forced where PyTorch would
@@ -105,12 +108,30 @@ def choose_engine(
     if speed.precision == "auto":
         # On the CPU bf16 pays with channels_last only, and without depthwise parts (measured).
         bf16 = native_bf16(device) and safe and not (device.type == "cpu" and has_depthwise)
-    wanted = speed.compile is True
-    if speed.compile == "auto":  # on a CPU a step is as fast without (docs/speed.md)
-        wanted = world.size == 1 and device.type == "cuda"
-    compiled = wanted and can_translate(network, device)
+    compiled = speed.compile is True and can_translate(network, device)
     own = channels_last and not compiled and device.type == "cpu" and has_own_kernels(bf16)
     return Engine(device, bf16, channels_last, compiled, world, own, speed)
+
+
+def settled(
+    engine: Engine, network: nn.Module, image: tuple[int, int], steps: Sequence[Steps]
+) -> Engine:
+    """Return the engine of a run, once `speed.compile: auto` is decided and said in a line.
+
+    Args:
+        engine: as `choose_engine` gave it.
+        network: that learns.
+        image: its (H, W) pixels.
+        steps: that the run still has to take; none: there is nothing to decide.
+    """
+    speed = engine.speed
+    if speed.reference or speed.compile != "auto" or not any(kind.count for kind in steps):
+        return engine
+    chosen = decide(engine.device.type, engine.world.size, lambda: size_of(network, image), steps)
+    say(f"speed.compile: {chosen.why}")
+    if not chosen.translate or not can_translate(network, engine.device):
+        return engine
+    return replace(engine, compiled=True)
 
 
 def has_own_kernels(bf16: bool) -> bool:

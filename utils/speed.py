@@ -15,7 +15,8 @@ class SpeedSettings(Section):
     """`speed` of the YAML.
 
     `precision`: of the convolutions; losses, statistics and weights are always fp32.
-    `compile`: translate training steps with `torch.compile`; `auto`: on a GPU.
+    `compile`: translate training steps with `torch.compile`; `auto`: where the steps that the run
+    still has save more time than translating takes, by an estimate that is said in a line.
     `reference`: eager fp32 in the usual memory order, whatever the other keys say.
     `memory_budget`: GiB that the training images may take on the device; a larger set stays in host
     memory or on the disk, and is read batch by batch. `auto`: half of what is free.

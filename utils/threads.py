@@ -21,8 +21,9 @@ def multiply_adds(network: nn.Module, size: tuple[int, int]) -> int:
     """Return the multiply-adds of a forward of one image of `size` (H, W); nothing is learnt."""
     was_training = network.training
     network.eval()
+    device = next((weight.device for weight in network.parameters()), None)
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, *size))
+        network(torch.zeros(1, 3, *size, device=device))
     network.train(was_training)
     return counter.get_total_flops() // 2
 

@@ -112,25 +112,31 @@ def test_the_published_way_keeps_nothing(tmp_path: Path) -> None:
     assert session.defense.state_dict() == {}
 
 
-@pytest.mark.parametrize("after", [2, 4, 5, 13, 14])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is never stopped."""
+    storage = tmp_path_factory.mktemp("whole")
+    assert ASD.main(arguments(storage, EVERY_2)) == 0
+    assert [row["split"] for row in log(storage)] == IN_TINY
+    return storage
+
+
+@pytest.mark.parametrize("after", [2, 4, 5, 13])
 def test_a_run_that_is_stopped_between_two_splits_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, passes: list[int]
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Before step 4 and 13, of the first epoch that keeps its pools, and inside of epochs."""
-    assert ASD.main(arguments(tmp_path / "whole", EVERY_2)) == 0
-    assert passes == [2 + 2 + 2 * 3]
+    """Before step 4 and 13, with which epochs that keep their pools begin, and inside of epochs."""
     with monkeypatch.context() as patch:
         patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path / "parts", EVERY_2))
-    assert ASD.main(arguments(tmp_path / "parts", EVERY_2)) == 0
-    ours, theirs = saved(tmp_path / "parts"), saved(tmp_path / "whole")
+            ASD.main(arguments(tmp_path, EVERY_2))
+    assert ASD.main(arguments(tmp_path, EVERY_2)) == 0
+    ours, theirs = saved(tmp_path), saved(whole)
     weights = theirs["model_state_dict"]
     assert all(torch.equal(ours["model_state_dict"][name], weights[name]) for name in weights)
     assert torch.equal(ours["history"]["polluted"], theirs["history"]["polluted"])
     assert ours["history"]["epochs"] == 9
-    assert log(tmp_path / "parts") == log(tmp_path / "whole")
-    assert [row["split"] for row in log(tmp_path / "whole")] == IN_TINY
+    assert log(tmp_path) == log(whole)
 
 
 def test_a_run_that_is_killed_after_an_epoch_keeps_that_epochs_pools(tmp_path: Path) -> None:

@@ -24,13 +24,15 @@ from training.supervised import Supervised
 from utils import compiler
 from utils.compiler import keep_translations, short_reason, translated, why_not
 from utils.device import find_device
-from utils.engine import Engine, choose_engine
+from utils.engine import Engine, choose_engine, settled
 from utils.errors import InputError
 from utils.precision import make_repeatable
 from utils.speed import SpeedSettings
+from utils.translation import Steps
 from utils.world import ALONE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
+LONG = [Steps(100_000, 5, 3, 64)]
 
 
 @pytest.fixture
@@ -174,6 +176,13 @@ def test_a_reason_is_one_line_and_short() -> None:
     assert len(short_reason(RuntimeError("x" * 999))) <= 120
 
 
+@pytest.mark.parametrize("asked", ["auto", False])
+def test_nothing_is_translated_before_the_run_is_known(two_gpus: Any, asked: Any) -> None:
+    speed = SpeedSettings(compile=asked)
+    assert not choose_engine(GPU, speed, narrow(16), ALONE).compiled
+    assert choose_engine(GPU, SpeedSettings(compile=True), narrow(16), ALONE).compiled
+
+
 def test_a_cpu_translates_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.engine.why_not", lambda _: None)
     for bf16 in (True, False):
@@ -191,11 +200,13 @@ def test_a_network_that_draws_random_numbers_is_not_compiled(
     two_gpus: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for speed in (SpeedSettings(), SpeedSettings(compile=True)):
-        assert not choose_engine(GPU, speed, with_dropout(), ALONE).compiled
+        engine = choose_engine(GPU, speed, with_dropout(), ALONE)
+        assert not settled(engine, with_dropout(), (64, 64), LONG).compiled
     assert capsys.readouterr().out.count("draws random numbers") == 2
     plain = build_network(Torchvision, Torchvision.Settings(name="resnet18"), 4, 7)
     for network in (plain, narrow(16)):
-        assert choose_engine(GPU, SpeedSettings(), network, ALONE).compiled
+        engine = choose_engine(GPU, SpeedSettings(), network, ALONE)
+        assert settled(engine, network, (32, 32), LONG).compiled
 
 
 def some_images(count: int) -> TrainingSet:
