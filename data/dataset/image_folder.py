@@ -147,11 +147,18 @@ def holds_classes(folder: Path, beside: Sequence[str]) -> bool:
 
 
 def class_list(root: Path, settings: DataSection) -> str | None:
-    """Return the file that names the classes: `data.classes`, or the one that an export has."""
-    exported = root / CLASSES
-    if settings.classes is None and settings.truth is not None and exported.is_file():
-        return str(exported.resolve())
-    return settings.classes
+    """Return the file that names the classes: `data.classes`, or the one that an export has.
+
+    That one lies beside the table, or stays in the data set's folder where the table is elsewhere.
+
+    Raises:
+        InputError: there is no table.
+    """
+    if settings.classes is not None or settings.truth is None:
+        return settings.classes
+    beside = (truth_file(root, settings.truth).parent, root)
+    exported = (folder / CLASSES for folder in beside)
+    return next((str(file.resolve()) for file in exported if file.is_file()), None)
 
 
 def truth_file(root: Path, truth: str) -> Path:

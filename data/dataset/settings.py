@@ -19,8 +19,9 @@ class DataSection(Section):
     when left out. `classes`: a text file with one class folder a line. `skip_unreadable`: leave
     broken images out in place of stopping. `cache_dir`: where decoded images are kept, below
     `storage_dir` when left out. `truth`: a table that says which images of a folder are poisoned,
-    as `--export` writes it, below `dataset_dir` or anywhere; then `classes.txt` beside it names the
-    classes in order, `triggered/<class>/` has the images for ASR, and no attack may be given.
+    as `--export` writes it, below `dataset_dir` or anywhere; then `classes.txt` beside it, or else
+    in `dataset_dir`, names the classes in order, `triggered/<class>/` in `dataset_dir` has the
+    images for ASR, and no attack may be given.
     """
 
     train_samples: int | None = Field(default=None, ge=1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from tests.data.imported_cases import (  # noqa: F401 (a fixture)
     set_cell,
 )
 from utils.errors import InputError
+from utils.files import PROJECT
 from utils.streams import Streams
 
 
@@ -141,3 +145,28 @@ def test_an_imported_set_is_exported_as_it_is(
         )
     assert not (folder / "gallery.png").exists()  # nobody knows how the images were before
     assert "15 of 300 training samples are poisoned" in capsys.readouterr().out
+
+
+def told(run: Path) -> list[dict[str, str]]:
+    """Return the log of a run without its times."""
+    with (run / "log.csv").open() as file:
+        return [{**row, "seconds": "", "images_per_second": ""} for row in csv.DictReader(file)]
+
+
+def test_the_round_trip_of_the_page_has_the_same_run(tmp_path: Path) -> None:
+    """The commands of docs/attacks.md, on a tiny set."""
+    page = (PROJECT / "docs" / "attacks.md").read_text(encoding="utf-8")
+    lines = r"```sh\n(python ASD.py .*--export .*\n)(python ASD.py .*data.truth.*\n)```"
+    block = re.search(lines, page)
+    assert block
+    export, imported = (
+        shlex.split(line.replace("poisoned", str(tmp_path / "set")))[2:] for line in block.groups()
+    )
+    tiny = ["--gpu", "cpu", f"storage_dir={tmp_path}", "network={fastnet: {width: 4}}"]
+    tiny += ["num_epochs=2", "defense=none", "speed.compile=false", "report=false"]
+    part = "data.train_samples=300"
+    assert ASD.main([*export, *tiny, part]) == 0
+    assert ASD.main([*export[:2], "--name", "made", *tiny, part]) == 0
+    assert ASD.main([*imported, *tiny]) == 0
+    assert told(tmp_path / "made") == told(tmp_path / "imported")
+    assert told(tmp_path / "made")[-1]["asr"]

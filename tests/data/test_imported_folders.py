@@ -113,3 +113,23 @@ def test_rows_of_images_that_cannot_be_read_go_with_them(exported: Path, tmp_pat
     # A row of no image at all is still a mistake.
     set_cell(2, "file", "train/0/none.png")(folder)
     assert "there is no training image" in refused(folder, tmp_path, "data.skip_unreadable=true")
+
+
+def test_the_table_may_lie_elsewhere_with_the_classes_beside_it_or_not(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder, away = copied(exported, tmp_path / "set"), tmp_path / "away"
+    away.mkdir()
+    before, _ = lines_of(folder, tmp_path)
+    backwards = [str(name) for name in reversed(range(10))]
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in backwards))
+    move(folder / "index.csv", away / "index.csv")
+    table = f"data.truth={away / 'index.csv'}"
+    # The data set's own list counts, until there is one beside the table.
+    found, _ = lines_of(folder, tmp_path, table)
+    assert found.training.classes == tuple(backwards)
+    (away / "classes.txt").write_text((exported / "classes.txt").read_text())
+    found, _ = lines_of(folder, tmp_path, table)
+    assert found.training.classes == before.training.classes
+    assert torch.equal(found.training.labels, before.training.labels)
+    assert torch.equal(found.training.images, before.training.images)
