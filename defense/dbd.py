@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from data.feed import training_batches
 from data.transform import TRANSFORMATIONS, Chain
+from data.transform.flip import RandomHorizontalFlip
 from defense.defense import Pools, Setting
 from defense.settings import HALF, OF_SPLIT
 from defense.split import class_agnostic
@@ -42,10 +43,9 @@ CONTRASTED: tuple[Purpose, ...] = ("contrastive-augment-1", "contrastive-augment
 def contrastive_chain(ground: Ground, settings: ContrastiveSection) -> Chain:
     """Return the chain of the views that are compared: the YAML's, else SimCLR's."""
     height, width = ground.training.images.shape[1:3]
-    side = min(ground.chain.output_size)
-    steps = [
-        TRANSFORMATIONS.get(choice.name)(choice.settings) for choice in settings.views_for(side)
-    ]
+    mirrored = any(isinstance(step, RandomHorizontalFlip) for step in ground.chain.steps)
+    views = settings.views_for(min(ground.chain.output_size), mirrored)
+    steps = [TRANSFORMATIONS.get(choice.name)(choice.settings) for choice in views]
     return Chain(steps, ground.chain.normalize, height, width)
 
 

@@ -74,7 +74,8 @@ class AblSection(StagedSettings):
 class ContrastiveSection(Section):
     """`dbd.contrastive`: SimCLR; its learning rate falls to 0 as a cosine over its `epochs`.
 
-    `views`: transformations, as in `transform.train.primary`; SimCLR's when left out.
+    `views`: transformations, as in `transform.train.primary`; SimCLR's when left out, without the
+    mirror image where training has none either, since a mirrored sign is another sign.
     """
 
     epochs: int = Field(default=1000, ge=0)
@@ -85,7 +86,7 @@ class ContrastiveSection(Section):
     temperature: float = Field(default=0.5, gt=0)
     views: TransformChain | None = None
 
-    def views_for(self, side: int) -> list[Choice]:
+    def views_for(self, side: int, mirrored: bool) -> list[Choice]:
         """Return the transformations of the compared views, which are `side` pixels wide."""
         if self.views is not None:
             return self.views
@@ -97,7 +98,7 @@ class ContrastiveSection(Section):
                     "scale": [0.2, 1.0],
                     "interpolation": "bicubic",
                 },
-                "random_horizontal_flip": {"p": 0.5},
+                "random_horizontal_flip": {"p": 0.5} if mirrored else None,
                 "random_color_jitter": {"p": 0.8, **jitter},
                 "random_grayscale": {"p": 0.2},
                 "gaussian_blur": {"p": 0.5, "sigma": [0.1, 2.0]},

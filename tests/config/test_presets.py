@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_the_published_setting_asks_and_averages_nothing() -> None:
     assert config.split.augment
 
 
+@cache
 def of_method(path: Path, method: str) -> Config:
     """Return the configuration of a method's run as `run_all.py` plans it."""
     config = plan_job(path, method, []).config
@@ -110,6 +112,44 @@ def test_dbd_at_224_pixels_is_the_published_one(folder: str) -> None:
         assert config.own.warm_up.batch_size == 256
         assert (config.own.mixmatch_epochs, config.num_epochs) == (80, 1090)
         assert load_config(path).config.semi.criterion.mixmatch.lambda_u == 15  # ASD's
+
+
+LAPTOP_SIZED = [path for path in BEYOND if not path.stem.endswith("_none")]
+LAPTOP_SIZED.append(CONFIG / "own_data.yaml")
+
+
+def trained_images(config: Config, samples: int) -> int:
+    """Return how many images a method takes through the network and back; three passes are one."""
+    steps = config.semi.mixmatch.train_iteration * 3 * config.semi.loader.batch_size
+    if config.defense == "asd":
+        return config.num_epochs * steps
+    if config.defense == "abl":
+        return samples * (config.abl.isolation_epochs + config.abl.fine_tuning_epochs)
+    dbd = config.dbd
+    views = 2 * dbd.contrastive.epochs * samples + dbd.warm_up.epochs * samples // 3
+    return views + dbd.mixmatch_epochs * steps
+
+
+@pytest.mark.parametrize("path", LAPTOP_SIZED, ids=lambda path: path.relative_to(CONFIG).as_posix())
+def test_every_method_has_the_size_of_its_preset(path: Path) -> None:
+    """As published, DBD's SimCLR alone would take weeks on two CPU cores."""
+    samples = 1437 if path.stem == "digits" else 50_000 if path.parent.name == "laptop" else 10_000
+    limit = 2.5 * trained_images(of_method(path, "asd"), samples)
+    for method in ("abl", "dbd"):
+        assert 0 < trained_images(of_method(path, method), samples) < limit
+    assert of_method(path, "fine_pruning").repair.settings.num_epochs <= 20
+    assert of_method(path, "nad").repair.settings.num_epochs <= 10
+    assert of_method(path, "abl").abl.milestones[-1] < of_method(path, "abl").abl.fine_tuning_epochs
+
+
+@pytest.mark.parametrize("path", LAPTOP_SIZED, ids=lambda path: path.relative_to(CONFIG).as_posix())
+def test_dbd_has_its_own_values_and_not_those_of_asd(path: Path) -> None:
+    config = of_method(path, "dbd")
+    assert config.semi.criterion.mixmatch.lambda_u == 15
+    assert config.semi.loader.balance == "equal"
+    assert (config.optimizer.name, config.optimizer.arguments) == ("Adam", {"lr": 0.002})
+    assert config.learning_rate is config.lr_scheduler is None
+    assert of_method(path, "asd").semi.criterion.mixmatch.lambda_u < 15
 
 
 def test_signs_are_split_for_a_hundred_epochs() -> None:

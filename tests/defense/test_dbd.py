@@ -209,9 +209,13 @@ def test_the_published_ramp_starts_above_zero() -> None:
 
 
 def test_views_are_simclrs_unless_the_yaml_has_others(tmp_path: Path) -> None:
-    dbd = prepared("dbd", tmp_path, "dbd.contrastive.views=null")
-    chain = contrastive_chain(dbd.setting.ground, dbd.settings.contrastive)
-    assert [type(step).__name__ for step in chain.steps] == [
+    def chain_of(*more: str) -> Any:
+        dbd = prepared("dbd", tmp_path, "dbd.contrastive.views=null", *more)
+        return contrastive_chain(dbd.setting.ground, dbd.settings.contrastive)
+
+    chain = chain_of("transform.train.primary.random_horizontal_flip={p: 0.5}")
+    names = [type(step).__name__ for step in chain.steps]
+    assert names == [
         "RandomResizeCrop",
         "RandomHorizontalFlip",
         "RandomColorJitter",
@@ -221,6 +225,8 @@ def test_views_are_simclrs_unless_the_yaml_has_others(tmp_path: Path) -> None:
     assert chain.output_size == (16, 16)
     assert chain.steps[0].settings.scale == [0.2, 1.0]
     assert chain.steps[2].settings.hue == 0.1
+    # A mirrored digit is another sign: where training does not mirror, no view does.
+    assert [type(step).__name__ for step in chain_of().steps] == [names[0], *names[2:]]
 
 
 def test_the_schedule_is_that_of_mixmatch(tmp_path: Path) -> None:
