@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import run_all
 from command.jobs import plan_job
 from config.load import load_config
 from config.methods import METHODS
 from config.schema import Config
+from data.attack import ATTACKS
 from repair import REPAIRS
 from utils.files import PROJECT
 
@@ -124,8 +126,8 @@ def trained_images(config: Config, samples: int) -> int:
     if config.defense == "asd":
         return config.num_epochs * steps
     if config.defense == "abl":
-        return samples * (config.abl.isolation_epochs + config.abl.fine_tuning_epochs)
-    dbd = config.dbd
+        return samples * (config.own.isolation_epochs + config.own.fine_tuning_epochs)
+    dbd = config.own
     views = 2 * dbd.contrastive.epochs * samples + dbd.warm_up.epochs * samples // 3
     return views + dbd.mixmatch_epochs * steps
 
@@ -139,7 +141,8 @@ def test_every_method_has_the_size_of_its_preset(path: Path) -> None:
         assert 0 < trained_images(of_method(path, method), samples) < limit
     assert of_method(path, "fine_pruning").repair.settings.num_epochs <= 20
     assert of_method(path, "nad").repair.settings.num_epochs <= 10
-    assert of_method(path, "abl").abl.milestones[-1] < of_method(path, "abl").abl.fine_tuning_epochs
+    abl = of_method(path, "abl").own
+    assert abl.milestones[-1] < abl.fine_tuning_epochs
 
 
 @pytest.mark.parametrize("path", LAPTOP_SIZED, ids=lambda path: path.relative_to(CONFIG).as_posix())
@@ -168,7 +171,29 @@ def test_presets_beyond_the_paper_hear_a_witness(path: Path) -> None:
         assert config.global_.epsilon == "auto"
 
 
-@pytest.mark.parametrize("folder", ["small", "laptop"])
+def test_one_percent_of_all_samples_are_poisoned_in_robust() -> None:
+    """Of ten even classes; a clean-label attack takes its share of one."""
+    for path in (CONFIG / "robust").glob("*.yaml"):
+        backdoor = load_config(path).config.backdoor
+        assert backdoor is not None
+        if ATTACKS.get(backdoor.attack.name).clean_label:
+            assert backdoor.attack.settings.class_fraction / 10 == pytest.approx(0.01)
+        else:
+            assert backdoor.poison_ratio == 0.01
+
+
+def test_the_papers_attacks_are_there_for_signs_on_a_laptop() -> None:
+    for attack in run_all.PAPER_ATTACKS:
+        for ending in ("", "_none"):
+            config = load_config(CONFIG / "laptop" / f"gtsrb_{attack}{ending}.yaml").config
+            assert (config.dataset, config.num_classes) == ("gtsrb", 43)
+            assert config.backdoor is not None and config.backdoor.attack.name == attack
+            mirrors = getattr(config.backdoor.attack.settings, "flip", False)  # the attacker's too
+            steps = [step.name for step in config.transform.train.primary]
+            assert not mirrors and "random_horizontal_flip" not in steps
+
+
+@pytest.mark.parametrize("folder", ["small", "laptop", "robust"])
 def test_every_attack_has_its_plain_training(folder: str) -> None:
     names = {path.stem for path in (CONFIG / folder).glob("*.yaml")}
     for name in names:
