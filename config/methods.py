@@ -53,8 +53,8 @@ def chosen_method(sources: Sequence[Source]) -> Any:
     defense, repair = Config.model_fields["defense"].default, None
     for _, data in sources:
         defense = data.get("defense", defense)
-        section = data.get("repair")
-        repair = section.get("method", repair) if isinstance(section, dict) else repair
+        section = data.get("repair", {})
+        repair = section.get("method", repair) if isinstance(section, Mapping) else None
     return defense if repair is None else repair
 
 

@@ -112,3 +112,13 @@ def test_a_slip_is_one_line_with_its_place(text: str, parts: list[str], tmp_path
     assert "\n" not in message
     for part in parts:
         assert part in message, message
+
+
+@pytest.mark.parametrize("taken_back", ["repair=null", "repair.method=null"])
+def test_a_repair_that_is_taken_back_leaves_the_defence(base: Path, taken_back: str) -> None:
+    child = write(base.parent, "child", f"extends: {base}\nrepair: {{method: nad}}\n")
+    repaired = load_config(child, []).config
+    assert "cutout" in str(repaired.as_yaml()["transform"])
+    plain = load_config(child, [taken_back, "defense=none"]).config
+    assert "cutout" not in str(plain.as_yaml()["transform"])
+    assert plain.num_epochs == 7
