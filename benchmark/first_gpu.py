@@ -31,7 +31,7 @@ from model.place import place_network
 from run.versions import git_commit, versions
 from training.draws import EpochDraws
 from training.ground import Ground
-from training.mixmatch import OF_MIXMATCH, MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch, images_in_step
 from training.record import record_losses
 from training.settings import SemiSection
 from utils.compiler import why_not
@@ -162,7 +162,11 @@ def time_steps(
 ) -> Iterator[Finding]:
     """Yield the medians of step and record pass in every way, timed in turn."""
     parts: list[tuple[str, Callable[[Engine], Work], int]] = [
-        ("MixMatch step", lambda engine: step_work(engine, width, steps), 5 * 64 * steps),
+        (
+            "MixMatch step",
+            lambda engine: step_work(engine, width, steps),
+            images_in_step(64) * steps,
+        ),
         ("record pass", lambda engine: record_work(engine, width), IMAGES),
     ]
     for what, work, images in parts:

@@ -22,6 +22,7 @@ from defense.virtual import images_of_virtual_model
 from run.measure import tested_images
 from run.session import Session
 from run.versions import git_commit, versions
+from training.mixmatch import images_in_step
 from utils.console import say, table
 from utils.device import device_name, processor_name
 from utils.engine import Engine
@@ -101,7 +102,7 @@ def projected(session: Session, parts: list[Part], way: str) -> float:
     splits = sum(is_split(epoch, config.global_) for epoch in epochs)
     steps = config.num_epochs * config.semi.mixmatch.train_iteration
     return (
-        steps * 5 * config.semi.loader.batch_size * each["MixMatch step"]
+        steps * images_in_step(config.semi.loader.batch_size) * each["MixMatch step"]
         + (splits + meta) * count * each["record pass"]
         + meta * images_of_virtual_model(session.defense.setting) * each["virtual-model step"]
         + sum(map(config.is_tested, epochs)) * tested_images(session.truth) * each["test pass"]

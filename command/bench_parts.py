@@ -21,7 +21,7 @@ from run.measure import predictions
 from run.session import Session
 from training.draws import EpochDraws
 from training.learner import Learner
-from training.mixmatch import MixMatch
+from training.mixmatch import MixMatch, images_in_step
 from training.record import record_losses
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
@@ -127,7 +127,7 @@ class Bench:
         batch = self.config.semi.loader.batch_size
         size = self.session.defense.setting.ground.chain.output_size
         loads = self.steps * step_loads(self.session.network, size, batch, self.element)
-        images = 5 * batch * self.steps
+        images = images_in_step(batch) * self.steps
         return self.measure("MixMatch step", works, images, self.steps, loads)
 
     def conventional_step(self) -> Work:

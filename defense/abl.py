@@ -68,7 +68,6 @@ class AntiBackdoorLearning(StagedDefense):
         )
         seen = ground if stage == FINE_TUNE else self.plain  # the others are not augmented
         self.supervised = Supervised(seen, learner.network, optimizer, objective)
-        self.chain = seen.chain
         return optimizer
 
     def _isolation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -140,11 +139,8 @@ class AntiBackdoorLearning(StagedDefense):
         """Take the stage's steps on its pool; yield the objective after each."""
         assert self.optimizer is not None
         self.optimizer.param_groups[0]["lr"] = self._rate(epoch)
-        streams, device = self.setting.ground.streams, self.setting.ground.engine.device
-        order = self._order(epoch, clean)
-        draws = self.chain.draw(len(order), streams.torch("augment", epoch)).to(device)
-        size = self.images_in_step(epoch)
-        for loss in self.supervised.steps(order.to(device), draws, size, first_step):
+        order, size = self._order(epoch, clean), self.images_in_step(epoch)
+        for loss in self.supervised.epoch(epoch, size, first_step, order):
             yield loss[None]
 
     def _rate(self, epoch: int) -> float:

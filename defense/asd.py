@@ -28,11 +28,11 @@ from defense.share import FIGURES, keep_by_evidence
 from defense.split import class_agnostic, class_aware, meta_split
 from defense.virtual import VirtualModel, check_layers, images_of_virtual_model
 from loss import build_criterion
-from loss.mixmatch import unlabelled_weight
+from loss.mixmatch import Ramp
 from model import Network
 from training.align import Alignment, adjustment, shares_of
 from training.draws import EpochDraws
-from training.mixmatch import OF_MIXMATCH, MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch, images_in_step
 from training.record import Record, record, refuse_not_finite
 from utils.streams import Purpose
 from utils.translation import Steps
@@ -124,7 +124,7 @@ class AdaptiveSplitting(Defense):
 
     def images_in_step(self, epoch: int) -> int:
         """Five forwards of a batch: two to guess labels, three to train."""
-        return 5 * self.semi.loader.batch_size
+        return images_in_step(self.semi.loader.batch_size)
 
     def steps_left(self, epoch: int, step: int = 0) -> list[Steps]:
         """Return the MixMatch steps, which are alike in all stages, and the virtual models'."""
@@ -277,11 +277,8 @@ class AdaptiveSplitting(Defense):
         left_out = self.exclusion.left_out(self._testimony.vetoed)
         draws = EpochDraws(self.setting.ground, self.semi, clean, epoch, left_out)
         self.setting.learner.network.train()
-        offsets, steps = self._offsets(clean), self.steps_in(epoch)
-        losses = (
-            self.mixmatch.step(batch, mix, self._weight(epoch + step / steps), offsets)
-            for step, (batch, mix) in enumerate(draws.batches(first_step), first_step)
-        )
+        weights = self._ramp.over(epoch, self.steps_in(epoch), first_step)
+        losses = self.mixmatch.steps(draws.batches(first_step), weights, self._offsets(clean))
         yield from self.paced(losses, epoch, first_step)
 
     def _offsets(self, clean: Tensor) -> Tensor | None:
@@ -290,11 +287,11 @@ class AdaptiveSplitting(Defense):
             return None
         return adjustment(self.setting.ground.training.labels[clean], self._prior)
 
-    def _weight(self, epoch: float) -> float:
-        criterion = self.semi.criterion.mixmatch
-        length = criterion.rampup_length or self.setting.config.num_epochs
-        return unlabelled_weight(criterion.lambda_u, length, epoch)
+    @property
+    def _ramp(self) -> Ramp:
+        """lambda_u, which rises over the whole run unless the YAML says otherwise."""
+        return self.semi.criterion.mixmatch.ramp(self.setting.config.num_epochs)
 
     def unlabelled_weight(self, epoch: int) -> float:
         """Return lambda_u at the last step of `epoch`."""
-        return self._weight(epoch + 1 - 1 / self.steps_in(epoch))
+        return self._ramp.at_end(epoch, self.steps_in(epoch))

@@ -24,12 +24,12 @@ from defense.split import class_agnostic
 from defense.staged import StagedDefense
 from defense.staged_settings import ContrastiveSection, DbdSection
 from loss import build_criterion
-from loss.mixmatch import unlabelled_weight
+from loss.mixmatch import Ramp
 from model.projection import ProjectionHead, build_projection
 from training.contrastive import Contrastive
 from training.draws import EpochDraws
 from training.ground import Ground
-from training.mixmatch import OF_MIXMATCH, MixMatch
+from training.mixmatch import OF_MIXMATCH, MixMatch, images_in_step
 from training.record import record_losses, refuse_not_finite
 from training.supervised import Supervised
 from training.torch_parts import build_optimizer
@@ -169,7 +169,7 @@ class Decoupling(StagedDefense):
         sizes = {
             CONTRAST: 2 * self.batch,
             WARM_UP: self.settings.warm_up.batch_size,
-            MIXMATCH: 5 * self.setting.config.semi.loader.batch_size,
+            MIXMATCH: images_in_step(self.setting.config.semi.loader.batch_size),
         }
         return sizes[self.stage(epoch)]
 
@@ -187,11 +187,6 @@ class Decoupling(StagedDefense):
         for loss in take(epoch, first_step):
             yield torch.stack([loss, torch.zeros_like(loss), torch.zeros_like(loss)])
 
-    def _order(self, epoch: int) -> Tensor:
-        ground = self.setting.ground
-        count, stream = len(ground.training), ground.streams.torch("order", epoch)
-        return torch.randperm(count, generator=stream).to(ground.engine.device)
-
     def _contrastive_steps(self, epoch: int, first_step: int) -> Iterator[Tensor]:
         assert self.optimizer is not None
         self.optimizer.param_groups[0]["lr"] = self._rate(epoch)
@@ -200,35 +195,28 @@ class Decoupling(StagedDefense):
             ground.chain.draw(count, ground.streams.torch(purpose, epoch)).to(ground.engine.device)
             for purpose in CONTRASTED
         ]
-        yield from self.contrastive.steps(self._order(epoch), draws, self.batch, first_step)
+        yield from self.contrastive.steps(ground.order(epoch), draws, self.batch, first_step)
 
     def _warm_up_steps(self, epoch: int, first_step: int) -> Iterator[Tensor]:
         """Train the linear layer; the backbone's BatchNorm statistics move, as published."""
-        ground = self.setting.ground
-        stream = ground.streams.torch("augment", epoch)
-        draws = ground.chain.draw(len(ground.training), stream).to(ground.engine.device)
-        size = self.settings.warm_up.batch_size
-        yield from self.supervised.steps(self._order(epoch), draws, size, first_step)
+        yield from self.supervised.epoch(epoch, self.settings.warm_up.batch_size, first_step)
 
     def _mixmatch_steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         draws = EpochDraws(self.setting.ground, self.setting.config.semi, clean, epoch)
-        for step, (batch, mix) in enumerate(draws.batches(first_step), first_step):
-            weight = self._weight(epoch + step / self.steps_in(epoch))
-            yield self.mixmatch.step(batch, mix, weight)
+        weights = self._ramp.over(epoch, self.steps_in(epoch), first_step)
+        yield from self.mixmatch.steps(draws.batches(first_step), weights)
 
-    def _weight(self, epoch: float) -> float:
-        """Return lambda_u; the ramp counts from the warm-up on and is as long as MixMatch."""
+    @property
+    def _ramp(self) -> Ramp:
+        """lambda_u; it counts from the warm-up on and is as long as MixMatch."""
         criterion = self.setting.config.semi.criterion.mixmatch
-        length = criterion.rampup_length or self.settings.mixmatch_epochs
-        return unlabelled_weight(
-            criterion.lambda_u, length, epoch - self.settings.contrastive.epochs
-        )
+        return criterion.ramp(self.settings.mixmatch_epochs, self.settings.contrastive.epochs)
 
     def unlabelled_weight(self, epoch: int) -> float:
         """Return lambda_u at the last step of `epoch`; 0 before MixMatch."""
         if self.stage(epoch) != MIXMATCH:
             return 0.0
-        return self._weight(epoch + 1 - 1 / self.steps_in(epoch))
+        return self._ramp.at_end(epoch, self.steps_in(epoch))
 
     # -------------------------------------------------------------------------- rates and state
 

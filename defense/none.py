@@ -55,10 +55,6 @@ class NoDefense(Defense):
 
     def steps(self, epoch: int, clean: Tensor, first_step: int) -> Iterator[Tensor]:
         """Take the epoch's supervised steps; yield the loss after each."""
-        ground, device = self.setting.ground, self.setting.ground.engine.device
-        count = len(ground.training)
-        order = torch.randperm(count, generator=ground.streams.torch("order", epoch)).to(device)
-        draws = ground.chain.draw(count, ground.streams.torch("augment", epoch)).to(device)
         self.setting.learner.network.train()
-        losses = self.supervised.steps(order, draws, self.batch_size, first_step)
+        losses = self.supervised.epoch(epoch, self.batch_size, first_step)
         yield from self.paced((loss[None] for loss in losses), epoch, first_step)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from data.poison import TrainingSet
 from data.transform import Chain
 from utils.engine import Engine
@@ -29,6 +32,11 @@ class Ground:
     engine: Engine
     evaluation_batch: int
     plain: Chain | None = None
+
+    def order(self, epoch: int) -> Tensor:
+        """Return all samples in the random order of `epoch`, (N,) int64 on the device."""
+        stream = self.streams.torch("order", epoch)
+        return torch.randperm(len(self.training), generator=stream).to(self.engine.device)
 
     def seen(self, augmented: bool) -> Chain:
         """Return the augmentation of training, or the plain views."""

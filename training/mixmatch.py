@@ -6,7 +6,7 @@ unlabelled views (without gradient) to guess labels, then the three mixed batche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,8 @@ from loss.mixmatch import labelled_loss, unlabelled_loss
 from training.align import Alignment, align
 from utils.engine import Engine
 
-OF_MIXMATCH = (5, 3)  # forwards and backwards of a step
+# Forwards and backwards of a batch in a step: two to guess labels, three to train.
+OF_MIXMATCH = (5, 3)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,24 @@ class Mix:
 
     share: Tensor
     permutation: Tensor
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """What makes labels of a network's guesses.
+
+    Attributes:
+        temperature: below 1 a guess becomes more certain.
+        factors: (C,) by which a class's guesses are raised before; None: they are left as they are.
+    """
+
+    temperature: float
+    factors: Tensor | None = None
+
+
+def images_in_step(batch_size: int) -> int:
+    """Return the forwards of single images in a step of batches of so many."""
+    return OF_MIXMATCH[0] * batch_size
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
@@ -101,14 +120,45 @@ def in_order(parts: Sequence[Tensor], equal: bool) -> Tensor:
     return torch.cat(interleave(parts)) if equal else torch.stack(list(parts), dim=1).flatten(0, 1)
 
 
+def guess_labels(
+    guesser: nn.Module, engine: Engine, views: Sequence[Tensor], sharpening: Sharpening
+) -> tuple[Tensor, Tensor]:
+    """Return the guessed labels of the polluted pool's samples, and what is predicted, each (U, C).
+
+    Args:
+        guesser: as published the network itself, in train mode.
+        engine: device, precision, processes.
+        views: two (U, 3, H, W), the same in all processes, which share the work.
+        sharpening: what makes labels of predictions.
+    """
+    count = len(views[0])
+    own = engine.world.share(count)
+    # A context of its own: autocast keeps its bf16 copies of the weights until the context ends,
+    # and those made without gradient must not reach the forwards that need one.
+    with engine.autocast():
+        predicted = mean_prediction(guesser, [view[own] for view in views])
+    predicted = engine.world.gather(predicted, count)  # (U, C)
+    factors = sharpening.factors
+    aligned = predicted if factors is None else align(predicted, factors)
+    return sharpen(aligned, sharpening.temperature), predicted
+
+
+def mixed_logits(parallel: nn.Module, engine: Engine, inputs: Tensor, equal: bool) -> Tensor:
+    """Return the logits (3B, C) of the mixed `inputs` (3B, 3, H, W), of three forwards."""
+    size, world = len(inputs) // 3, engine.world
+    own = world.share(size)
+    with engine.autocast():
+        outputs = [world.gather(parallel(chunk[own]), size) for chunk in in_three(inputs, equal)]
+    return in_order(outputs, equal)
+
+
 def mixmatch_losses(
     guesser: nn.Module,
     parallel: nn.Module,
     engine: Engine,
     batch: Batch,
     mix: Mix,
-    temperature: float,
-    factors: Tensor | None = None,
+    sharpening: Sharpening,
     offsets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return L_x and L_u, two scalars with gradient, and the mean guess (C,) before alignment.
@@ -124,28 +174,15 @@ def mixmatch_losses(
         engine: device, precision, processes.
         batch: the step's views, the same in all processes.
         mix: its mixup, too.
-        temperature: of the guesses' sharpening.
-        factors: (C,) by which a class's guesses are raised; None: they are left as they are.
+        sharpening: what makes labels of guesses.
         offsets: (C,) added to the logits of what has a given label; None: nothing is.
     """
-    given_size, guessed_size = len(batch.labels), len(batch.unlabelled[0])
-    size, world = (given_size + 2 * guessed_size) // 3, engine.world
-    own, own_guesses = world.share(size), world.share(guessed_size)
-    equal = given_size == guessed_size
-    # A context of its own: autocast keeps its bf16 copies of the weights until the context ends,
-    # and those made without gradient must not reach the forwards that need one.
-    with engine.autocast():
-        predicted = mean_prediction(guesser, [view[own_guesses] for view in batch.unlabelled])
-    predicted = world.gather(predicted, guessed_size)  # (U, C)
-    aligned = predicted if factors is None else align(predicted, factors)
-    guessed = sharpen(aligned, temperature)
+    given_size = len(batch.labels)
+    guessed, predicted = guess_labels(guesser, engine, batch.unlabelled, sharpening)
     given = functional.one_hot(batch.labels, guessed.shape[1]).to(guessed.dtype)
     inputs = mixup(torch.cat([batch.labelled, *batch.unlabelled]), mix)  # (3B, 3, H, W)
     targets = mixup(torch.cat([given, guessed, guessed]), mix)  # (3B, C)
-    chunks = in_three(inputs, equal)
-    with engine.autocast():
-        outputs = [world.gather(parallel(chunk[own]), size) for chunk in chunks]
-    logits = in_order(outputs, equal)  # (3B, C)
+    logits = mixed_logits(parallel, engine, inputs, given_size == len(guessed))  # (3B, C)
     with_label = logits[:given_size] if offsets is None else logits[:given_size] + offsets
     labelled = labelled_loss(with_label, targets[:given_size])
     unlabelled = unlabelled_loss(logits[given_size:], targets[given_size:])
@@ -188,8 +225,9 @@ class MixMatch:
         # Before the forward: the old gradients' memory may serve it, also in CUDA graphs.
         self.optimizer.zero_grad(set_to_none=True)
         factors = None if self.alignment is None else self.alignment.factors
+        sharpening = Sharpening(self.temperature, factors)
         given = self.guesser, self.parallel, self.engine, batch, mix
-        labelled, unlabelled, guessed = self.losses(*given, self.temperature, factors, offsets)
+        labelled, unlabelled, guessed = self.losses(*given, sharpening, offsets)
         if self.alignment is not None:
             self.alignment.note(guessed[None])
         loss = labelled + weight * unlabelled
@@ -197,3 +235,13 @@ class MixMatch:
         (loss * self.engine.world.size).backward()
         self.optimizer.step()
         return torch.stack([loss, labelled, unlabelled]).detach()
+
+    def steps(
+        self,
+        batches: Iterable[tuple[Batch, Mix]],
+        weights: Iterable[float],
+        offsets: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """Take a step on each batch with its mixup and weight; yield what `step` returns."""
+        for (batch, mix), weight in zip(batches, weights, strict=True):
+            yield self.step(batch, mix, weight, offsets)

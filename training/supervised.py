@@ -73,6 +73,22 @@ class Supervised:
             is_whole = part.stop - part.start == batch_size
             yield self._step(views, training.labels[order[part]], is_whole)
 
+    def epoch(
+        self, epoch: int, batch_size: int, first: int = 0, order: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """Take the steps of the 0-based `epoch` from batch `first` on; yield the losses.
+
+        Args:
+            epoch: of the run, from which the random numbers follow.
+            batch_size: of all batches but the last.
+            first: batches to leave out.
+            order: (n,) int64, samples; None: all of them, in random order.
+        """
+        ground, device = self.ground, self.ground.engine.device
+        order = ground.order(epoch) if order is None else order.to(device)
+        draws = ground.chain.draw(len(order), ground.streams.torch("augment", epoch)).to(device)
+        return self.steps(order, draws, batch_size, first)
+
     def _step(self, views: Tensor, labels: Tensor, is_whole: bool) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         # Translating once more for a smaller last batch would take longer than all of these.

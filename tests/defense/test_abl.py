@@ -27,9 +27,9 @@ def batch(abl: Any, epoch: int, members: torch.Tensor) -> tuple[torch.Tensor, to
     """Return views and labels of the first batch of `epoch`."""
     ground = abl.setting.ground
     order = members[torch.randperm(len(members), generator=ground.streams.torch("order", epoch))]
-    draws = abl.chain.draw(len(order), ground.streams.torch("augment", epoch))
+    draws = abl.supervised.ground.chain.draw(len(order), ground.streams.torch("augment", epoch))
     size = slice(0, abl.setting.config.loader.batch_size)
-    views = abl.chain.view(ground.training.images, order[size], draws[size])
+    views = abl.supervised.ground.chain.view(ground.training.images, order[size], draws[size])
     return views, ground.training.labels[order[size]]
 
 
@@ -93,7 +93,7 @@ def test_a_step_of_fine_tuning_is_augmented_and_leaves_the_isolated_out(tmp_path
     clean = abl.split(2).clean
     before, given = first_step(abl, 2, clean)
     views, labels = batch(abl, 2, torch.nonzero(clean).flatten())
-    assert abl.chain is abl.setting.ground.chain
+    assert abl.supervised.ground.chain is abl.setting.ground.chain
     loss = functional.cross_entropy(before(views), labels)
     assert float(given) == pytest.approx(float(loss), rel=1e-5, abs=1e-5)
     assert_first_step_of_sgd(before, abl.setting.learner.network, loss, 0.1)
@@ -130,8 +130,8 @@ def test_unlearning_learns_as_many_others_beside_it(tmp_path: Path) -> None:
     others = others[torch.randperm(285, generator=streams.torch("labelled-order", 4))][:8]
     order = [place for pair in zip(isolated, others, strict=True) for place in pair]
     index = torch.stack(order)
-    draws = abl.chain.draw(30, streams.torch("augment", 4))
-    views = abl.chain.view(ground.training.images, index, draws[slice(0, 16)])
+    draws = abl.supervised.ground.chain.draw(30, streams.torch("augment", 4))
+    views = abl.supervised.ground.chain.view(ground.training.images, index, draws[slice(0, 16)])
     losses = functional.cross_entropy(
         before(views), ground.training.labels[index], reduction="none"
     )

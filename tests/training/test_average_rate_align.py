@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from training.align import MOST, RAREST, Alignment, adjustment, align, shares_of
 from training.average import Average, decay_at
-from training.mixmatch import Batch, Mix, mixmatch_losses
+from training.mixmatch import Batch, Mix, Sharpening, mixmatch_losses
 from training.rate import Rate, RateSettings, factor
 from utils.engine import Engine
 
@@ -144,7 +144,7 @@ def test_adjusted_logits_count_for_given_labels_alone() -> None:
 
     batch = Batch(view(), torch.arange(6) % 4, (view(), view()))
     mix = Mix(torch.tensor(1.0, dtype=torch.float64), torch.arange(18))  # nothing is mixed
-    given = network, network, Engine(torch.device("cpu")), batch, mix, 0.5, None
+    given = network, network, Engine(torch.device("cpu")), batch, mix, Sharpening(0.5)
     plain, unlabelled, _ = mixmatch_losses(*given)
     moved, same, _ = mixmatch_losses(*given, offsets)
     logits = network(batch.labelled)

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from loss.mixmatch import unlabelled_weight
+from loss.mixmatch import MixMatchLossSettings, unlabelled_weight
 from training.draws import endless_order
 from training.mixmatch import (
     Batch,
     Mix,
     MixMatch,
+    Sharpening,
+    images_in_step,
     interleave,
     mean_prediction,
     mixmatch_losses,
@@ -53,6 +55,7 @@ def test_five_forwards_of_one_batch_each_in_train_mode() -> None:
     losses = MixMatch(network, optimizer, CPU, 0.5).step(some_batch(), mix, 2.0)
     assert network.calls == [(SIZE, True, False)] * 2 + [(SIZE, True, True)] * 3
     assert int(network.norm.num_batches_tracked or 0) == 5
+    assert sum(size for size, _, _ in network.calls) == images_in_step(SIZE)
     assert not losses.requires_grad
     torch.testing.assert_close(losses[0], losses[1] + 2.0 * losses[2])
 
@@ -67,7 +70,7 @@ def test_guesses_carry_no_gradient_and_are_distributions() -> None:
 def test_without_mixing_the_labelled_loss_is_cross_entropy() -> None:
     network, batch = Recorder().train(), some_batch()
     mix = Mix(torch.tensor(1.0), torch.randperm(3 * SIZE))
-    labelled, _, _ = mixmatch_losses(network, network, CPU, batch, mix, 0.5)
+    labelled, _, _ = mixmatch_losses(network, network, CPU, batch, mix, Sharpening(0.5))
     # The same three chunks once more, with the statistics that each forward has of itself.
     inputs = torch.cat([batch.labelled, *batch.unlabelled])
     chunks = interleave(inputs.split(SIZE))
@@ -99,6 +102,14 @@ def test_sharpening_keeps_the_order_and_raises_the_largest() -> None:
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0), (60, 7.5), (120, 15), (500, 15)])
 def test_ramp_of_the_unlabelled_weight(epoch: float, weight: float) -> None:
     assert unlabelled_weight(15, 120, epoch) == weight
+
+
+def test_each_step_of_an_epoch_has_a_weight_of_its_own() -> None:
+    ramp = MixMatchLossSettings(lambda_u=8.0).ramp(length=4, first=10)
+    assert list(ramp.over(11, 4)) == [2.0, 2.5, 3.0, 3.5]
+    assert list(ramp.over(11, 4, first_step=3)) == [3.5] == [ramp.at_end(11, 4)]
+    assert ramp.at(9.5) == 0 and ramp.at(30) == 8
+    assert MixMatchLossSettings(rampup_length=2).ramp(length=4).length == 2
 
 
 @given(st.integers(1, 40), st.integers(1, 200))
