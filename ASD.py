@@ -13,41 +13,35 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from command.arguments import parse_arguments
 from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
-from defense import DEFENSES, Knowledge, Setting
-from report.accusations import accusations_of, doubts_of, kinds_seen
-from report.card import write_card
-from report.examine import examine
-from report.findings import Findings
-from report.judge import judge
-from report.verdict import Verdict, exit_code, read_verdict
-from report.write import write_report
+from defense import DEFENSES
+from report.finish import examine_data
+from report.verdict import exit_code, read_verdict
 from run.checkpoint import check_finite, set_damaged_aside
 from run.choosing import choose_seeds
-from run.describe import begin_folder, describe_model, result_of
+from run.describe import begin_folder
 from run.forecast import time_left
 from run.learning import (
-    build_defense,
     build_fitting_network,
     build_learner,
+    build_session,
     build_views,
     call_witnesses,
     lay_ground,
 )
 from run.material import read_material
-from run.measure import Score, ranking_quality
-from run.product import is_saved, save_model
+from run.measure import Score
+from run.product import is_saved
 from run.repairing import is_repaired, refuse_looks, repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import Setup, only_writer, set_up
-from run.standing import refuse_if_ended_since, refuse_without_checkpoint, remarks_on
+from run.standing import refuse_without_checkpoint, remarks_on
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
@@ -69,19 +63,15 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
     # ------------------------------------------- the network, where and with what it learns
     network = build_fitting_network(setup, material, views)
     ground = lay_ground(setup, material, views, network)
-    method = DEFENSES.get(setup.config.method)
-    learner = build_learner(setup.config, network, method.follows)
+    learner = build_learner(setup.config, network, DEFENSES.get(setup.config.method).follows)
 
     # --------------------------- witnesses; where nobody has verified samples, they choose some
     hearing = call_witnesses(setup, material, ground)
     material = choose_seeds(setup, material, hearing, only_looks)
 
     # ---------------------------------------------- the defence, which never sees the truth
-    device, asked = ground.engine.device, hearing if setup.config.needs_hearing else None
-    knowledge = Knowledge(material.seeds.to(device), material.review.to(device), asked)
-    setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
-    defense = build_defense(method, setting, setup)
-    session = Session(setup, material, defense.setting.ground, learner, defense, views.test)
+    asked = hearing if setup.config.needs_hearing else None
+    session = build_session(setup, material, views, ground, learner, asked)
     if setup.start.state is not None:
         session.restore(setup.start)
     return session
@@ -148,44 +138,6 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
                 check_finite(state.totals, state.epoch, state.step, session.folder.checkpoints)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
             interrupt.glance()
-
-
-def examine_data(session: Session, score: Score, finished: bool, write: bool) -> Verdict:
-    """Say what the model thinks of the data it was trained on; leave report, result and model."""
-    findings = examine(session)
-    accusations, seen = accusations_of(findings), kinds_seen(findings)
-    verdict = judge(findings, accusations, seen, doubts_of(findings))
-    for line in verdict.lines():
-        say(line)
-    result = (
-        result_of(session, score)
-        | ranking_quality(findings.score, findings.poisoned)
-        | verdict.as_result()
-    )
-    if session.engine.world.is_first:
-        if write:
-            leave_report(session, findings, verdict, result, finished)
-        if finished:
-            description = describe_model(session, score, verdict.as_result())
-            save_model(session.folder.path, session.model, description)
-            write_card(session.folder.path, result, description, verdict)
-            session.folder.write_json("result.json", result)  # last: where it is, all else is
-    return verdict
-
-
-def leave_report(
-    session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any], finished: bool
-) -> None:
-    """Write the report; of a run that has just ended, what cannot be written is but said."""
-    if not finished:
-        refuse_if_ended_since(session.setup.start, session.folder)
-    try:
-        for line in write_report(session, findings, verdict, result):
-            say(line)
-    except InputError as error:
-        if not finished or session.folder.result.exists():
-            raise
-        say(str(error))
 
 
 def conclude(session: Session, score: Score) -> None:

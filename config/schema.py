@@ -95,7 +95,7 @@ class Config(DataSettings, DefenseSettings):
     def of_defense(self) -> DefenseSettings:
         """Return what a defence may know; the attack, first of all, is out of its reach."""
         known = {name: getattr(self, name) for name in DefenseSettings.model_fields}
-        return DefenseSettings.model_construct(**known)
+        return DefenseSettings.model_construct(**{**known, "defense": self.method})
 
     def as_yaml(self) -> dict[str, Any]:
         """Return all settings that count as they would stand in a YAML, defaults written out."""

@@ -1,4 +1,4 @@
-"""From the configuration to what learns: views, network, ground and learner of a run."""
+"""From the configuration to what learns: views, network, ground, learner and method of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from data.build import to_device
 from data.poison import TrainingSet
 from data.transform import Chain
 from data.transform.build import build_chain
-from defense import Defense, Setting
+from defense import DEFENSES, Defense, Knowledge, Setting
 from model import NETWORKS, Network, build_network, check_size
 from model.place import place_network
 from model.synchronised import synchronise
 from run.material import Material
+from run.session import Session
 from run.setup import Setup
 from training.average import Average
 from training.ground import Ground
@@ -117,13 +118,38 @@ def build_learner(config: Config, network: Network, follows: bool) -> Learner:
     )
 
 
-def build_defense(kind: type[Defense], setting: Setting, setup: Setup) -> Defense:
+def build_session(
+    setup: Setup,
+    material: Material,
+    views: Views,
+    ground: Ground,
+    learner: Learner,
+    hearing: Hearing | None = None,
+) -> Session:
+    """Return the run at its beginning, with its method.
+
+    Args:
+        setup: configuration, device, folder.
+        material: its data.
+        views: how an image is seen.
+        ground: what a step stands on.
+        learner: what it changes.
+        hearing: whom the method may ask beside the model; None: nobody.
+    """
+    device = ground.engine.device
+    knowledge = Knowledge(material.seeds.to(device), material.review.to(device), hearing)
+    defense = build_defense(Setting(setup.config.of_defense(), ground, knowledge, learner), setup)
+    return Session(setup, material, defense.setting.ground, learner, defense, views.test)
+
+
+def build_defense(setting: Setting, setup: Setup) -> Defense:
     """Return the method; its steps are translated where that pays in what the run has left.
 
     Only the method knows its steps, so it is built again where they are. It keeps nothing yet.
     """
-    defense, ground, start = kind(setting), setting.ground, setup.start
-    if start.only_evaluate:
+    config, start, kind = setup.config, setup.start, DEFENSES.get(setup.config.method)
+    defense, ground = kind(setting), setting.ground
+    if start.only_evaluate or config.repair.method is not None:  # then it takes no steps
         return defense
     epoch, step = (0, 0) if start.state is None else (start.state["epoch"], start.state["step"])
     size, left = ground.chain.output_size, defense.steps_left(epoch, step)

@@ -13,7 +13,6 @@ from typing import Any
 from config.schema import Config
 from data.clean_subset import draw_clean, verified_samples
 from data.dataset import Split
-from defense import DEFENSES, Knowledge, Setting
 from model import Network
 from repair import REPAIRS, RepairSetting
 from repair.repair import SMALLEST_BATCH
@@ -22,9 +21,9 @@ from run.describe import begin_folder
 from run.fingerprints import of_data
 from run.folder import RunFolder
 from run.learning import (
-    Views,
     build_fitting_network,
     build_learner,
+    build_session,
     build_views,
     call_witnesses,
     lay_ground,
@@ -184,25 +183,14 @@ def repaired_session(setup: Setup) -> Session:
     began = time.perf_counter()
     done = REPAIRS.get(method)(setup.config.repair.settings, tools).repair(network)
     seconds = time.perf_counter() - began
-    session = as_session(setup, material, ground, views, done.network)
+    learner = build_learner(setup.config, done.network, follows=False)
+    session = build_session(setup, material, views, ground, learner)
     logged = done.rows or [{"epoch": 0, "stage": method, "loss": None}]
     rows = [{**row, "seconds": round(seconds / len(logged), 3)} for row in logged]
     summary: dict[str, Any] = {"of": source.path.name, "weights": weights}
     summary |= {"clean_samples": len(clean), "seconds": seconds}
     leave_files(session, rows, summary | done.summary)
     return session
-
-
-def as_session(
-    setup: Setup, material: Material, ground: Ground, views: Views, network: Network
-) -> Session:
-    """Return a session at its end, whose model is `network`."""
-    learner = build_learner(setup.config, network, follows=False)
-    device = ground.engine.device
-    knowledge = Knowledge(material.seeds.to(device), material.review.to(device))
-    setting = Setting(setup.config.of_defense(), ground, knowledge, learner)
-    defense = DEFENSES.get(setup.config.method)(setting)
-    return Session(setup, material, ground, learner, defense, views.test)
 
 
 def leave_files(session: Session, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:

@@ -104,8 +104,8 @@ def test_killed_before_the_result_is_written(
     """The last epoch is kept, only the conclusion is drawn again."""
     kill = (
         "import os, sys\n"
-        "import ASD\n"
-        f"ASD.leave_report = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "import ASD, report.finish\n"
+        f"report.finish.leave_report = lambda *_: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
         "sys.exit(ASD.main(sys.argv[1:]))\n"
     )
     given = arguments_for(method, tmp_path, "report=true")
