@@ -19,7 +19,7 @@ from data.transform import Chain
 from defense.history import History
 from report.lost import lost_classes
 from report.seeds import doubtful
-from training.passes import answers
+from training.passes import Pass, answers
 from utils.engine import Engine
 from utils.errors import InputError
 from utils.streams import Streams
@@ -161,7 +161,8 @@ def ask(
     width = training.num_classes if all_classes else 0
     whole = torch.zeros(count, width, device=place)
     stream = Streams(0).torch("test")
-    for part, logits in answers(network, training, chain, engine, batch_size, stream, "ask"):
+    way = Pass(chain, engine, batch_size, "ask")
+    for part, logits in answers(network, training, way, stream):
         probabilities = logits.float().softmax(dim=1)
         best = probabilities.max(dim=1)
         given = probabilities.gather(1, training.labels[part, None])[:, 0]

@@ -5,17 +5,17 @@ Nothing here flows back into a defence. Samples are counted; batches are never a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from data.dataset import Split
-from data.feed import consecutive
 from data.poison import Truth
 from data.transform import Chain
 from defense import Pools
-from utils.console import progress
+from training.passes import Pass, outputs
 from utils.device import send
 from utils.engine import Engine
 from utils.streams import Streams
@@ -64,22 +64,19 @@ def auroc_of(score: Tensor, poisoned: Tensor) -> float:
     return float(roc_auc_score(poisoned.numpy(), score.numpy()))
 
 
-@torch.no_grad()
 def predictions(
     network: nn.Module, images: Tensor, chain: Chain, engine: Engine, batch_size: int
 ) -> Tensor:
     """Return the predicted classes (N,) int64, on the CPU, of `images` (N, H, W, 3) uint8."""
-    network.eval()
-    draws = chain.draw(len(images), Streams(0).torch("test"))
+
+    def feeding(parts: Sequence[slice]) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in parts:
+            batch = send(images[part], engine.device)
+            yield batch, torch.arange(len(batch), device=engine.device)
+
+    way, stream = Pass(chain, engine, batch_size, "test"), Streams(0).torch("test")
     predicted = [torch.empty(0, dtype=torch.int64, device=engine.device)]
-    own = engine.world.share(len(images))
-    parts = consecutive(own.start, own.stop, batch_size)
-    watched = engine.world.watched(parts, len(images), batch_size)
-    for part in progress(watched, "test", unit="batch", total=len(parts)):
-        batch = send(images[part], engine.device)
-        index = torch.arange(len(batch), device=engine.device)
-        with engine.autocast():
-            logits = network(chain.view(batch, index, draws[part].to(engine.device)))
+    for _, logits in outputs(network, feeding, len(images), way, stream):
         predicted.append(logits.argmax(dim=1))
     return engine.world.gather(torch.cat(predicted), len(images)).cpu()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from loss import Criterion
 from training.ground import Ground
-from training.passes import answers
+from training.passes import Pass, answers
 from utils.errors import TrainingError
 
 
@@ -50,8 +50,8 @@ def record(
     count = len(training)
     losses = torch.empty(count, device=engine.device)
     agrees = torch.empty(count, device=engine.device)  # 0 or 1: numbers travel between processes
-    size = ground.evaluation_batch
-    for part, logits in answers(network, training, chain, engine, size, generator, "record"):
+    way = Pass(chain, engine, ground.evaluation_batch, "record")
+    for part, logits in answers(network, training, way, generator):
         labels = training.labels[part]
         losses[part] = criterion.per_sample(logits, labels)
         agrees[part] = (logits.argmax(dim=1) == labels).float()

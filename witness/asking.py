@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from training.passes import answers
+from training.passes import Pass, answers
 from witness.witness import Case
 
 Change = Callable[[Tensor], Tensor]  # (n, H, W, 3) uint8 on the device -> the same
@@ -31,11 +31,8 @@ def answers_of(
     asked = answers(
         reference.network if network is None else network,
         ground.training,
-        reference.chain,
-        reference.engine,
-        ground.evaluation_batch,
+        Pass(reference.chain, reference.engine, ground.evaluation_batch, title),
         ground.streams.torch("test"),
-        title,
         changed,
     )
     found = torch.cat([answer.float().cpu() for _, answer in asked])

@@ -23,7 +23,7 @@ from data.transform import Chain
 from model import NETWORKS, Network, NetworkChoice, build_network, check_size
 from model.place import place_network
 from training.ground import Ground
-from training.passes import answers
+from training.passes import Pass, answers
 from training.rate import Rate, RateSettings
 from utils.console import say
 from utils.engine import Engine, choose_engine
@@ -249,7 +249,8 @@ def ask(network: Network, ground: Ground, chain: Chain, engine: Engine) -> tuple
     """
     network.eval()
     stream, size = ground.streams.torch("test"), ground.evaluation_batch
-    asked = answers(network.backbone, ground.training, chain, engine, size, stream, "reference")
+    way = Pass(chain, engine, size, "reference")
+    asked = answers(network.backbone, ground.training, way, stream)
     found = [(classify(network.linear, seen), seen.float().cpu()) for _, seen in asked]
     logits, features = (torch.cat(parts) for parts in zip(*found, strict=True))
     world = ground.engine.world

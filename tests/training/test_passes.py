@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from data.poison import TrainingSet
 from data.transform import Chain, Normalize
 from tests.conftest import colourful_images
-from training.passes import answers
+from training.passes import Pass, answers
 from utils.engine import Engine
 from utils.world import World
 
@@ -33,16 +33,8 @@ def asked(world: World, **more: object) -> tuple[list[slice], Tensor]:
     """Return the places that were asked about, and the answers in one row; NaN: nobody asked."""
     network, found, places = Brightness().train(), torch.full((COUNT,), torch.nan), []
     engine, generator = Engine(torch.device("cpu"), world=world), torch.Generator()
-    for part, output in answers(
-        network,
-        TRAINING,
-        CHAIN,
-        engine,
-        BATCH,
-        generator,
-        "ask",
-        **more,  # type: ignore[arg-type]
-    ):
+    way = Pass(CHAIN, engine, BATCH, "ask")
+    for part, output in answers(network, TRAINING, way, generator, **more):  # type: ignore[arg-type]
         assert not output.requires_grad
         places.append(part)
         found[part] = output
