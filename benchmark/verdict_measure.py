@@ -55,12 +55,6 @@ class Run:
             return "poisoned, right"
         return "poisoned, some" if accused < self.targets else "poisoned, wrong"
 
-    @property
-    def is_in_range(self) -> bool:
-        """Whether the true number lies in the range of the estimate."""
-        low, high = self.verdict.estimated_range
-        return low <= self.poisoned <= high
-
     def would_acquit(self, limits: Mapping[str, float]) -> bool:
         """Return whether these thresholds make it `no_sign`, whatever the size of the set."""
         return (

@@ -78,7 +78,7 @@ def testimony_of(found: dict[str, Any]) -> Testimony:
     return Testimony(statements, vetoed)
 
 
-def outcome(kind: Kind, verdict: Verdict, targets: set[str]) -> str:
+def outcome(verdict: Verdict, targets: set[str]) -> str:
     """Return the verdict; `poisoned` with how its targets are: right, some (of them), wrong."""
     if verdict.name != "poisoned" or not targets:
         return verdict.name
@@ -140,7 +140,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "samples": len(findings),
         "poisoned": int(mistaken.sum()) if targets else 0,
         "acc": round(about["acc"], 4),
-        "outcome": outcome(kind, verdict, {names[label] for label in targets}),
+        "outcome": outcome(verdict, {names[label] for label in targets}),
         "targets": sorted(names[label] for label in targets),
         "accused": sorted(verdict.targets),
         "by_witness": {names[k]: round(one.strength, 2) for k, one in accusations.items()},

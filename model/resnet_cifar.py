@@ -1,7 +1,7 @@
 """ResNet-18 for 32x32 images: 3x3 stem, four stages of two basic blocks (He et al. 2016).
 
 Names and shapes of the state dict are those of published ASD checkpoints
-(`tests/golden/state_dict.json`).
+(`tests/training/golden/state_dict.json`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,6 @@ JUDGES = ("judge", "score", "estimate", "concentration", "accusations", "purifie
 OF_TRUTH = {
     "poisoned", "roles", "original_labels", "untouched", "clean_test", "triggered_test",
 }  # fmt: skip
-STILL_AGAINST: set[tuple[str, str]] = set()
 MEDIAN_FUNCTION = 12  # lines
 
 

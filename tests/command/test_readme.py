@@ -78,10 +78,21 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
+def links(page: Path) -> list[str]:
+    """Return where a page's links into the repository lead."""
+    return re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+
+def test_links_are_seen() -> None:
+    """Else the search has gone blind."""
+    found = {page.name: links(page) for page in PAGES}
+    assert "docs/extending.md" in found["README.md"]
+    assert any("#" in link for each in found.values() for link in each)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+    for link in links(page):
         file, _, place = link.partition("#")
         target = (page.parent / file).resolve() if file else page
         assert target.exists(), link
