@@ -181,6 +181,7 @@ def compare(name: str, start: str, arguments: argparse.Namespace) -> None:
     """Make what is missing, train, and leave the record."""
     out = RESULTS / f"{name}_{start}.json"
     if out.exists():
+        say(f"{out}: there already; remove it to run this again")
         return
     folder: Path = arguments.folder.resolve()
     weights, images = folder / "efficientnet_lite0.safetensors", folder / name

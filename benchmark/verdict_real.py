@@ -156,9 +156,11 @@ def run(arguments: argparse.Namespace) -> None:
         for kind in wanted:
             place = "".join(c if c.isalnum() else "_" for c in kind.name)
             out = folder / f"{place}_{seed}.npz"
-            if not out.exists():
-                stock = few if kind.classes <= SIGNS else many
-                say(f"{out.name}: {run_one(kind, seed, stock, out)}")
+            if out.exists():
+                say(f"{out}: there already; remove it to run this again")
+                continue
+            stock = few if kind.classes <= SIGNS else many
+            say(f"{out.name}: {run_one(kind, seed, stock, out)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
