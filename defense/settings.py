@@ -39,8 +39,10 @@ class GlobalSection(SeedsSection):
     symbols). `epsilon: auto` keeps in stage 2 every label that neither the model nor a plain one of
     all samples objects to; see `defense/share.py`. `keep_seeds` holds the seeds in the clean pool
     after stage 1 too. `growth` takes the place of `n` and `t`: the share of each class that joins
-    every epoch of stage 1, so that no jump comes after it. `meta_agreement` lets stage 3 wait until
-    the model gives that share of the verified samples their label; until then stage 2 goes on.
+    every epoch of stage 1: in epoch e, counted from 0, e times that share has joined. Stage 2 takes
+    its own share at once, so a jump is left unless stage 1 has come that far; no preset's does.
+    `meta_agreement` lets stage 3 wait until the model gives that share of the verified samples
+    their label; until then stage 2 goes on.
     `class_floor` keeps in stages 2 and 3 that share of an even part of the pool for each class, so
     that none is lost: 0 is the paper's split, with 1 every class has equally many. `split_every`:
     in stages 1 and 2 the pools are split anew in every such epoch, counted from the stage's first

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# Multiply-adds of one image below which a run takes one thread by itself. A second one makes an
-# epoch of digits (7 million) 1.5 times as fast; but every part of a step waits for all threads, so
-# two such runs at once on two cores had not ended after eight minutes, where one alone takes 25 s.
+# Multiply-adds of one image below which a run takes one thread by itself. A second one made an
+# epoch of digits 1.5 times as fast, with the network of then (7 million; 4 million today); but
+# every part of a step waits for all threads, so two such runs at once on two cores had not ended
+# after eight minutes, where one alone took 25 s.
 SMALL = 10_000_000
 
 Threads = Literal["auto"] | int
