@@ -15,6 +15,7 @@ WITNESSES: Registry[Witness] = Registry(
         "pipd": "witness.pipd:PoisonChannels",
         "scaled": "witness.scaled:ScaledPrediction",
         "pattern": "witness.pattern:StaticPattern",
+        "rare_pattern": "witness.rare_pattern:RarePattern",
         "filtered": "witness.filtered:FilteredPrediction",
         "patch": "witness.patch:PastedPatch",
         "batch_norm": "witness.batch_norm:AmplifiedNorm",
