@@ -10,6 +10,7 @@ from report.examine import examine
 from report.findings import Findings
 from report.judge import judge
 from report.verdict import Verdict
+from report.witnessed import as_result
 from report.write import write_report
 from run.describe import describe_model, result_of
 from run.measure import Score, ranking_quality
@@ -30,6 +31,7 @@ def examine_data(session: Session, score: Score, finished: bool, write: bool) ->
     result = (
         result_of(session, score)
         | ranking_quality(findings.score, findings.poisoned)
+        | as_result(findings)
         | verdict.as_result()
     )
     if session.engine.world.is_first:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from report.findings import Findings
+from run.measure import veto_quality
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,17 @@ def testimony_on(findings: Findings, index: int) -> list[tuple[float, bool]]:
         (float(said.suspicion[index]), bool(said.vetoed[index]))
         for said in findings.testimony.statements.values()
     ]
+
+
+def as_result(findings: Findings) -> dict[str, Any]:
+    """Return what each witness says, for `result.json`; beside it, where known, how true that is.
+
+    Empty where nobody is heard.
+    """
+    said = {}
+    for one in heard(findings):
+        vetoed = findings.testimony.statements[one.name].vetoed
+        accused = {name: {"strength": strength, "vetoed": n} for name, strength, n in one.accused}
+        said[one.name] = {"vetoed": one.vetoed, "accused": accused}
+        said[one.name] |= veto_quality(vetoed, findings.poisoned)
+    return {"witnesses": said} if said else {}

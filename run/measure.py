@@ -144,3 +144,21 @@ def ranking_quality(score: Tensor, poisoned: Tensor | None) -> dict[str, float]:
         "suspects_auroc": auroc_of(score, poisoned),
         "suspects_precision": hits / wanted,
     }
+
+
+def veto_quality(vetoed: Tensor, poisoned: Tensor | None) -> dict[str, int]:
+    """Return how many of the `vetoed` (N,) bool are poisoned, and how many of the others are.
+
+    Args:
+        vetoed: by a witness.
+        poisoned: (N,) bool, the truth; None where nobody knows it.
+
+    Returns:
+        `vetoed_poisoned` and `missed_poisoned`; empty without the truth.
+    """
+    if poisoned is None:
+        return {}
+    return {
+        "vetoed_poisoned": int((vetoed & poisoned).sum()),
+        "missed_poisoned": int((~vetoed & poisoned).sum()),
+    }

@@ -70,7 +70,7 @@ class Look:
 
 
 class RarePattern(Witness):
-    """Vetoes the few images of a label that share a pattern; accuses where they stand far apart."""
+    """Accuses labels of which a few images share a pattern; vetoes these."""
 
     sees = ("clean_label",)
 
@@ -78,7 +78,7 @@ class RarePattern(Witness):
         """What it takes to veto.
 
         `agreement`: cosine of the patterns of the two halves. `separation`: of the two groups, in
-        standard deviations; from `accusing` on it accuses the label. `lift`: how many times as
+        standard deviations; from `accusing` on the witness stakes its name on it. `lift`: how many times as
         frequent the pattern must be in the label as in the others. `verified`: share of the
         verified samples that may have it. `largest`: share of the label that may have it.
         """
@@ -115,8 +115,7 @@ class RarePattern(Witness):
             line = shared.line
             suspicion[members] = line.distance.clamp(-USUAL, USUAL).float()
             vetoed[members] = (line.distance > NEAR) & ~verified[members]
-            if line.separation >= self.settings.accusing:
-                accused[label] = min(1.0, line.separation / (2 * self.settings.accusing))
+            accused[label] = min(1.0, line.separation / (2 * self.settings.accusing))
         suspicion = torch.where(vetoed, suspicion + USUAL, suspicion)
         return Statement(suspicion, vetoed, accused, COST, frozenset(looked_at))
 

@@ -12,7 +12,7 @@ from report.content import PageContent
 from report.page import render
 from report.pictures import listed
 from report.ranking import Ranking
-from report.witnessed import heard
+from report.witnessed import as_result, heard
 from run.standing import Standing
 from tests.report.made_up import with_witness
 from tests.report.report_example import COUNT, make_content, make_findings, make_rows
@@ -33,6 +33,16 @@ def test_a_witness_is_told_with_its_classes_and_samples() -> None:
     assert (said.name, said.vetoed, said.accused) == ("unverified_group", 6, [("class 1", 0.75, 2)])
     rows = listed(Ranking(findings))
     assert [row.witnesses for row in rows[5:7]] == [[(20.0, True)], [(0.0, False)]]
+
+
+def test_the_result_tells_what_each_vetoes_and_the_truth_of_it_where_known() -> None:
+    vetoed, poisoned = torch.arange(COUNT) < 6, (torch.arange(COUNT) > 3) & (torch.arange(COUNT) < 9)
+    findings = with_witness(make_findings(truth=False), vetoed, {1: 0.75})
+    said = {"vetoed": 6, "accused": {"class 1": {"strength": 0.75, "vetoed": 2}}}
+    assert as_result(findings) == {"witnesses": {"unverified_group": said}}
+    known = as_result(replace(findings, poisoned=poisoned))["witnesses"]["unverified_group"]
+    assert known == said | {"vetoed_poisoned": 2, "missed_poisoned": 3}
+    assert as_result(make_findings()) == {}
 
 
 def test_the_page_has_a_table_and_a_column_for_each_witness() -> None:
