@@ -34,9 +34,13 @@ def batch(abl: Any, epoch: int, members: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def assert_first_step_of_sgd(before: Any, after: Any, loss: torch.Tensor, rate: float) -> None:
-    """Compare with weights - rate * (1 + momentum) * (gradient + decay * weights): Nesterov."""
+    """Compare with weights - rate * (1 + momentum) * (gradient + decay * weights): Nesterov.
+
+    The gradient by itself, too: at a small rate it would hardly show in the weights.
+    """
     slopes = torch.autograd.grad(loss, list(before.parameters()))
     for old, new, slope in zip(before.parameters(), after.parameters(), slopes, strict=True):
+        torch.testing.assert_close(new.grad, slope, rtol=1e-5, atol=1e-5)
         expected = old - rate * 1.9 * (slope + 1e-4 * old)
         torch.testing.assert_close(new.detach(), expected.detach(), rtol=1e-5, atol=1e-5)
 

@@ -68,6 +68,7 @@ def test_a_step_of_contrastive_learning(tmp_path: Path) -> None:
     slopes = torch.autograd.grad(loss, olds, allow_unused=True)
     for old, new, slope in zip(olds, news, slopes, strict=True):
         if slope is not None:  # the scale and shift of the head's BatchNorm: 1 and 0 above
+            torch.testing.assert_close(new.grad, slope, rtol=1e-5, atol=1e-5)
             expected = old - 0.4 * (slope + 1e-4 * old)
             torch.testing.assert_close(new.detach(), expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(dbd.setting.learner.network.linear.weight, before.linear.weight)
@@ -105,8 +106,9 @@ def test_warm_up_trains_the_linear_layer_alone(tmp_path: Path) -> None:
     network = dbd.setting.learner.network
     for old, new in zip(before.backbone.parameters(), network.backbone.parameters(), strict=True):
         assert torch.equal(old, new)
-    # Adam's first step: the rate, in the direction of the gradient's sign.
     (slope,) = torch.autograd.grad(loss, [before.linear.weight])
+    torch.testing.assert_close(network.linear.weight.grad, slope, rtol=1e-5, atol=1e-5)
+    # Adam's first step: the rate, in the direction of the gradient's sign.
     step = network.linear.weight - before.linear.weight
     torch.testing.assert_close(
         step.detach(), -0.002 * slope / (slope.abs() + 1e-8), rtol=1e-3, atol=1e-5
@@ -197,7 +199,7 @@ def test_a_step_of_mixmatch(tmp_path: Path) -> None:
         assert float(ours) == pytest.approx(float(theirs.detach()), rel=1e-5, abs=1e-5)
     slopes = torch.autograd.grad(total, list(before.parameters()))
     for weights, slope in zip(network.parameters(), slopes, strict=True):
-        torch.testing.assert_close(weights.grad, slope, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(weights.grad, slope, rtol=1e-5, atol=1e-5)
 
 
 def test_the_published_ramp_starts_above_zero() -> None:

@@ -168,6 +168,7 @@ def test_one_step_of_fine_tuning_is_plain_sgd() -> None:
     for (name, ours), theirs, slope in zip(
         network.named_parameters(), other.parameters(), slopes, strict=True
     ):
+        torch.testing.assert_close(ours.grad, slope, rtol=1e-5, atol=1e-5)
         expected = theirs - 0.01 * (slope + 0.1 * theirs)
         if name == "linear.weight":
             expected[:, pruned] = 0
