@@ -1,7 +1,9 @@
 """Fine-pruning (Liu et al., RAID 2018): take away what clean images do not use, then fine-tune.
 
-A channel of the last stage's output, averaged over its positions, is an input of the classifier;
+A channel of the last stage's output, pooled over its positions, is an input of the classifier;
 taking it away is a column of zeros there. So the choice needs one pass, and no copy of the network.
+Channels are ranked by what the classifier gets of them. That is the mean activation, as published,
+where a network pools by the mean; `fastnet` takes the highest one, and so does this.
 """
 
 from __future__ import annotations

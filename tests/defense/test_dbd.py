@@ -36,10 +36,11 @@ def plain_contrast(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 def project(head: Any, features: torch.Tensor) -> torch.Tensor:
     """Linear, BatchNorm, ReLU, linear, length 1, in plain formulas."""
-    first, _, _, last = head.layers
+    first, norm, _, last = head.layers
     hidden = features @ first.weight.T + first.bias
     mean, variance = hidden.mean(dim=0), hidden.var(dim=0, unbiased=False)
-    hidden = torch.relu((hidden - mean) / torch.sqrt(variance + 1e-5))
+    hidden = (hidden - mean) / torch.sqrt(variance + 1e-5)
+    hidden = torch.relu(hidden * norm.weight + norm.bias)
     out = hidden @ last.weight.T + last.bias
     return out / out.norm(dim=1, keepdim=True)
 
@@ -67,7 +68,7 @@ def test_a_step_of_contrastive_learning(tmp_path: Path) -> None:
     news = [*dbd.setting.learner.network.backbone.parameters(), *dbd.head.parameters()]
     slopes = torch.autograd.grad(loss, olds, allow_unused=True)
     for old, new, slope in zip(olds, news, slopes, strict=True):
-        if slope is not None:  # the scale and shift of the head's BatchNorm: 1 and 0 above
+        if slope is not None:  # the last layer's bias
             torch.testing.assert_close(new.grad, slope, rtol=1e-5, atol=1e-5)
             expected = old - 0.4 * (slope + 1e-4 * old)
             torch.testing.assert_close(new.detach(), expected.detach(), rtol=1e-4, atol=1e-5)

@@ -70,6 +70,27 @@ def test_taps_of_torchvision(name: str, axis: int) -> None:
     assert network.state_dict().keys() == build("torchvision", name=name).state_dict().keys()
 
 
+@pytest.mark.parametrize(
+    ("part", "settings", "size"),
+    [
+        ("fastnet", {"width": 8}, 32),
+        ("fastnet", {"width": 8}, 16),
+        ("timm", {"name": "efficientnet_lite0"}, 32),
+        ("timm", {"name": "test_vit"}, 160),
+    ],
+)
+def test_taps_of_the_others(part: str, settings: dict[str, object], size: int) -> None:
+    if part == "timm":
+        pytest.importorskip("timm", reason="an optional extra")
+    network = build(part, **settings)
+    taps = find_taps(network, size, size)
+    with tapped(network.eval(), [tap.name for tap in taps]) as maps, torch.no_grad():
+        network(torch.rand(1, 3, size, size))
+    assert taps
+    for tap, found in zip(taps, maps, strict=True):
+        assert found.numel() > len(found) * found.shape[tap.channel_axis]
+
+
 def test_a_network_of_single_positions_has_none() -> None:
     with pytest.raises(InputError, match="no feature maps"):
         find_taps(build("resnet18_cifar"), 1, 1)

@@ -30,15 +30,15 @@ def trained_network(name: str = "resnet18_cifar") -> Network:
     return place_network(built, Engine(CPU))
 
 
-def setting(count: int = 64, seed: int = 5) -> RepairSetting:
-    chain = Chain([], Normalize(mean=[0.3] * 3, std=[0.3] * 3), 8, 8)
-    clean: Split = learnable_data(count).train
+def setting(count: int = 64, seed: int = 5, size: int = 8) -> RepairSetting:
+    chain = Chain([], Normalize(mean=[0.3] * 3, std=[0.3] * 3), size, size)
+    clean: Split = learnable_data(count, size).train
     return RepairSetting(clean, chain, chain, Streams(seed), Engine(CPU))
 
 
-def build(name: str, given: dict[str, Any], count: int = 64) -> Repair:
+def build(name: str, given: dict[str, Any], count: int = 64, size: int = 8) -> Repair:
     repair = REPAIRS.get(name)
-    return repair(repair.Settings.model_validate(given), setting(count))
+    return repair(repair.Settings.model_validate(given), setting(count, size=size))
 
 
 SHORT = {
@@ -145,6 +145,23 @@ def test_channels_are_ranked_on_one_part_and_judged_on_the_other() -> None:
     count = plain_count(network, views[judged], labels, order, 0.4)
     assert found.tolist() == order[:count]
     assert 0 < count < 31
+
+
+def test_a_network_that_takes_the_highest_position_is_ranked_by_it() -> None:
+    repair = build("fine_pruning", {"largest_drop": 0.9, "step": 1 / 16}, size=16)
+    network = trained_network("fastnet")
+    found = repair.choose(network)  # type: ignore[attr-defined]
+    shuffled = torch.randperm(64, generator=repair.setting.streams.torch("repair-held-out"))
+    (views,) = repair.setting.plain_views(shuffled[13:], 64)
+    maps: list[torch.Tensor] = []
+    hook = network.eval().backbone.group3.register_forward_hook(lambda *of: maps.append(of[2]))
+    with torch.no_grad():
+        network(views)
+    hook.remove()
+    used = maps[0].amax(dim=(2, 3)).abs().mean(dim=0).tolist()
+    order = sorted(range(len(used)), key=lambda channel: used[channel])
+    assert len(found) > 0
+    assert found.tolist() == order[: len(found)]
 
 
 def test_what_is_pruned_stays_pruned() -> None:
