@@ -70,7 +70,8 @@ def lay_ground(setup: Setup, material: Material, views: Views, network: Network)
     if device.type == "cpu":
         set_threads(config.speed.threads, network, views.test.output_size)
     engine = choose_engine(device, config.speed, network, setup.world)
-    if config.sync_bn and setup.world.size > 1:
+    # A repair is made whole in each process, so there each has the whole batch.
+    if config.sync_bn and setup.world.size > 1 and config.repair.method is None:
         synchronise(network, device)
     place_network(network, engine)
     return Ground(

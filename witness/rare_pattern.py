@@ -86,7 +86,7 @@ class RarePattern(Witness):
         agreement: float = Field(default=0.4, ge=-1, le=1)
         separation: float = Field(default=3.6, gt=0)
         accusing: float = Field(default=6.0, gt=0)
-        lift: float = Field(default=3.5, gt=0)
+        lift: float = Field(default=4.0, gt=0)
         verified: float = Field(default=0.15, ge=0, lt=1)
         largest: float = Field(default=0.5, gt=0, le=1)
 

@@ -268,3 +268,23 @@ def test_a_repair_is_done_again_when_its_model_was_trained_anew(
         for said in (False, True):  # the second time it is done
             assert ASD.main(words) == 0
             assert ("a finished repair" in capsys.readouterr().out) == said
+
+
+def test_two_processes_repair_a_model_as_one_does(storage: Path) -> None:
+    """Each makes the whole repair, so what BatchNorm has seen is not to be counted twice."""
+    made = []
+    for name, devices in (("alone", "cpu"), ("together", "cpu,cpu")):
+        words = given(storage, f"{name}_nad", "repair.method=nad", "repair.of=x_none")
+        words[words.index("--gpu") + 1] = devices
+        more = ["sync_bn=true", "speed.precision=fp32", "speed.threads=1"]
+        done = subprocess.run(
+            [sys.executable, "ASD.py", *words, *more],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(load_model(storage / f"{name}_nad")[0].state_dict())
+    for name, weight in made[0].items():
+        torch.testing.assert_close(weight, made[1][name], rtol=1e-5, atol=1e-6, msg=name)
