@@ -9,12 +9,14 @@ since one outlier decides a maximum.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from utils.section import Section
-from witness.witness import Case, Statement, Witness, deviations
+from witness.witness import USUAL, Case, Statement, Witness, deviations
 
 ROUNDS = 5
 POISON_SHARE = 0.01  # of all samples, those of the lowest early loss
@@ -22,6 +24,7 @@ CLEAN_SHARE = 0.2
 TOP = 0.95  # percentile of the supposed poison that counts as its height
 CHANNEL_SHARE = 0.03  # of the channels that vote
 FEWEST = 10  # samples beyond the gap; fewer are outliers, as every set has them
+FEWEST_OF_LABEL = 100  # samples of a label, of which one in a hundred can be taken for poison
 
 
 class PoisonChannels(Witness):
@@ -32,26 +35,47 @@ class PoisonChannels(Witness):
     class Settings(Section):
         """`gap`: robust deviations from which on a score is beyond all clean ones.
 
-        `largest`: share of all samples that it may veto; more is no poison but a mistake.
+        `largest`: share of the samples that it may veto; more is no poison but a mistake. `within`:
+        whether poison is looked for among all samples, as published, among those of each label, or
+        both: several targets have channels of their own, which are mixed where all are looked at.
         """
 
         gap: float = Field(default=8.0, gt=0)
         largest: float = Field(default=0.2, gt=0, lt=1)
+        within: Literal["all", "label", "both"] = "all"
 
     settings: PoisonChannels.Settings
 
     def testify(self, case: Case) -> Statement:
-        """Score all samples; veto those beyond the gap unless they are too many or verified."""
-        limits = self.settings
-        suspicion = deviations(poison_scores(case.reference.features, case.reference.losses))
-        beyond = (suspicion >= limits.gap) & ~case.verified
+        """Score the samples; veto those beyond the gap unless they are too many or verified."""
+        count = len(case.labels)
+        suspicion, vetoed = torch.full((count,), -USUAL), torch.zeros(count, dtype=torch.bool)
+        for members in self.scopes(case.labels):
+            found, beyond = self.look(case, members)
+            suspicion[members] = suspicion[members].maximum(found)
+            vetoed[members] |= beyond
+        return Statement(suspicion, vetoed, accused_of(vetoed, case.labels))
+
+    def scopes(self, labels: Tensor) -> list[Tensor]:
+        """Return the samples, each (n,) int64, among which poison is looked for."""
+        labelled = [torch.nonzero(labels == label).flatten() for label in labels.unique().tolist()]
+        whole = [] if self.settings.within == "label" else [torch.arange(len(labels))]
+        parts = [] if self.settings.within == "all" else labelled
+        return whole + [members for members in parts if len(members) >= FEWEST_OF_LABEL]
+
+    def look(self, case: Case, members: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the suspicion of `members` (n,) among themselves, and which are vetoed: bool."""
+        limits, verified = self.settings, case.verified[members]
+        reference = case.reference
+        scores = poison_scores(reference.features[members], reference.losses[:, members])
+        suspicion = deviations(scores)
+        beyond = (suspicion >= limits.gap) & ~verified
         # Of nobody, a mean is NaN: without verified samples nothing is sound, and it only ranks.
-        seeds_beyond = float((suspicion[case.seeds] >= limits.gap).double().mean())
+        seeds_beyond = float((suspicion[verified] >= limits.gap).double().mean())
         share = float(beyond.double().mean())
         enough = int(beyond.sum()) >= FEWEST
         sound = enough and share <= limits.largest and seeds_beyond <= share / 4
-        vetoed = beyond if sound else torch.zeros_like(beyond)
-        return Statement(suspicion, vetoed, accused_of(vetoed, case.labels))
+        return suspicion, beyond if sound else torch.zeros_like(beyond)
 
 
 def accused_of(vetoed: Tensor, labels: Tensor) -> dict[int, float]:

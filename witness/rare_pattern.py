@@ -78,9 +78,9 @@ class RarePattern(Witness):
         """What it takes to veto.
 
         `agreement`: cosine of the patterns of the two halves. `separation`: of the two groups, in
-        standard deviations; from `accusing` on the witness stakes its name on it. `lift`: how many times as
-        frequent the pattern must be in the label as in the others. `verified`: share of the
-        verified samples that may have it. `largest`: share of the label that may have it.
+        standard deviations; from `accusing` on the witness stakes its name on it. `lift`: how many
+        times as frequent the pattern must be in the label as in the others. `verified`: share of
+        the verified samples that may have it. `largest`: share of the label that may have it.
         """
 
         agreement: float = Field(default=0.4, ge=-1, le=1)

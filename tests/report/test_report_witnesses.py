@@ -36,7 +36,10 @@ def test_a_witness_is_told_with_its_classes_and_samples() -> None:
 
 
 def test_the_result_tells_what_each_vetoes_and_the_truth_of_it_where_known() -> None:
-    vetoed, poisoned = torch.arange(COUNT) < 6, (torch.arange(COUNT) > 3) & (torch.arange(COUNT) < 9)
+    vetoed, poisoned = (
+        torch.arange(COUNT) < 6,
+        (torch.arange(COUNT) > 3) & (torch.arange(COUNT) < 9),
+    )
     findings = with_witness(make_findings(truth=False), vetoed, {1: 0.75})
     said = {"vetoed": 6, "accused": {"class 1": {"strength": 0.75, "vetoed": 2}}}
     assert as_result(findings) == {"witnesses": {"unverified_group": said}}

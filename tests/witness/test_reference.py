@@ -141,7 +141,9 @@ def test_witnesses_are_named_in_the_yaml() -> None:
     config = load_config(DIGITS, ["witness.heard=[unverified_group, pipd]"]).config
     assert [choice.name for choice in config.witness.heard] == ["unverified_group", "pipd"]
     again = load_config(DIGITS, ["witness.heard={pipd: {gap: 5.0}}"]).config
-    assert again.as_yaml()["witness"]["heard"] == {"pipd": {"gap": 5.0, "largest": 0.2}}
+    assert again.as_yaml()["witness"]["heard"] == {
+        "pipd": {"gap": 5.0, "largest": 0.2, "within": "all"}
+    }
     assert load_config(DIGITS, []).config.witness.heard == []
 
 

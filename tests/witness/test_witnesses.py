@@ -154,6 +154,26 @@ def test_channels_of_clean_data_veto_nothing() -> None:
         assert not said.accused
 
 
+def test_channels_that_clean_samples_of_another_label_use_are_seen_within_the_label() -> None:
+    case, truth = channels(40)  # a sixth of the label
+    features = case.reference.features.clone()
+    features[case.labels == 2, -2:] += 15
+    other = replace(case, reference=replace(case.reference, features=features))
+    alone = PoisonChannels(settings_of(PoisonChannels)).testify(other)
+    assert not (alone.vetoed & truth).any()
+    for within in ("label", "both"):
+        said = PoisonChannels(settings_of(PoisonChannels, within=within)).testify(other)
+        assert int((said.vetoed & truth).sum()) == 40
+        assert int((said.vetoed & ~truth).sum()) == 0
+        assert list(said.accused) == [1]
+
+
+def test_channels_of_clean_labels_veto_nothing() -> None:
+    for seed in range(5):
+        witness = PoisonChannels(settings_of(PoisonChannels, within="both"))
+        assert not witness.testify(made_up(0, seed)[0]).vetoed.any()
+
+
 class Corner(nn.Module):
     """Sees the corner above all: white there means class 1, else the brightness counts."""
 
