@@ -29,7 +29,7 @@ LARGEST_PATCH = 6  # pixels around a window, in which the same pattern may stand
 CHUNK = 256  # images compared in one go
 NEARLY = 5  # times the difference between copies, up to which a window is nearly the same
 SCENE = 8  # pixels, side of what is compared of the rest of an image
-COST = 1.0  # of a pass: about as long as one of a small network on a CPU
+COST = 10.0  # of a pass of the plain model on a CPU, about; without a network
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,12 @@ def most_copied(images: Tensor, members: Tensor, limits: PastedPatch.Settings) -
     candidates = windows(images[chosen_candidates(images, members)])  # (L, c, 27)
     contrast = candidates.std(dim=2, correction=0)
     radius = limits.difference * contrast
-    counts, nearly = (torch.zeros(contrast.shape, dtype=torch.int64) for _ in range(2))
+    limit = radius.pow(2)[..., None] * candidates.shape[2]  # (L, c, 1)
+    counts, nearly = (torch.zeros(contrast.shape) for _ in range(2))
     for part in members.split(CHUNK):
-        distances = squared_distances(candidates, windows(images[part])) / candidates.shape[2]
-        counts += (distances < radius[..., None] ** 2).sum(dim=2)
-        nearly += (distances < (NEARLY * radius[..., None]) ** 2).sum(dim=2)
+        distances = squared_distances(candidates, windows(images[part]))
+        counts += number_below(distances, limit)
+        nearly += number_below(distances, NEARLY**2 * limit)
     counts[(contrast < limits.contrast) | (nearly > limits.gap * counts)] = 0
     place, candidate = divmod(int(counts.argmax()), counts.shape[1])
     window, near = candidates[place, candidate], radius[place, candidate]
@@ -164,7 +165,16 @@ def most_copied(images: Tensor, members: Tensor, limits: PastedPatch.Settings) -
 def squared_distances(some: Tensor, others: Tensor) -> Tensor:
     """Return the squared distances (L, c, n) of windows (L, c, 27) from windows (L, n, 27)."""
     products = torch.baddbmm(some.pow(2).sum(dim=2)[..., None], some, others.mT, alpha=-2)
-    return products + others.pow(2).sum(dim=2)[:, None]
+    return products.add_(others.pow(2).sum(dim=2)[:, None])
+
+
+def number_below(distances: Tensor, limit: Tensor) -> Tensor:
+    """Return (L, c) float32, how many of (L, c, n) are below (L, c, 1).
+
+    As a product of floats, which takes a sixth of the time that a sum of truth values takes.
+    """
+    below = torch.lt(distances, limit, out=torch.empty_like(distances))
+    return below @ torch.ones(distances.shape[2])
 
 
 def _is_at(images: Tensor, place: int, window: Tensor, radius: Tensor) -> Tensor:
