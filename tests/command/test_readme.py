@@ -215,7 +215,9 @@ def give(command: str, tests: pytest.Config) -> None:
         name = words.pop(0).partition("=")[0]
         files = (PROJECT / "tests" / "fuzz").glob("*.py")
         assert any(name in file.read_text("utf-8") for file in files), name
-    if words[0].endswith(".py"):
+    if words[0] == ".":  # a virtual environment that an earlier command has made
+        assert words[1:] == [".venv/bin/activate"]
+    elif words[0].endswith(".py"):
         of_python(words, tests)
     else:
         PROGRAMS[Path(words[0]).name](words[1:], tests)
