@@ -37,7 +37,7 @@ from run.learning import (
 from run.material import read_material
 from run.measure import Score
 from run.product import is_saved
-from run.repairing import is_repaired, refuse_looks, repaired_session
+from run.repairing import is_repaired, refuse_report_and_bench, repaired_session
 from run.results import comparable_results
 from run.session import Session
 from run.setup import Setup, only_writer, set_up
@@ -54,10 +54,10 @@ from utils.world import leave, lost_contact
 CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
 
 
-def prepare(setup: Setup, only_looks: bool = False) -> Session:
-    """Build all that a run needs, up to its start; `only_looks`: no witness need be asked."""
+def prepare(setup: Setup, dry_run: bool = False) -> Session:
+    """Build all that a run needs, up to its start; `dry_run`: without training or asking."""
     # ------------------------------- the poisoned data set: what the defender sees, and truth
-    material = read_material(setup, only_looks)
+    material = read_material(setup, dry_run)
     views = build_views(setup.config, material.training)
 
     # ------------------------------------------- the network, where and with what it learns
@@ -67,7 +67,7 @@ def prepare(setup: Setup, only_looks: bool = False) -> Session:
 
     # --------------------------- witnesses; where nobody has verified samples, they choose some
     hearing = call_witnesses(setup, material, ground)
-    material = choose_seeds(setup, material, hearing, only_looks)
+    material = choose_seeds(setup, material, hearing, dry_run)
 
     # ---------------------------------------------- the defence, which never sees the truth
     asked = hearing if setup.config.needs_hearing else None
@@ -167,7 +167,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     if setup.config.repair.method is not None and not arguments.check:
         with alone:
             return mend(setup, arguments)
-    session = prepare(setup, only_looks=arguments.check or arguments.bench)
+    session = prepare(setup, dry_run=arguments.check or arguments.bench)
     if arguments.check:
         print_plan(session)
         return 0
@@ -194,7 +194,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
 
 def mend(setup: Setup, arguments: argparse.Namespace) -> int:
     """Repair the model of a finished run, unless that is done; the new one is a run of its own."""
-    refuse_looks(arguments.report, arguments.bench)
+    refuse_report_and_bench(arguments.report, arguments.bench)
     verdict = read_verdict(setup.folder.result) if is_repaired(setup, arguments.resume) else None
     if verdict is not None:
         say(f"{setup.folder.path}: a finished repair; --resume False does it again")

@@ -79,13 +79,13 @@ def poison_data(
     data: ImageData,
     streams: Streams,
     device: torch.device = CPU,
-    only_looks: bool = False,
+    dry_run: bool = False,
 ) -> tuple[TrainingSet, Truth]:
     """Return what the defender sees, and the truth.
 
     An attack that learns something does so on `device`. What it made is kept below `storage_dir`
-    under a hash of all that it depends on, and found there by the next run. Where one `only_looks`
-    nothing is learnt: the set is clean then, and has no triggered test images.
+    under a hash of all that it depends on, and found there by the next run. In a `dry_run` nothing
+    is learnt: the set is clean then, and has no triggered test images.
     """
     if config.backdoor is None:
         return leave_clean(data)
@@ -102,7 +102,7 @@ def poison_data(
     found = read_poison(path, data)  # without the lock: a cache may lie where nobody may write
     if found is not None:
         return found
-    if only_looks and attack.learns:
+    if dry_run and attack.learns:
         return leave_clean(data)
     with locked(folder, "storage_dir"):
         found = read_poison(path, data)  # perhaps another run has made it in the meantime
@@ -174,7 +174,7 @@ def with_truth(
     data: ImageData,
     streams: Streams,
     device: torch.device = CPU,
-    only_looks: bool = False,
+    dry_run: bool = False,
 ) -> Poisoned:
     """Return the set with the truth about it: poisoned here, or elsewhere (`data.truth`).
 
@@ -183,7 +183,7 @@ def with_truth(
     """
     if config.data.truth is not None:
         return import_truth(config, data, image_cache(config))
-    training, truth = poison_data(config, data, streams, device, only_looks)
+    training, truth = poison_data(config, data, streams, device, dry_run)
     return Poisoned(data, training, truth, describe_poison(training, truth))
 
 
@@ -192,7 +192,7 @@ def assemble(
     data: ImageData,
     streams: Streams,
     device: torch.device = CPU,
-    only_looks: bool = False,
+    dry_run: bool = False,
 ) -> Material:
     """Poison benchmark data and draw their verified samples; find those of own data.
 
@@ -200,7 +200,7 @@ def assemble(
         InputError: attack or verified samples do not fit the data.
     """
     if config.truth_known:
-        known = with_truth(config, data, streams, device, only_looks)
+        known = with_truth(config, data, streams, device, dry_run)
         seeds = verified_seeds(config.global_, known.training, known.truth.untouched, streams)
         checked = not config.global_.chosen
         return Material(known.data, known.training, known.truth, seeds, checked, lines=known.lines)

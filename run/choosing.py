@@ -14,7 +14,7 @@ from witness.hearing import Hearing
 
 
 def choose_seeds(
-    setup: Setup, material: Material, hearing: Hearing, only_looks: bool = False
+    setup: Setup, material: Material, hearing: Hearing, dry_run: bool = False
 ) -> Material:
     """Return the material with the samples that the witnesses trust most, where they shall choose.
 
@@ -25,7 +25,7 @@ def choose_seeds(
         setup: of the run.
         material: its data.
         hearing: of the witnesses; they are asked here, unless the checkpoint knows the answer.
-        only_looks: nothing is trained, so that the first samples of each class stand for those.
+        dry_run: nothing is trained, so that the first samples of each class stand for those.
 
     Raises:
         InputError: a class is too small, or the checkpoint has other samples.
@@ -38,14 +38,14 @@ def choose_seeds(
     state = setup.start.own_state
     if state is not None and state.get("seeds") is not None:
         found = state["seeds"]
-    elif only_looks:
+    elif dry_run:
         classes = training.num_classes
         found = first_of_each_class(training.labels.cpu(), count * classes, classes)
     else:
         found = hearing.most_trusted(count)
     chosen = material.with_chosen(found)
     setup.start.refuse_other_data(chosen.fingerprints)
-    if not only_looks:
+    if not dry_run:
         say(
             f"no verified samples: the start was chosen by the witnesses, {count} samples a class; "
             f"so this run never concludes `no sign of poison`"

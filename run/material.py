@@ -48,10 +48,10 @@ class Material:
         return replace(self, seeds=seeds, chosen=chosen, fingerprints=known)
 
 
-def read_material(setup: Setup, only_looks: bool = False) -> Material:
+def read_material(setup: Setup, dry_run: bool = False) -> Material:
     """Load, poison and verify as configured; say what is to be said.
 
-    Where one `only_looks` at a run that has not begun, an attack that learns is left out.
+    In a `dry_run` of a run that has not begun, an attack that learns is left out.
 
     Raises:
         InputError: the data are not there, contradict the configuration, or are not those that the
@@ -60,8 +60,8 @@ def read_material(setup: Setup, only_looks: bool = False) -> Material:
     config = setup.config
     with setup.world.one_after_the_other():  # the first downloads, decodes, makes; others read
         data, lines = load_data(config)
-        looks = only_looks and setup.start.own_state is None
-        made = assemble(config, data, setup.streams, setup.device, looks)
+        begins = setup.start.own_state is None
+        made = assemble(config, data, setup.streams, setup.device, dry_run and begins)
     review = read_review(config.review, made.training, made.data.left_out)
     for line in [*lines, *made.lines, *review.lines()]:
         say(line)

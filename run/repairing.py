@@ -46,8 +46,8 @@ MOST_SUMMARY = 2**24  # bytes
 REMEDY = "train it to its end first, with defense=none"
 
 
-def refuse_looks(report: bool, bench: bool) -> None:
-    """Raise `InputError` where one asks to look at a repair, which keeps nothing to go on from."""
+def refuse_report_and_bench(report: bool, bench: bool) -> None:
+    """Raise `InputError` for `--report` or `--bench` of a repair, which keeps nothing to go on."""
     if report:
         raise InputError(
             "--report: repair.method names a repair, which leaves its report when it is done"

@@ -57,8 +57,8 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
     epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
     start = find_start(folder, arguments.resume, epochs)
-    only_looks = arguments.check or arguments.bench or arguments.report
-    if world.is_first and not only_looks and not start.only_evaluate:
+    trains_nothing = arguments.check or arguments.bench or arguments.report
+    if world.is_first and not trains_nothing and not start.only_evaluate:
         refuse_if_held(folder.path)
     loaded = settle_auto(arguments, loaded, device, start)
     config = loaded.config
