@@ -112,8 +112,8 @@ class AntiBackdoorLearning(StagedDefense):
         others = shuffled(clean, streams.torch("labelled-order", epoch))[: len(order)]
         return torch.stack([order[: len(others)], others], dim=1).flatten()
 
-    def looks_in(self, epoch: int) -> int:
-        """The end of the first stage isolates by a look at all samples."""
+    def extra_forwards(self, epoch: int) -> int:
+        """The end of the first stage isolates by the losses of all samples."""
         first_after = self.stage(epoch) != ISOLATE and epoch == self.settings.isolation_epochs
         return len(self.setting.ground.training) if first_after else 0
 

@@ -134,8 +134,8 @@ class AdaptiveSplitting(Defense):
         of_mixmatch = Steps(taken, *OF_MIXMATCH, self.semi.loader.batch_size)
         return [of_mixmatch, self.virtual.steps_of(splits)]
 
-    def looks_in(self, epoch: int) -> int:
-        """Every split looks at all samples once; the meta-split twice, and trains between."""
+    def extra_forwards(self, epoch: int) -> int:
+        """A split takes one for each sample; the meta-split two, and it trains between."""
         if not is_split(epoch, self.schedule):
             return 0
         samples = len(self.setting.ground.training)

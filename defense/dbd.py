@@ -147,8 +147,8 @@ class Decoupling(StagedDefense):
 
     # ------------------------------------------------------------------------------ the steps
 
-    def looks_in(self, epoch: int) -> int:
-        """The last stage splits by a look at all samples."""
+    def extra_forwards(self, epoch: int) -> int:
+        """The last stage splits by the losses of all samples."""
         return len(self.setting.ground.training) if self.stage(epoch) == MIXMATCH else 0
 
     def steps_in(self, epoch: int) -> int:

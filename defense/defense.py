@@ -164,7 +164,7 @@ class Defense(ABC):
                 found[kind] += self.steps_in(later) - (step if later == epoch else 0)
         return [Steps(count, *kind[1:]) for kind, count in found.items()]
 
-    def looks_in(self, epoch: int) -> int:
+    def extra_forwards(self, epoch: int) -> int:
         """Return the forwards of single images outside the steps of `epoch`, to state a time.
 
         One that is trained on counts three times.

@@ -1,10 +1,10 @@
 """How long the whole run still takes, from the epochs that are done.
 
 Stages differ in cost, so the time of an epoch is taken apart. What a step takes is known from the
-speed in the log. All else, splits and tests, is counted in looks: forwards of single images, one
-that is trained on three times. A stage that no epoch was in yet is told with a wider range, and so
-is a run with one epoch done, whose first split also asked the witnesses. Where nothing is done,
-nothing is told.
+speed in the log. All else, splits and tests, is counted in extra forwards of single images; one
+that is trained on counts three times. A stage that no epoch was in yet is told with a wider range,
+and so is a run with one epoch done, whose first split also asked the witnesses. Where nothing is
+done, nothing is told.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Cost:
         stage: its name.
         steps: optimiser steps.
         images: forwards of single images in a step; steps with as many take as long.
-        looks: forwards of single images outside the steps.
+        extra_forwards: forwards of single images outside the steps.
     """
 
     stage: str
     steps: int
     images: int
-    looks: int
+    extra_forwards: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def plan_costs(session: Session) -> list[Cost]:
             stage=defense.stage(epoch),
             steps=defense.steps_in(epoch),
             images=defense.images_in_step(epoch),
-            looks=defense.looks_in(epoch) + tested * config.is_tested(epoch),
+            extra_forwards=defense.extra_forwards(epoch) + tested * config.is_tested(epoch),
         )
         for epoch in range(config.num_epochs)
     ]
@@ -116,10 +116,10 @@ def estimate(costs: Sequence[Cost], rows: Sequence[Row]) -> Span | None:
         return None
     done = list(zip(costs, rows, strict=False))
     left, seen = costs[len(rows) :], {cost.stage for cost, _ in done}
-    step, look = step_times(done), look_time(done)
+    step, forward = step_times(done), forward_time(done)
     total = Span(0.0, 0.0)
     for cost in left:
-        around = look.times(cost.looks)
+        around = forward.times(cost.extra_forwards)
         total += around if cost.stage in seen else around.widened()
         total += of_one_step(cost, step).times(cost.steps)
     return total
@@ -148,26 +148,27 @@ def of_one_step(cost: Cost, seen: Mapping[int, Span]) -> Span:
     return Span(min(one.low for one in shares), max(one.high for one in shares)).widened()
 
 
-def look_time(done: Sequence[tuple[Cost, Row]]) -> Span:
-    """Return what a look takes: from all epochs but the first, if others of them looked.
+def forward_time(done: Sequence[tuple[Cost, Row]]) -> Span:
+    """Return what an extra forward takes: from all epochs but the first, if others had some.
 
     In the first one witnesses are trained, code is translated, and memory is taken. An epoch that
     keeps its pools and is not tested says nothing.
     """
-    times = [time_of_look(cost, row) for cost, row in done[1:] if cost.looks]
+    times = [time_of_forward(cost, row) for cost, row in done[1:] if cost.extra_forwards]
     if times:
         return spread(times[-RECENT:])
     cost, row = done[0]
     least = FORWARD * step_time(cost, row) / cost.images
-    if not cost.looks:
+    if not cost.extra_forwards:
         return Span(least, least).widened()
-    first = time_of_look(cost, row)
+    first = time_of_forward(cost, row)
     return Span(min(least, first), first)
 
 
-def time_of_look(cost: Cost, row: Row) -> float:
-    """Return the seconds of a look in a finished epoch that looked."""
-    return max(float(row["seconds"]) - cost.steps * step_time(cost, row), 0.0) / cost.looks
+def time_of_forward(cost: Cost, row: Row) -> float:
+    """Return the seconds of an extra forward in a finished epoch that had some."""
+    around = max(float(row["seconds"]) - cost.steps * step_time(cost, row), 0.0)
+    return around / cost.extra_forwards
 
 
 def spread(values: Sequence[float]) -> Span:

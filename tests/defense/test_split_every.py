@@ -191,8 +191,8 @@ def test_who_waits_is_told_at_the_end_of_stage_1(tmp_path: Path) -> None:
 def test_a_kept_epoch_costs_no_looks(tmp_path: Path) -> None:
     published, kept = (prepared(tmp_path / str(n), f"global.split_every={n}") for n in (1, 2))
     for epoch, split in enumerate(IN_TINY):
-        expected = published.defense.looks_in(epoch) if split == "anew" else 0
-        assert kept.defense.looks_in(epoch) == expected
+        expected = published.defense.extra_forwards(epoch) if split == "anew" else 0
+        assert kept.defense.extra_forwards(epoch) == expected
 
 
 def test_the_plan_says_so(

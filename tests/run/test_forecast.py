@@ -24,15 +24,15 @@ from tests.conftest import DIGITS, TINY
 from tests.defense.staged import METHODS
 from utils.interrupt import Interrupt
 
-STEP, LOOK = 0.5, 0.01  # seconds of the made-up machine
-EARLY = Cost("class-aware", steps=10, images=80, looks=100)
-LATE = Cost("meta-split", steps=10, images=80, looks=700)
+STEP, FORWARD = 0.5, 0.01  # seconds of the made-up machine
+EARLY = Cost("class-aware", steps=10, images=80, extra_forwards=100)
+LATE = Cost("meta-split", steps=10, images=80, extra_forwards=700)
 
 
 def lasted(cost: Cost, factor: float = 1.0, once: float = 0.0) -> dict[str, float]:
     """Return the log row of an epoch on the made-up machine, which is `factor` times as slow."""
     step = STEP * factor
-    seconds = cost.steps * step + cost.looks * LOOK * factor + once
+    seconds = cost.steps * step + cost.extra_forwards * FORWARD * factor + once
     return {"seconds": round(seconds, 3), "images_per_second": round(cost.images / step, 1)}
 
 
@@ -48,7 +48,7 @@ def test_a_stage_that_was_seen_takes_what_it_took() -> None:
     rows = [lasted(cost) for cost in costs[:6]]
     left = estimate(costs, rows)
     assert left is not None
-    assert left.low == pytest.approx(4 * (10 * STEP + 700 * LOOK), rel=1e-3)
+    assert left.low == pytest.approx(4 * (10 * STEP + 700 * FORWARD), rel=1e-3)
     assert left.high == pytest.approx(left.low, rel=1e-3)
     assert str(left) == "about 50 s"
 
@@ -58,7 +58,7 @@ def test_a_later_stage_that_costs_more_is_not_taken_for_the_earlier_one() -> Non
     costs = [EARLY] * 4 + [LATE] * 4
     left = estimate(costs, [lasted(EARLY)] * 4)
     assert left is not None
-    truth = 4 * (10 * STEP + 700 * LOOK)
+    truth = 4 * (10 * STEP + 700 * FORWARD)
     assert left.low < truth < left.high
     assert left.low > 4 * lasted(EARLY)["seconds"] and left.high < 2 * truth
 
@@ -73,13 +73,13 @@ def test_what_is_done_once_in_the_first_epoch_widens_the_range_then_and_is_forgo
     assert later.low == pytest.approx(8 * truth, rel=1e-3) == later.high
 
 
-def test_an_epoch_without_a_look_does_not_say_what_one_takes() -> None:
-    """The time that saving takes is not that of a look."""
-    blind = Cost("class-aware", steps=10, images=80, looks=0)
+def test_an_epoch_without_an_extra_forward_does_not_say_what_one_takes() -> None:
+    """The time that saving takes is not that of a forward."""
+    blind = Cost("class-aware", steps=10, images=80, extra_forwards=0)
     rows = [lasted(EARLY), lasted(blind, once=0.4), lasted(EARLY), lasted(blind, once=0.4)]
     left = estimate([EARLY, blind] * 4, rows)
     assert left is not None
-    assert left.low == pytest.approx(4 * 10 * STEP + 2 * 100 * LOOK, rel=1e-3) == left.high
+    assert left.low == pytest.approx(4 * 10 * STEP + 2 * 100 * FORWARD, rel=1e-3) == left.high
     first = estimate([blind, EARLY], [lasted(blind, once=0.4)])
     assert first is not None and first.high < 2 * lasted(EARLY)["seconds"]
 
@@ -189,6 +189,6 @@ def test_every_defence_has_a_plan_of_costs(tmp_path: Path, defense: str) -> None
     assert all(cost.steps > 0 and cost.images > 0 for cost in costs)
     assert session.truth.triggered_test is not None
     tests = len(session.truth.clean_test) + len(session.truth.triggered_test)
-    assert costs[1].looks - costs[0].looks == tests
+    assert costs[1].extra_forwards - costs[0].extra_forwards == tests
     if defense == "asd":
-        assert costs[6].looks == 2 * 300 + 3 * 300 and costs[4].looks == 300
+        assert costs[6].extra_forwards == 2 * 300 + 3 * 300 and costs[4].extra_forwards == 300
