@@ -63,7 +63,8 @@ def prepare(setup: Setup, dry_run: bool = False) -> Session:
     # ------------------------------------------- the network, where and with what it learns
     network = build_fitting_network(setup, material, views)
     ground = lay_ground(setup, material, views, network)
-    learner = build_learner(setup.config, network, DEFENSES.get(setup.config.method).follows)
+    method = DEFENSES.get(setup.config.method)
+    learner = build_learner(setup.config, network, method.supports_weight_average)
 
     # --------------------------- witnesses; where nobody has verified samples, they choose some
     hearing = call_witnesses(setup, material, ground)

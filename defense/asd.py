@@ -50,7 +50,7 @@ class AdaptiveSplitting(Defense):
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
     unread: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
-    follows: ClassVar[bool] = True
+    supports_weight_average: ClassVar[bool] = True
 
     @classmethod
     def check(cls, config: DefenseSettings) -> None:

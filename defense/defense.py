@@ -99,13 +99,13 @@ class Defense(ABC):
     Attributes:
         unread: dotted keys and sections that the method does not read, though others do.
         loss_names: of what `steps` yields, in order.
-        follows: whether it may keep a moving average of the network (`semi.ema`).
+        supports_weight_average: whether it may keep a moving average of the network (`semi.ema`).
         Settings: what the YAML may set below the method's name; `setting.config.own` has them.
     """
 
     unread: ClassVar[tuple[str, ...]] = ()
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
-    follows: ClassVar[bool] = False
+    supports_weight_average: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = Section
 
     @classmethod  # noqa: B027 - most have nothing to refuse

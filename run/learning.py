@@ -99,13 +99,13 @@ def call_witnesses(setup: Setup, material: Material, ground: Ground) -> Hearing:
     return Hearing(config.witness, ground, seeds, cache_folder(config.storage_dir))
 
 
-def build_learner(config: Config, network: Network, follows: bool) -> Learner:
+def build_learner(config: Config, network: Network, weight_average: bool) -> Learner:
     """Return `network`, which is on its device, with what moves its weights.
 
     Args:
         config: of the run.
         network: on its device.
-        follows: whether the defence lets an average follow it.
+        weight_average: whether the method supports a moving average of the weights.
     """
     optimizer = build_optimizer(config.optimizer, network.parameters())
     rate, ema = config.learning_rate, config.semi.ema
@@ -114,7 +114,7 @@ def build_learner(config: Config, network: Network, follows: bool) -> Learner:
         optimizer=optimizer,
         scheduler=build_scheduler(config.lr_scheduler, optimizer),
         rate=None if rate is None else Rate(rate, optimizer),
-        average=Average(network, ema.decay) if follows and ema.decay else None,
+        average=Average(network, ema.decay) if weight_average and ema.decay else None,
         use=ema.use,
     )
 

@@ -183,7 +183,7 @@ def repaired_session(setup: Setup) -> Session:
     began = time.perf_counter()
     done = REPAIRS.get(method)(setup.config.repair.settings, tools).repair(network)
     seconds = time.perf_counter() - began
-    learner = build_learner(setup.config, done.network, follows=False)
+    learner = build_learner(setup.config, done.network, weight_average=False)
     session = build_session(setup, material, views, ground, learner)
     logged = done.rows or [{"epoch": 0, "stage": method, "loss": None}]
     rows = [{**row, "seconds": round(seconds / len(logged), 3)} for row in logged]
