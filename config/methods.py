@@ -80,7 +80,7 @@ def refuse_what_is_not_its_own(place: str, method: str, settings: Mapping[str, A
         if first not in changeable():
             hint = nearest(first, changeable())
             raise InputError(f"{place}.{key}: no key that may differ between methods{hint}")
-        if stands_in(key, part.unread):
+        if stands_in(key, part.ignored_keys):
             raise InputError(f"{place}.{key}: {method} does not read it; leave it out")
 
 

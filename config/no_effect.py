@@ -80,11 +80,12 @@ RULES = (
 def rules_of(config: Config) -> tuple[Rule, ...]:
     """Return all rules, that of the method included: what a defence or a repair does not read."""
     repair = config.repair.method
-    unread = (DEFENSES.get(config.defense) if repair is None else REPAIRS.get(repair)).unread
+    method = DEFENSES.get(config.defense) if repair is None else REPAIRS.get(repair)
+    ignored = method.ignored_keys
     if config.global_.chosen:  # by witnesses, whatever the method
-        unread = tuple(key for key in unread if key != "witness")
+        ignored = tuple(key for key in ignored if key != "witness")
     key = "defense" if repair is None else "repair.method"
-    of_method = Rule(unread, lambda _: key, f"{key}: {repair or config.defense} does not read it")
+    of_method = Rule(ignored, lambda _: key, f"{key}: {repair or config.defense} does not read it")
     return (*RULES, of_method)
 
 
@@ -109,7 +110,7 @@ def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
                 yield f"{key} has no effect: {rule.why}"
 
 
-def is_unread(config: Config, key: str) -> bool:
+def is_ignored(config: Config, key: str) -> bool:
     """Return whether a run of this configuration reads nothing that stands at a dotted key.
 
     What decides so is another key; so where two runs differ in such a key alone, neither reads it.

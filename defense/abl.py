@@ -34,7 +34,7 @@ ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
 class AntiBackdoorLearning(StagedDefense):
     """Trains on all samples, then on all but the isolated ones, then against those."""
 
-    unread: ClassVar[tuple[str, ...]] = (*OF_OPTIMIZER, *OF_POOLS)
+    ignored_keys: ClassVar[tuple[str, ...]] = (*OF_OPTIMIZER, *OF_POOLS)
     Settings: ClassVar[type[Section]] = AblSection
 
     def __init__(self, setting: Setting) -> None:

@@ -49,7 +49,7 @@ class AdaptiveSplitting(Defense):
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
-    unread: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
+    ignored_keys: ClassVar[tuple[str, ...]] = ("criterion",)  # others train with it
     supports_weight_average: ClassVar[bool] = True
 
     @classmethod

@@ -52,7 +52,7 @@ def contrastive_chain(ground: Ground, settings: ContrastiveSection) -> Chain:
 class Decoupling(StagedDefense):
     """SimCLR, a linear warm-up, then MixMatch on halves that are drawn anew at every epoch."""
 
-    unread: ClassVar[tuple[str, ...]] = (
+    ignored_keys: ClassVar[tuple[str, ...]] = (
         "split",
         "meta",
         "criterion",

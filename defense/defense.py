@@ -97,13 +97,13 @@ class Defense(ABC):
     `state_dict` gives: a method keeps nothing else between epochs, so that a run can be resumed.
 
     Attributes:
-        unread: dotted keys and sections that the method does not read, though others do.
+        ignored_keys: dotted keys and sections that the method does not read, though others do.
         loss_names: of what `steps` yields, in order.
         supports_weight_average: whether it may keep a moving average of the network (`semi.ema`).
         Settings: what the YAML may set below the method's name; `setting.config.own` has them.
     """
 
-    unread: ClassVar[tuple[str, ...]] = ()
+    ignored_keys: ClassVar[tuple[str, ...]] = ()
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
     supports_weight_average: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = Section

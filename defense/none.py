@@ -18,7 +18,7 @@ from training.supervised import Supervised
 class NoDefense(Defense):
     """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
 
-    unread: ClassVar[tuple[str, ...]] = OF_POOLS
+    ignored_keys: ClassVar[tuple[str, ...]] = OF_POOLS
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

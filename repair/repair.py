@@ -82,10 +82,10 @@ class Repair(ABC):
     """Makes a network forget its backdoor, without knowing the trigger.
 
     Attributes:
-        unread: dotted keys and sections that a repair does not read, though a training does.
+        ignored_keys: dotted keys and sections that a repair does not read, though a training does.
     """
 
-    unread: ClassVar[tuple[str, ...]] = (
+    ignored_keys: ClassVar[tuple[str, ...]] = (
         "num_epochs",
         "loader",
         "criterion",

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from config.no_effect import is_unread
+from config.no_effect import is_ignored
 from data.formats import FORMATS, Listing, write_formats
 from report.content import PageContent
 from report.events import write_events
@@ -48,7 +48,7 @@ def _write(
 ) -> list[str]:
     folder = session.folder.report
     before = folder if session.earlier is None else RunFolder(session.earlier).report
-    has_floor = not is_unread(session.config, "global.class_floor")
+    has_floor = not is_ignored(session.config, "global.class_floor")
     lines = [*tell_lost(findings, has_floor), *doubts(findings)]
     lines += what_moved(before, findings, verdict)
     folder.mkdir(parents=True, exist_ok=True)

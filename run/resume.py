@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.no_effect import is_unread
+from config.no_effect import is_ignored
 from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
 from run.fingerprints import first_difference
@@ -198,7 +198,7 @@ def what_differs(earlier: dict[str, Any], config: Config) -> list[str]:
     """
     before, now = flat(with_defaults(earlier)), flat(config.as_yaml())
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    return [key for key in changed if not (may_change(key) or is_unread(config, key))]
+    return [key for key in changed if not (may_change(key) or is_ignored(config, key))]
 
 
 def reads_elsewhere(earlier: dict[str, Any], config: Config) -> bool:

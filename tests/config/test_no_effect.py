@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.load import load_config
-from config.no_effect import is_unread
+from config.no_effect import is_ignored
 from tests.conftest import DIGITS
 from utils.files import PROJECT
 
@@ -74,7 +74,7 @@ def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "key", "unread"),
+    ("overrides", "key", "ignored"),
     [
         (["defense=none"], "semi.mixmatch.adjustment", True),
         (["defense=none"], "global.epsilon", True),
@@ -92,5 +92,5 @@ def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
         (["defense=none"], "semimixed", False),
     ],
 )
-def test_what_a_run_does_not_read(overrides: list[str], key: str, unread: bool) -> None:
-    assert is_unread(load_config(DIGITS, overrides).config, key) is unread
+def test_what_a_run_does_not_read(overrides: list[str], key: str, ignored: bool) -> None:
+    assert is_ignored(load_config(DIGITS, overrides).config, key) is ignored
