@@ -22,7 +22,7 @@ from data.review import Review
 from defense.history import History
 from report.findings import Opinion
 from witness.hearing import NOBODY, Testimony
-from witness.witness import NORMAL_DEVIATION
+from witness.witness import MAD_TO_SIGMA
 
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # of a given label; its loss is 87
 VETO = 100.0  # deviations, more than all other evidence together
@@ -39,7 +39,7 @@ def robust_deviations(values: Tensor) -> Tensor:
     if spread == 0:  # more than half are equal, as are the losses of a very confident model
         apart = distance[distance != 0].abs()
         spread = apart.median() if len(apart) else torch.ones_like(spread)
-    return torch.asinh(distance / (NORMAL_DEVIATION * spread))
+    return torch.asinh(distance / (MAD_TO_SIGMA * spread))
 
 
 def ranks(values: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from witness.unverified_group import (
     group_means,
     standardised,
 )
-from witness.witness import NORMAL_DEVIATION, USUAL, Case, Statement, Witness
+from witness.witness import MAD_TO_SIGMA, USUAL, Case, Statement, Witness
 
 REACH = 2.5  # robust deviations of the rest of the class, from which on a sample is of the group
 ROUNDS = 10  # of growing; it stops where it stands
@@ -126,7 +126,7 @@ def grown(points: Tensor, group: Tensor) -> Tensor:
         before = group
         projected = points @ discriminant(points, group.double())
         rest = projected[~group]
-        spread = NORMAL_DEVIATION * (rest - rest.median()).abs().median()
+        spread = MAD_TO_SIGMA * (rest - rest.median()).abs().median()
         group = projected - rest.median() > REACH * spread
         if torch.equal(group, before) or bool(group.all()):
             break

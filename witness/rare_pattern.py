@@ -22,7 +22,7 @@ from torch import Tensor
 from utils.section import Section
 from witness.line import Line, divide_line
 from witness.pattern import CHUNK, rough
-from witness.witness import FEWEST_VERIFIED, NORMAL_DEVIATION, USUAL, Case, Statement, Witness
+from witness.witness import FEWEST_VERIFIED, MAD_TO_SIGMA, USUAL, Case, Statement, Witness
 
 FEWEST = 200  # images of a label, about; in each half of them one in twenty must be a few
 FEW = 0.05  # of the images that show the pattern, those that are held against the rest
@@ -189,7 +189,7 @@ def find_shared(images: Tensor, members: Tensor, odd: Tensor, mean: Tensor) -> S
     like, looks = torch.zeros(len(members), dtype=torch.double), []
     for place, half, pattern in zip((odd, ~odd), halves, reversed(patterns), strict=True):
         found = half.along(pattern)
-        unit = NORMAL_DEVIATION * (found - found.median()).abs().median().clamp_min(1e-12)
+        unit = MAD_TO_SIGMA * (found - found.median()).abs().median().clamp_min(1e-12)
         looks.append(Look(pattern, found.median(), unit))
         like[place] = looks[-1].ask(half)
     return Shared(divide_line(like), float(patterns[0] @ patterns[1]), looks, like)

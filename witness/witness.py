@@ -21,7 +21,7 @@ from training.ground import Ground
 from utils.section import Section
 from witness.reference import Reference
 
-NORMAL_DEVIATION = 1.4826  # of a normal distribution, in median absolute deviations
+MAD_TO_SIGMA = 1.4826  # of normal values: sigma over the median absolute deviation
 FEWEST = 40  # samples of a class, below which groups in it, or its mean, say nothing
 FEWEST_VERIFIED = 5  # of a class, from which on they tell what is usual in it
 USUAL, OUTLIER = 3.0, 20.0  # robust deviations at which a suspicion is cut off, below and above
@@ -124,7 +124,7 @@ def deviations(values: Tensor) -> Tensor:
     """Return (n,) float32: how many robust standard deviations above the median, cut off."""
     values = values.double()
     median = values.median()
-    spread = NORMAL_DEVIATION * (values - median).abs().median()
+    spread = MAD_TO_SIGMA * (values - median).abs().median()
     return ((values - median) / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
 
 
@@ -154,7 +154,7 @@ def deviations_from_verified(values: Tensor, case: Case) -> Tensor:
             centred[own] -= centred[verified].median()
             known |= own
     if bool(known.any()):
-        spread = NORMAL_DEVIATION * centred[seeds[known[seeds]]].abs().median()
+        spread = MAD_TO_SIGMA * centred[seeds[known[seeds]]].abs().median()
         far = (centred / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
         found = torch.where(known, far, found)
     return found
