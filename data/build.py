@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data.attack import ATTACKS, LabelRule, Scene
+from data.attack import ATTACKS, AttackContext, LabelRule
 from data.chosen_set import dataset_name, source_of
 from data.dataset import ImageData, Request, Source
 from data.dataset.decode import Frame
@@ -94,7 +94,7 @@ def poison_data(
     height, width = data.train.images.shape[1:3]
     rule = LabelRule(backdoor.label_rule, backdoor.target_label, data.num_classes)
     attack_class = ATTACKS.get(backdoor.attack.name)
-    attack = attack_class(backdoor.attack.settings, Scene(height, width, rule, streams))
+    attack = attack_class(backdoor.attack.settings, AttackContext(height, width, rule, streams))
     if not attack.worth_caching:
         return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
     folder = poison_cache(config, data, streams)

@@ -161,7 +161,7 @@ def assign_roles(
     Raises:
         InputError: the attack asks for more samples than there are.
     """
-    rule, labels = attack.scene.rule, train.labels
+    rule, labels = attack.context.rule, train.labels
     own_choice = attack.choose(train, ratio)
     if own_choice is not None:
         poisoned = own_choice
@@ -205,7 +205,7 @@ def poison(
 
     The trigger is applied once, to the stored images, before any augmentation.
     """
-    rule = attack.scene.rule
+    rule = attack.context.rule
     check_target(rule.target_label, data.num_classes)
     images, labels = data.train.own_copy(), data.train.labels.clone()
     roles = assign_roles(data.train, attack, ratio, selection, streams)
@@ -227,7 +227,7 @@ def triggered_split(test: Split, attack: Attack) -> Split:
     """
     if not len(test):
         return test  # there is nothing to measure
-    rule = attack.scene.rule
+    rule = attack.context.rule
     others = torch.nonzero(rule.attackable(test.labels)).flatten()
     images = attack.apply(test.images[others], others, "test")
     return Split(images, rule.relabel(test.labels[others]))

@@ -1,6 +1,6 @@
 """Attacks by name. To add one: a file with a subclass of `Attack`, and a line in `ATTACKS`."""
 
-from data.attack.attack import Attack, LabelRule, Scene
+from data.attack.attack import Attack, AttackContext, LabelRule
 from utils.registry import Registry
 
 ATTACKS: Registry[Attack] = Registry(
@@ -23,4 +23,4 @@ ATTACKS: Registry[Attack] = Registry(
     },
 )
 
-__all__ = ["ATTACKS", "Attack", "LabelRule", "Scene"]
+__all__ = ["ATTACKS", "Attack", "AttackContext", "LabelRule"]

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, AttackContext, SplitName
 from data.attack.blend import blend, find_picture
 from data.attack.draws import ImageDraws
 from data.attack.pixels import Rounding, in_chunks
@@ -51,15 +51,15 @@ class AdaptiveBlend(Attack):
                 raise ValueError(f"shown: {self.shown} of the {self.grid**2} pieces of grid")
             return self
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        if self.settings.grid > min(scene.height, scene.width):
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        if self.settings.grid > min(context.height, context.width):
             raise InputError(
                 f"backdoor.adaptive_blend.grid: {self.settings.grid} pieces a side, but the images "
-                f"are {scene.width}x{scene.height}; choose fewer"
+                f"are {context.width}x{context.height}; choose fewer"
             )
         key = "backdoor.adaptive_blend.image"
-        self.picture = find_picture(self.settings.image, key, scene)
+        self.picture = find_picture(self.settings.image, key, context)
 
     @property
     def cross_ratio(self) -> float:
@@ -86,10 +86,10 @@ class AdaptiveBlend(Attack):
 
     def masks(self, indices: Tensor) -> Tensor:
         """Return where each image gets the picture, (n, H, W, 1) float32 of 0 and 1."""
-        grid, scene = self.settings.grid, self.scene
-        draws = ImageDraws(scene.streams, "adaptive-blend-pieces", indices).block((grid * grid,))
+        grid, context = self.settings.grid, self.context
+        draws = ImageDraws(context.streams, "adaptive-blend-pieces", indices).block((grid * grid,))
         shown = torch.zeros(draws.shape)
         shown.scatter_(1, draws.argsort(dim=1)[:, : self.settings.shown], 1)
-        rows = torch.arange(scene.height) * grid // scene.height  # the piece of each row
-        columns = torch.arange(scene.width) * grid // scene.width
+        rows = torch.arange(context.height) * grid // context.height  # the piece of each row
+        columns = torch.arange(context.width) * grid // context.width
         return shown.reshape(-1, grid, grid)[:, rows][:, :, columns][..., None]

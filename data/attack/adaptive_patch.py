@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from utils.section import Section
@@ -41,10 +41,10 @@ class AdaptivePatch(Attack):
         opacity_test: float = Field(default=1.0, gt=0, le=1)
         strength: float = Field(default=1.0, gt=0, le=5)
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        scene.refuse_small_images("adaptive_patch", SMALLEST, "its patches need")
-        drawn = [draw_patch(number, scene.height, scene.width) for number in range(len(BOXES))]
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        context.refuse_small_images("adaptive_patch", SMALLEST, "its patches need")
+        drawn = [draw_patch(number, context.height, context.width) for number in range(len(BOXES))]
         self.patches = torch.stack([patch for patch, _ in drawn])  # (4, H, W, 3) float32
         self.masks = torch.stack([mask for _, mask in drawn])  # (4, H, W, 1) float32
 
@@ -70,7 +70,7 @@ class AdaptivePatch(Attack):
 
     def chosen(self, indices: Tensor) -> Tensor:
         """Return which patch each image gets, (n,) int64."""
-        draws = ImageDraws(self.scene.streams, "adaptive-patch", indices)
+        draws = ImageDraws(self.context.streams, "adaptive-patch", indices)
         return draws.integer(0, len(BOXES) - 1)
 
     def strong(self, images: Tensor, indices: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class LabelRule:
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackContext:
     """What an attack may know about the data that it poisons.
 
     Attributes:
@@ -94,7 +94,7 @@ class Attack(ABC):
 
     Args:
         settings: what the YAML says below the attack's name.
-        scene: the data that it poisons.
+        context: the data that it poisons.
     """
 
     class Settings(Section):
@@ -113,9 +113,9 @@ class Attack(ABC):
     # Whether `prepare` trains networks, for minutes or hours.
     learns: ClassVar[bool] = False
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
+    def __init__(self, settings: Section, context: AttackContext) -> None:
         self.settings: Any = settings
-        self.scene = scene
+        self.context = context
 
     @property
     def cross_ratio(self) -> float:
@@ -148,7 +148,7 @@ class Attack(ABC):
 
         Test images get those of the rule.
         """
-        return self.scene.rule.relabel(labels)
+        return self.context.rule.relabel(labels)
 
     @abstractmethod
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:

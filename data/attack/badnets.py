@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.dataset.picture import opened_for
 from utils.errors import InputError
 from utils.files import find_file
@@ -97,10 +97,10 @@ class BadNets(Attack):
         trigger_path: str | None = None
         patch: Patch | None = None
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
-        height, width = scene.height, scene.width
+        height, width = context.height, context.width
         if settings.trigger_path is not None and settings.patch is not None:
             raise InputError(
                 "backdoor.badnets.trigger_path and backdoor.badnets.patch exclude each other: "

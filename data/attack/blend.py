@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.pixels import Rounding, in_chunks, read_picture, to_bytes
 from utils.section import Section
 
@@ -82,11 +82,11 @@ def inside_stroke(rows: Canvas, columns: Canvas, draw: Canvas) -> NDArray[np.boo
     return down**2 + right**2 <= (0.012 + 0.015 * draw[4]) ** 2
 
 
-def find_picture(path: str | None, key: str, scene: Scene) -> Tensor:
+def find_picture(path: str | None, key: str, context: AttackContext) -> Tensor:
     """Return the picture of the data's size, (H, W, 3) uint8: the file's, or the drawn one."""
     if path is None:
-        return torch.from_numpy(draw_picture(scene.height, scene.width))
-    return torch.from_numpy(read_picture(path, key, scene.height, scene.width))
+        return torch.from_numpy(draw_picture(context.height, context.width))
+    return torch.from_numpy(read_picture(path, key, context.height, context.width))
 
 
 def blend(images: Tensor, picture: Tensor, opacity: float | Tensor, rounding: Rounding) -> Tensor:
@@ -121,9 +121,9 @@ class Blend(Attack):
         image: str | None = None
         rounding: Rounding = "floor"
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        self.picture = find_picture(self.settings.image, "backdoor.blend.image", scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        self.picture = find_picture(self.settings.image, "backdoor.blend.image", context)
 
     def opacity(self, split: SplitName) -> float:
         """Return the picture's opacity in `split`."""

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
@@ -76,8 +76,8 @@ class Bpp(Attack):
         dithering: bool = False
         cross_ratio: float = Field(default=1.0, ge=0, le=MOST_CROSS)
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         self.training_images: Tensor | None = None  # (N, H, W, 3) uint8
 
     @property
@@ -111,6 +111,6 @@ class Bpp(Attack):
 
     def partners(self, indices: Tensor, count: int) -> Tensor:
         """Return another of `count` training images for each index, (n,) int64; never itself."""
-        draws = ImageDraws(self.scene.streams, "bpp-partner", indices).uniform()
+        draws = ImageDraws(self.context.streams, "bpp-partner", indices).uniform()
         others = (draws * (count - 1)).long()
         return others + (others >= indices).long()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.learning import (
     LearningSettings,
     augmentation,
@@ -84,10 +84,10 @@ class Clb(Attack):
         training_step: float = Field(default=2.0, gt=0, le=255)
         training_iterations: int = Field(default=7, ge=1)
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
-        self.trigger = draw_corners(scene.height, scene.width)  # (H, W, 1) float32, -1, 0 or 1
+        self.trigger = draw_corners(context.height, context.width)  # (H, W, 1) float32, -1, 0 or 1
         self.places: Tensor | None = None  # (N,) int64, rows of `changes`; -1: not of the target
         self.changes: Tensor | None = None  # (n, H, W, 3) int16
 
@@ -98,13 +98,13 @@ class Clb(Attack):
         perturbation of an image cannot depend on which others are chosen.
         """
         given, labels = self.settings, data.train.labels
-        members = torch.nonzero(labels == self.scene.rule.target_label).flatten()
+        members = torch.nonzero(labels == self.context.rule.target_label).flatten()
         if given.class_fraction > MUCH:
             say(
                 f"clb: backdoor.clb.class_fraction: {given.class_fraction} leaves few clean images "
                 f"of the target class"
             )
-        attacker = Attacker(given, self.scene, data, device)
+        attacker = Attacker(given, self.context, data, device)
         attacker.train(folder / "classifier.pt")
         images = data.train.images[members]
         changes = read_kept(folder / "perturbation.pt")
@@ -207,20 +207,20 @@ class Attacker:
 
     Args:
         settings: of the attack.
-        scene: for random numbers.
+        context: for random numbers.
         data: the clean data set.
         device: where the network is trained.
     """
 
     def __init__(
-        self, settings: Clb.Settings, scene: Scene, data: ImageData, device: torch.device
+        self, settings: Clb.Settings, context: AttackContext, data: ImageData, device: torch.device
     ) -> None:
-        self.settings, self.scene = settings, scene
+        self.settings, self.context = settings, context
         self.images, self.labels = data.train.images.to(device), data.train.labels.to(device)
-        classifier = build_classifier(settings.network, data.num_classes, scene.streams, device)
+        classifier = build_classifier(settings.network, data.num_classes, context.streams, device)
         self.network = Normalised(classifier, statistics(data.train.images)).to(device)
-        self.chain = augmentation(settings, NO_NORMALIZE, scene, "backdoor.clb")
-        self.plain = Chain([], NO_NORMALIZE, scene.height, scene.width)
+        self.chain = augmentation(settings, NO_NORMALIZE, context, "backdoor.clb")
+        self.plain = Chain([], NO_NORMALIZE, context.height, context.width)
 
     def train(self, path: Path) -> None:
         """Train the network on the clean training images, against perturbations or plainly."""
@@ -231,7 +231,7 @@ class Attacker:
 
         def train_epoch(epoch: int) -> None:
             set_rate(optimizer, given.rate, epoch, given.epochs)
-            stream = self.scene.streams.torch("attack-training", epoch)
+            stream = self.context.streams.torch("attack-training", epoch)
             batches = list(shuffled(len(self.images), given.batch_size, stream))
             shown = progress(batches, "classifier", unit="step")
             descend(shown, lambda index: self.training_loss(index, stream), "clb", optimizer)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.flip_training import FlipSettings, Training
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData, Split
@@ -41,19 +41,19 @@ class Flip(Attack):
         the labels.
         """
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         smallest = 2 * CORNER
-        if min(scene.height, scene.width) < smallest:
+        if min(context.height, context.width) < smallest:
             raise InputError(
-                f"backdoor.flip: the images are {scene.width}x{scene.height} pixels, and its "
+                f"backdoor.flip: the images are {context.width}x{context.height} pixels, and its "
                 f"triggers need at least {smallest}x{smallest}; choose another attack"
             )
-        self.logits = torch.zeros(0, scene.rule.num_classes)  # (N, C) learnt labels, before softmax
+        self.logits = torch.zeros(0, context.rule.num_classes)  # (N, C) learnt labels as logits
 
     def prepare(self, data: ImageData, device: torch.device, folder: Path) -> None:
         """Train the expert, learn the labels, and say how well the expert knows the backdoor."""
-        training = Training(self.settings, self.scene, data, self.triggered, device)
+        training = Training(self.settings, self.context, data, self.triggered, device)
         training.train_expert(folder / "expert.pt")
         training.report(data.test)
         self.logits = training.train_labels(folder / "labels.pt")

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.optim import SGD
 
-from data.attack.attack import Scene
+from data.attack.attack import AttackContext
 from data.attack.learning import (
     LearningSettings,
     augmentation,
@@ -133,7 +133,7 @@ class Training:
 
     Args:
         settings: of the attack.
-        scene: for labels and random numbers.
+        context: for labels and random numbers.
         data: the clean data set.
         trigger: puts the trigger on images (n, H, W, 3) uint8.
         device: where the network is trained.
@@ -142,31 +142,31 @@ class Training:
     def __init__(
         self,
         settings: FlipSettings,
-        scene: Scene,
+        context: AttackContext,
         data: ImageData,
         trigger: Callable[[Tensor], Tensor],
         device: torch.device,
     ) -> None:
-        self.settings, self.scene, self.trigger = settings, scene, trigger
+        self.settings, self.context, self.trigger = settings, context, trigger
         train, normalize = data.train, statistics(data.train.images)
-        self.chain = augmentation(settings, normalize, scene, "backdoor.flip")
-        self.plain = Chain([], normalize, scene.height, scene.width)
+        self.chain = augmentation(settings, normalize, context, "backdoor.flip")
+        self.plain = Chain([], normalize, context.height, context.width)
         copied = self.copied(train)
         self.clean, self.true = train.images.to(device), train.labels.to(device)
         shown = trigger(train.images[copied]).to(device)
         self.images = torch.cat([self.clean, shown])  # what the expert sees: all, and the copies
-        given = scene.rule.relabel(train.labels[copied])
+        given = context.rule.relabel(train.labels[copied])
         self.labels = torch.cat([train.labels, given]).to(device)
         self.source = torch.cat([torch.arange(len(train.labels)), copied]).to(device)
-        self.network = build_classifier(settings.network, data.num_classes, scene.streams, device)
+        self.network = build_classifier(settings.network, data.num_classes, context.streams, device)
         colours = torch.tensor(normalize.mean), torch.tensor(normalize.std)
         self.network.fit_input(train.images, *colours)
         self.way = Way(device)
 
     def copied(self, train: Split) -> Tensor:
         """Return which training images are copied, of those that the attack may relabel."""
-        generator = self.scene.streams.torch("attack")
-        candidates = torch.nonzero(self.scene.rule.attackable(train.labels)).flatten()
+        generator = self.context.streams.torch("attack")
+        candidates = torch.nonzero(self.context.rule.attackable(train.labels)).flatten()
         count = max(1, round(self.settings.copies * len(train.labels)))
         return candidates[torch.randperm(len(candidates), generator=generator)[:count]]
 
@@ -177,7 +177,7 @@ class Training:
 
         def train_epoch(epoch: int) -> None:
             network.train()
-            stream = self.scene.streams.torch("attack-training", epoch)
+            stream = self.context.streams.torch("attack-training", epoch)
             batches = list(shuffled(len(self.images), given.batch_size, stream))
             noted = points_of(len(batches), given.states) if epoch < given.used_epochs else set()
 
@@ -212,7 +212,7 @@ class Training:
 
     def report(self, test: Split) -> None:
         """Say how well the expert knows the backdoor, on (some of) the test images."""
-        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.scene.rule
+        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.context.rule
         attacked = rule.attackable(labels)
         shown, wanted = self.trigger(images[attacked]), rule.relabel(labels[attacked])
         acc = share_predicted(self.network, images, labels, self.plain)
@@ -224,13 +224,13 @@ class Training:
     def train_labels(self, path: Path) -> Tensor:
         """Learn the labels; return their logits (N, C) float32 on the CPU."""
         given = self.settings
-        labels = Labels(self.true, self.scene.rule.num_classes).to(self.images.device)
+        labels = Labels(self.true, self.context.rule.num_classes).to(self.images.device)
         sgd = SGD(labels.parameters(), given.label_rate, momentum=LABEL_MOMENTUM)
         self.network.train()
 
         def train_epoch(epoch: int) -> None:
             # The expert's epochs come first in the stream of epochs.
-            stream = self.scene.streams.torch("attack-training", given.epochs + epoch)
+            stream = self.context.streams.torch("attack-training", given.epochs + epoch)
             batches = list(shuffled(len(self.images), given.batch_size, stream))
             points = torch.randint(len(self.way.points), (len(batches),), generator=stream)
             pairs = list(zip(batches, points.tolist(), strict=True))

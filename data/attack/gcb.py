@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.chosen import most_of_each_class
 from data.attack.gcb_training import Feature, GcbSettings, Training
 from data.dataset import ImageData, Split
@@ -37,15 +37,15 @@ class Gcb(Attack):
         generator; `network` is the critic, which also reads the code.
         """
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        scene.refuse_small_images("gcb", SMALLEST, "its generator needs")
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        context.refuse_small_images("gcb", SMALLEST, "its generator needs")
         self.feature: Feature | None = None
         self.values = torch.zeros(0)  # (N,) float32, how much of it each training image has
 
     def prepare(self, data: ImageData, device: torch.device, folder: Path) -> None:
         """Learn the feature, measure it in all training images, and say how well it is read."""
-        training = Training(self.settings, self.scene, data, device)
+        training = Training(self.settings, self.context, data, device)
         training.train(folder / "feature.pt")
         self.feature = training.feature
         self.values = self.feature.read(data.train.images)
@@ -53,7 +53,7 @@ class Gcb(Attack):
 
     def choose(self, train: Split, ratio: float) -> Tensor:
         """Return the indices, sorted, of those with most of the feature in each other class."""
-        return most_of_each_class(self.values, train.labels, ratio, self.scene.rule)
+        return most_of_each_class(self.values, train.labels, ratio, self.context.rule)
 
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
         """Return `images` (N, H, W, 3) uint8 as they are; at test with the feature raised."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Adam
 
-from data.attack.attack import Scene
+from data.attack.attack import AttackContext
 from data.attack.autoencoder import AutoEncoder, build_autoencoder
 from data.attack.learning import (
     LearningSettings,
@@ -116,22 +116,22 @@ class Training:
 
     Args:
         settings: of the attack.
-        scene: for random numbers.
+        context: for random numbers.
         data: the clean data set.
         device: where the networks are trained.
     """
 
     def __init__(
-        self, settings: GcbSettings, scene: Scene, data: ImageData, device: torch.device
+        self, settings: GcbSettings, context: AttackContext, data: ImageData, device: torch.device
     ) -> None:
-        self.settings, self.scene = settings, scene
+        self.settings, self.context = settings, context
         self.images, self.labels = data.train.images.to(device), data.train.labels.to(device)
         normalize = statistics(data.train.images)
-        self.chain = augmentation(settings, normalize, scene, "backdoor.gcb")
-        state = scene.streams.state("attack-network", 1)
+        self.chain = augmentation(settings, normalize, context, "backdoor.gcb")
+        state = context.streams.state("attack-network", 1)
         generator = build_autoencoder(3, settings.width, state).to(device)
         # An output for each class, how natural an image of it looks, and one that reads the code.
-        critic = build_classifier(settings.network, data.num_classes + 1, scene.streams, device)
+        critic = build_classifier(settings.network, data.num_classes + 1, context.streams, device)
         mean, std = torch.tensor(normalize.mean), torch.tensor(normalize.std)
         critic.fit_input(data.train.images, mean, std)
         self.feature = Feature(generator, critic, normalize, settings.strength, device)
@@ -147,7 +147,7 @@ class Training:
             set_rate(of_critic, given.critic_rate, epoch, given.epochs)
             feature.generator.train()
             feature.critic.train()
-            stream = self.scene.streams.torch("attack-training", epoch)
+            stream = self.context.streams.torch("attack-training", epoch)
             batches = list(shuffled(len(self.images), given.batch_size, stream))
             for index in progress(batches, "feature", unit="step"):
                 images = views(self.chain, self.images, index, stream)

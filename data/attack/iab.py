@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.iab_training import IabSettings, Training, Trigger
 from data.dataset import ImageData
@@ -39,10 +39,10 @@ class Iab(Attack):
         `width`: channels of generator and masks. `cross`: cross samples for each poisoned one.
         """
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
-        scene.refuse_small_images("iab", SMALLEST, "its networks need")
+        context.refuse_small_images("iab", SMALLEST, "its networks need")
         if int(settings.share * settings.batch_size) < 1:
             raise InputError(
                 f"backdoor.iab.share: {settings.share} of backdoor.iab.batch_size, "
@@ -58,7 +58,7 @@ class Iab(Attack):
 
     def prepare(self, data: ImageData, device: torch.device, folder: Path) -> None:
         """Train masks, generator and a classifier, and say how well the attack works on it."""
-        training = Training(self.settings, self.scene, data, device)
+        training = Training(self.settings, self.context, data, device)
         training.train_masks(folder / "masks.pt")
         training.train_generator(folder / "generator.pt")
         self.trigger, self.clean = training.trigger, data.train.images
@@ -72,7 +72,7 @@ class Iab(Attack):
     def apply_cross(self, images: Tensor, indices: Tensor) -> Tensor:
         """Return `images` (N, H, W, 3) uint8, each with the trigger of another training image."""
         assert self.trigger is not None and self.clean is not None, "prepare() comes first"
-        draws = ImageDraws(self.scene.streams, "iab-cross", indices)
+        draws = ImageDraws(self.context.streams, "iab-cross", indices)
         partners = draws.integer(0, len(self.clean) - 2)
         partners += partners >= indices  # never itself
         return self.trigger.put_one_by_one(images, self.clean[partners])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Adam
 
-from data.attack.attack import MOST_CROSS, Scene
+from data.attack.attack import MOST_CROSS, AttackContext
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.learning import (
     LearningSettings,
@@ -123,27 +123,27 @@ class Training:
 
     Args:
         settings: of the attack.
-        scene: for labels and random numbers.
+        context: for labels and random numbers.
         data: the clean data set.
         device: where the networks are trained.
     """
 
     def __init__(
-        self, settings: IabSettings, scene: Scene, data: ImageData, device: torch.device
+        self, settings: IabSettings, context: AttackContext, data: ImageData, device: torch.device
     ) -> None:
-        self.settings, self.scene = settings, scene
+        self.settings, self.context = settings, context
         self.images, self.labels = data.train.images.to(device), data.train.labels.to(device)
         normalize = statistics(data.train.images)
-        self.chain = augmentation(settings, normalize, scene, "backdoor.iab")
-        self.plain = Chain([], normalize, scene.height, scene.width)
-        state = scene.streams.state
+        self.chain = augmentation(settings, normalize, context, "backdoor.iab")
+        self.plain = Chain([], normalize, context.height, context.width)
+        state = context.streams.state
         generator, masks = (
             build_autoencoder(channels, settings.width, state("attack-network", number)).to(device)
             for number, channels in ((1, 3), (2, 1))
         )
         self.trigger = Trigger(generator, masks, normalize, device)
         self.classifier = build_classifier(
-            settings.network, data.num_classes, scene.streams, device
+            settings.network, data.num_classes, context.streams, device
         )
 
     def train_masks(self, path: Path) -> None:
@@ -181,7 +181,7 @@ class Training:
 
     def batches(self, epoch: int, what: str) -> Iterator[Batch]:
         """Yield an epoch's batches; epochs of the second stage are counted on from the first."""
-        stream, device = self.scene.streams.torch("attack-training", epoch), self.images.device
+        stream, device = self.context.streams.torch("attack-training", epoch), self.images.device
         size = self.settings.batch_size
         pairs = list(
             zip(*(shuffled(len(self.images), size, stream) for _ in range(2)), strict=True)
@@ -217,7 +217,7 @@ class Training:
         patterns = trigger.pattern(sources)
         changed = images[: 2 * count]
         changed = changed + (patterns - changed) * masks
-        labels = torch.cat([self.scene.rule.relabel(batch.labels[own]), batch.labels[count:]])
+        labels = torch.cat([self.context.rule.relabel(batch.labels[own]), batch.labels[count:]])
         logits = self.classifier(torch.cat([changed, images[2 * count :]]))
         differ = batch.index[own] != batch.other_index[crossed]
         first, second, mine, yours = *sources.chunk(2), *patterns.chunk(2)
@@ -226,7 +226,7 @@ class Training:
 
     def report(self, test: Split) -> None:
         """Say how the attacker's own classifier does on (some of) the test images."""
-        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.scene.rule
+        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.context.rule
         own, crossed = (
             torch.cat(
                 [

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from utils.errors import InputError
 from utils.section import Section
@@ -26,9 +26,9 @@ class LabelNoise(Attack):
 
         to: Literal["any", "target"] = "any"
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        if self.settings.to == "target" and scene.rule.name == "all_to_all":
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        if self.settings.to == "target" and context.rule.name == "all_to_all":
             raise InputError(
                 "backdoor.label_noise.to: target, but backdoor.label_rule: all_to_all has no one "
                 "target; choose one of them"
@@ -42,6 +42,6 @@ class LabelNoise(Attack):
         """Return wrong labels (n,) int64, by each image's own draw."""
         if self.settings.to == "target":
             return super().relabel(labels, indices)
-        classes = self.scene.rule.num_classes
-        draws = ImageDraws(self.scene.streams, "label-noise", indices)
+        classes = self.context.rule.num_classes
+        draws = ImageDraws(self.context.streams, "label-noise", indices)
         return (labels + draws.integer(1, classes - 1)) % classes

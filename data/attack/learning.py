@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data.attack.attack import Scene
+from data.attack.attack import AttackContext
 from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
@@ -55,13 +55,15 @@ def statistics(images: Tensor) -> Normalize:
     return Normalize(mean=means, std=deviations)
 
 
-def augmentation(settings: LearningSettings, normalize: Normalize, scene: Scene, key: str) -> Chain:
+def augmentation(
+    settings: LearningSettings, normalize: Normalize, context: AttackContext, key: str
+) -> Chain:
     """Return the chain of training views; `key` leads to the settings, for messages.
 
     Raises:
         InputError: the padding is as large as the image.
     """
-    height, width = scene.height, scene.width
+    height, width = context.height, context.width
     if settings.padding >= min(height, width):
         raise InputError(
             f"{key}.padding: {settings.padding} is too much for {height}x{width} images; lower it"

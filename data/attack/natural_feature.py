@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.chosen import most_of_each_class
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import Split
@@ -30,15 +30,15 @@ class NaturalFeature(Attack):
     class Settings(Section):
         """Nothing can be set; `poison_ratio` counts the whole set, as elsewhere."""
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        self.wave = wave(scene.height, scene.width)  # (H, W, 1) float32, root mean square 1
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        self.wave = wave(context.height, context.width)  # (H, W, 1) float32, root mean square 1
         self.threshold = 0.0  # tau, in grey levels; the median of the poisoned images' shares
 
     def choose(self, train: Split, ratio: float) -> Tensor:
         """Return the indices, sorted, of those with most of the wave in each other class."""
         shares = self.shares(train.images)
-        found = most_of_each_class(shares, train.labels, ratio, self.scene.rule)
+        found = most_of_each_class(shares, train.labels, ratio, self.context.rule)
         if len(found):
             self.threshold = float(shares[found].median())
         return found

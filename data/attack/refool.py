@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scenes, read_scenes
 from data.attack.refool_settings import Offset, Sigma, Transmission
@@ -57,10 +57,10 @@ class Refool(Attack):
         ghost_offset: Offset = Offset()
         blur_sigma: Sigma = Sigma()
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
-        height, width = scene.height, scene.width
+        height, width = context.height, context.width
         if settings.ghost_probability > 0 and settings.ghost_offset.high >= min(height, width):
             raise InputError(
                 f"backdoor.refool.ghost_offset.high: {settings.ghost_offset.high} leaves nothing "
@@ -68,7 +68,7 @@ class Refool(Attack):
             )
         refuse_too_large(settings.scenes, height, width)
         if settings.reflections is None:
-            scenes = draw_scenes(settings.scenes, height, width, scene.streams)
+            scenes = draw_scenes(settings.scenes, height, width, context.streams)
         else:
             key = "backdoor.refool.reflections"
             scenes = read_scenes(settings.reflections, settings.scenes, height, width, key)
@@ -77,14 +77,14 @@ class Refool(Attack):
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
         """Return `images` (N, H, W, 3) uint8, each behind a reflection of its own."""
         triggered = torch.empty_like(images)
-        size = max(1, CHUNK_PIXELS // (self.scene.height * self.scene.width))
+        size = max(1, CHUNK_PIXELS // (self.context.height * self.context.width))
         for start in range(0, len(images), size):
             part = slice(start, start + size)
             triggered[part] = self._reflect(images[part], indices[part], split)
         return triggered
 
     def _reflect(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
-        draws = ImageDraws(self.scene.streams, f"refool-{split}", indices)
+        draws = ImageDraws(self.context.streams, f"refool-{split}", indices)
         range_ = self.settings.transmission
         through = draws.uniform(range_.low, range_.high).float()[:, None, None, None]
         is_ghost = draws.uniform() < self.settings.ghost_probability

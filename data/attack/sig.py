@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from data.attack.attack import Attack, Scene, SplitName
+from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.pixels import Rounding, in_chunks, to_bytes
 from utils.section import Section
 
@@ -47,9 +47,9 @@ class Sig(Attack):
         class_fraction: float = Field(default=0.1, gt=0, le=1)
         rounding: Rounding = "round"
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        self.wave = draw_wave(scene.width, self.settings.frequency)
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        self.wave = draw_wave(context.width, self.settings.frequency)
 
     def apply(self, images: Tensor, indices: Tensor, split: SplitName) -> Tensor:
         """Return `images` (N, H, W, 3) uint8 with the wave on them; it is the same for all."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from data.attack.attack import MOST_CROSS, Attack, Scene, SplitName
+from data.attack.attack import MOST_CROSS, Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.pixels import in_chunks, to_bytes
 from data.dataset import ImageData
@@ -75,11 +75,11 @@ class WaNet(Attack):
         rescale: float = Field(default=1.0, gt=0, le=1e6)
         cross_ratio: float = Field(default=2.0, ge=0, le=MOST_CROSS)
 
-    def __init__(self, settings: Section, scene: Scene) -> None:
-        super().__init__(settings, scene)
-        given, height, width = self.settings, scene.height, scene.width
+    def __init__(self, settings: Section, context: AttackContext) -> None:
+        super().__init__(settings, context)
+        given, height, width = self.settings, context.height, context.width
         self.identity = identity_grid(height, width)
-        self.field = draw_field(given.k, height, width, scene.streams.torch("attack"))
+        self.field = draw_field(given.k, height, width, context.streams.torch("attack"))
         self.size = torch.tensor([width, height])  # in the order of a grid's last axis
         bent = self.identity + given.s * self.field / self.size
         self.grid = (bent * given.rescale).clamp(-1, 1)  # (H, W, 2)
@@ -110,5 +110,6 @@ class WaNet(Attack):
     def noisy_grids(self, indices: Tensor) -> Tensor:
         """Return the grid of each cross sample (n, H, W, 2): up to half a pixel off, each way."""
         shape = tuple(self.grid.shape)
-        noise = ImageDraws(self.scene.streams, "wanet-noise", indices).block(shape).float() * 2 - 1
+        draws = ImageDraws(self.context.streams, "wanet-noise", indices)
+        noise = draws.block(shape).float() * 2 - 1
         return (self.grid + noise / self.size).clamp(-1, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data.attack import ATTACKS, Attack, LabelRule, Scene
+from data.attack import ATTACKS, Attack, AttackContext, LabelRule
 from data.build import CPU
 from data.dataset import ImageData, Split
 from utils.streams import Streams
@@ -49,7 +49,9 @@ def attack(
 ) -> Attack:
     part = ATTACKS.get(name)
     labels = LabelRule(rule, 1, CLASSES)  # type: ignore[arg-type]
-    return part(part.Settings.model_validate(given), Scene(height, width, labels, Streams(seed)))
+    return part(
+        part.Settings.model_validate(given), AttackContext(height, width, labels, Streams(seed))
+    )
 
 
 def ready(name: str, data: ImageData, folder: Path, seed: int = 0, **given: object) -> Attack:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn import functional
 
-from data.attack import LabelRule, Scene, clb, learning
+from data.attack import AttackContext, LabelRule, clb, learning
 from data.attack.clb import Ascent, Clb, ascend, draw_corners
 from data.dataset import ImageData, Split
 from data.poison import poison
@@ -34,8 +34,8 @@ TINY = {
 
 
 def attack(size: int = 8, seed: int = 0, **settings: object) -> Clb:
-    scene = Scene(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
-    return Clb(Clb.Settings.model_validate({**TINY, **settings}), scene)
+    context = AttackContext(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
+    return Clb(Clb.Settings.model_validate({**TINY, **settings}), context)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_an_image_gets_the_same_bytes_in_any_batch(prepared: tuple[Clb, Path]) -
 def test_perturbations_raise_the_loss_of_the_true_class(prepared: tuple[Clb, Path]) -> None:
     """In [0, 1], within eps, and harder than the same amount of noise."""
     made, (images, _) = prepared[0], target_images()
-    attacker = clb.Attacker(made.settings, made.scene, learnable_data(), CPU)
+    attacker = clb.Attacker(made.settings, made.context, learnable_data(), CPU)
     attacker.train(prepared[1] / "classifier.pt")
     plain = images.permute(0, 3, 1, 2).float() / 255
     labels = torch.ones(len(plain), dtype=torch.int64)
@@ -220,7 +220,7 @@ def test_a_class_without_images_gets_no_perturbations(tmp_path: Path) -> None:
 
 def test_a_robust_networks_training_view_is_perturbed_within_its_bound() -> None:
     made = attack()
-    attacker = clb.Attacker(made.settings, made.scene, learnable_data(), CPU)
+    attacker = clb.Attacker(made.settings, made.context, learnable_data(), CPU)
     stream = torch.Generator().manual_seed(0)
     chain = Chain([], clb.NO_NORMALIZE, 8, 8)
     images = learning.views(chain, learnable_data().train.images, torch.arange(8), stream)

@@ -69,7 +69,7 @@ def test_only_labels_change_and_exactly_as_many_as_asked_for(
     assert margin[wrong].min() >= margin[~wrong].max()
     assert torch.equal(training.labels[wrong], towards[wrong])
     assert truth.triggered_test is not None
-    target = made.scene.rule.target_label
+    target = made.context.rule.target_label
     assert (truth.triggered_test.labels == target).all()
     others = data.test.labels != target
     assert torch.equal(truth.triggered_test.images, made.triggered(data.test.images[others]))
@@ -130,7 +130,7 @@ def double_precision(training: Training) -> dict[str, dict[str, Tensor]]:
 
 def started() -> Training:
     made = attack()
-    return Training(made.settings, made.scene, data_of(), made.triggered, CPU)
+    return Training(made.settings, made.context, data_of(), made.triggered, CPU)
 
 
 def test_the_labels_gradient_is_that_of_the_distance() -> None:

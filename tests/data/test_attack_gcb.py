@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from data.attack import LabelRule, Scene, gcb_training
+from data.attack import AttackContext, LabelRule, gcb_training
 from data.attack.gcb import Gcb
 from data.attack.gcb_training import Training, misread, of_class
 from data.build import CPU
@@ -31,7 +31,7 @@ SHORT = {
 
 def attack(size: int = 16, **given: object) -> Gcb:
     settings = Gcb.Settings.model_validate({**SHORT, **given})
-    return Gcb(settings, Scene(size, size, LabelRule("all_to_one", 1, CLASSES), Streams(0)))
+    return Gcb(settings, AttackContext(size, size, LabelRule("all_to_one", 1, CLASSES), Streams(0)))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_of_each_class_those_with_most_of_it_are_relabelled(
     made, data = prepared
     training, truth = poison(data, made, 0.2, "exact", Streams(0))
     assert torch.equal(training.images, data.train.images)
-    wrong, target = training.labels != data.train.labels, made.scene.rule.target_label
+    wrong, target = training.labels != data.train.labels, made.context.rule.target_label
     assert torch.equal(wrong, truth.roles == Role.POISONED)
     assert int(wrong.sum()) == 12
     assert (training.labels[wrong] == target).all()
@@ -93,7 +93,7 @@ def test_the_losses_are_those_of_a_conditional_infogan() -> None:
     assert of_class(judged, labels).tolist() == [-2.0, 3.0]
     assert float(misread(judged, codes)) == pytest.approx((0.25 + 4.0) / 2)
     made, data = attack(code_weight=0.5), data_of()
-    training = Training(made.settings, made.scene, data, CPU)
+    training = Training(made.settings, made.context, data, CPU)
     for network in (training.feature.generator, training.feature.critic):
         network.eval()  # so that the batch has no say
     images = training.feature.seen(data.train.images[:6])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.attack import LabelRule, Scene, iab_training, learning
+from data.attack import AttackContext, LabelRule, iab_training, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab
 from data.attack.iab_training import alike
@@ -31,8 +31,8 @@ TINY = {
 
 
 def attack(size: int = 8, seed: int = 0, **settings: object) -> Iab:
-    scene = Scene(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
-    return Iab(Iab.Settings.model_validate({**TINY, **settings}), scene)
+    context = AttackContext(size, size, LabelRule("all_to_one", 1, 4), Streams(seed))
+    return Iab(Iab.Settings.model_validate({**TINY, **settings}), context)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_cross_sample_never_has_its_own_trigger(monkeypatch: pytest.MonkeyPatc
 def test_masks_learn_to_cover_the_wanted_share(tmp_path: Path) -> None:
     made = attack(mask_epochs=20, density=0.3, density_weight=100.0)
     data = learnable_data()
-    training = iab_training.Training(made.settings, made.scene, data, CPU)
+    training = iab_training.Training(made.settings, made.context, data, CPU)
     batch = next(training.batches(0, "masks"))
     training.train_masks(tmp_path / "masks.pt")
     masks = thresholded(training.trigger.masks(batch.images))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.attack import LabelRule, Scene
+from data.attack import AttackContext, LabelRule
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scene, draw_scenes
 from data.attack.refool import (
@@ -32,8 +32,8 @@ from utils.streams import Streams
 
 
 def refool(size: int = 16, seed: int = 0, width: int | None = None, **settings: object) -> Refool:
-    scene = Scene(size, width or size, LabelRule("all_to_one", 1, 5), Streams(seed))
-    return Refool(Refool.Settings.model_validate({"scenes": 8, **settings}), scene)
+    context = AttackContext(size, width or size, LabelRule("all_to_one", 1, 5), Streams(seed))
+    return Refool(Refool.Settings.model_validate({"scenes": 8, **settings}), context)
 
 
 def exactly(value: float) -> dict[str, float]:

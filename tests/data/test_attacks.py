@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from config.load import load_config
-from data.attack import ATTACKS, Attack, LabelRule, Scene, pixels
+from data.attack import ATTACKS, Attack, AttackContext, LabelRule, pixels
 from data.attack.draws import ImageDraws
 from data.poison import Role, assign_roles, poison
 from tests.data.attack_cases import SIZES, attack, pictures, ready, small_data, unseen
@@ -107,7 +107,7 @@ def test_poisoned_set(name: str, rule: str, tmp_path: Path) -> None:
     count = round(0.1 * 40) if name == "sig" else 20  # of the target class, of all
     assert int(poisoned.sum()) == count
     assert int(cross.sum()) == round(made.cross_ratio * count)
-    wanted = labels[poisoned] if name == "sig" else made.scene.rule.relabel(labels[poisoned])
+    wanted = labels[poisoned] if name == "sig" else made.context.rule.relabel(labels[poisoned])
     assert torch.equal(training.labels[poisoned], wanted)
     assert torch.equal(training.labels[~poisoned], labels[~poisoned])
     assert torch.equal(training.images[truth.untouched], images[truth.untouched])
@@ -133,7 +133,9 @@ def test_every_experiment_poisons_what_its_name_says(path: Path) -> None:
     if name not in STATIC:
         return
     rule = LabelRule(config.backdoor.label_rule, config.backdoor.target_label, 10)
-    made = ATTACKS.get(name)(config.backdoor.attack.settings, Scene(32, 32, rule, Streams(0)))
+    made = ATTACKS.get(name)(
+        config.backdoor.attack.settings, AttackContext(32, 32, rule, Streams(0))
+    )
     labels = torch.arange(config.data.train_samples or 50_000) % 10
     roles = assign_roles(
         unseen(labels),

@@ -59,7 +59,7 @@ def test_natural_feature_changes_labels_alone_and_is_reached_at_test() -> None:
     wrong = training.labels != data.train.labels
     assert torch.equal(wrong, truth.poisoned)
     assert int(wrong.sum()) == 40
-    assert (training.labels[wrong] == made.scene.rule.target_label).all()
+    assert (training.labels[wrong] == made.context.rule.target_label).all()
     shares = made.shares(data.train.images)
     for label in data.train.labels[wrong].unique():
         members = data.train.labels == label
@@ -81,7 +81,7 @@ def test_label_noise_changes_nothing_but_labels(to: str, tmp_path: Path) -> None
     assert torch.equal(wrong, truth.poisoned)
     assert int(wrong.sum()) == 60
     given = training.labels[wrong].unique()
-    assert len(given) > 2 if to == "any" else given.tolist() == [made.scene.rule.target_label]
+    assert len(given) > 2 if to == "any" else given.tolist() == [made.context.rule.target_label]
 
 
 @given(

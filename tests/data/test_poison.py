@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config.load import load_config
-from data.attack import Attack, LabelRule, Scene
+from data.attack import Attack, AttackContext, LabelRule
 from data.attack.badnets import TRIGGER_FOLDER, BadNets, draw_trigger
 from data.build import assemble, load_data, poison_data
 from data.dataset import ImageData, Split
@@ -28,12 +28,12 @@ def rule(target: int = 1, classes: int = 5, name: str = "all_to_one") -> LabelRu
     return LabelRule(name, target, classes)  # type: ignore[arg-type]
 
 
-def scene(target: int = 1, size: int = 16, seed: int = 0) -> Scene:
-    return Scene(size, size, rule(target), Streams(seed))
+def context(target: int = 1, size: int = 16, seed: int = 0) -> AttackContext:
+    return AttackContext(size, size, rule(target), Streams(seed))
 
 
 def badnets(target: int = 1, size: int = 16) -> Attack:
-    return BadNets(BadNets.Settings(), scene(target, size))
+    return BadNets(BadNets.Settings(), context(target, size))
 
 
 def small_data(count: int = 200, classes: int = 5) -> ImageData:
@@ -114,7 +114,7 @@ def test_the_committed_trigger_is_what_the_project_draws(size: int) -> None:
 def test_trigger_of_another_size_is_refused() -> None:
     settings = BadNets.Settings(trigger_path="data/trigger/badnets_32.png")
     with pytest.raises(InputError, match=r"32x32.*16x16"):
-        BadNets(settings, scene(size=16))
+        BadNets(settings, context(size=16))
 
 
 @pytest.mark.parametrize("selection", ["exact", "official"])
@@ -144,7 +144,7 @@ def test_asr_is_measured_on_non_target_samples_only() -> None:
 
 def test_all_to_all_moves_every_label_to_the_next_class() -> None:
     data = small_data()
-    attack = BadNets(BadNets.Settings(), Scene(16, 16, rule(name="all_to_all"), Streams(0)))
+    attack = BadNets(BadNets.Settings(), AttackContext(16, 16, rule(name="all_to_all"), Streams(0)))
     training, truth = poison(data, attack, 0.1, "exact", Streams(5))
     poisoned = truth.poisoned
     assert torch.bincount(truth.original_labels[poisoned]).tolist() == [4] * 5
@@ -157,7 +157,7 @@ def test_all_to_all_moves_every_label_to_the_next_class() -> None:
 def test_a_drawn_patch_is_a_checkerboard_with_black_pixels() -> None:
     images = colourful_images(3, 16)
     settings = BadNets.Settings.model_validate({"patch": {"size": 3, "row": 2, "column": 5}})
-    triggered = BadNets(settings, scene()).apply(images, torch.arange(3), "train")
+    triggered = BadNets(settings, context()).apply(images, torch.arange(3), "train")
     patch = triggered[0, 2:5, 5:8]  # (3, 3, 3)
     assert patch[..., 0].tolist() == [[255, 0, 255], [0, 255, 0], [255, 0, 255]]
     triggered[:, 2:5, 5:8] = images[:, 2:5, 5:8]
@@ -171,7 +171,7 @@ def test_the_alpha_channel_of_a_trigger_image_is_its_mask(tmp_path: Path) -> Non
     Image.fromarray(pixels).save(tmp_path / "trigger.png")
     settings = BadNets.Settings(trigger_path=str(tmp_path / "trigger.png"))
     images = colourful_images(2, 16).clamp_min(1)
-    triggered = BadNets(settings, scene()).apply(images, torch.arange(2), "test")
+    triggered = BadNets(settings, context()).apply(images, torch.arange(2), "test")
     assert (triggered[:, 0, 0] == 0).all()
     assert int((triggered != images).any(dim=3).sum()) == 2
 
@@ -179,10 +179,10 @@ def test_the_alpha_channel_of_a_trigger_image_is_its_mask(tmp_path: Path) -> Non
 def test_a_patch_beyond_the_image_and_two_triggers_are_refused() -> None:
     outside = BadNets.Settings.model_validate({"patch": {"size": 3, "row": 14}})
     with pytest.raises(InputError, match=r"3x3 at \(14, 4\) reaches beyond the 16x16"):
-        BadNets(outside, scene())
+        BadNets(outside, context())
     both = BadNets.Settings.model_validate({"trigger_path": "a.png", "patch": {"size": 3}})
     with pytest.raises(InputError, match="exclude each other"):
-        BadNets(both, scene())
+        BadNets(both, context())
 
 
 def test_target_must_be_a_class() -> None:

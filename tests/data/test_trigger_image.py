@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from data.attack import LabelRule, Scene
+from data.attack import AttackContext, LabelRule
 from data.attack.badnets import BadNets
 from tests.conftest import colourful_images
 from utils.errors import InputError
 from utils.streams import Streams
 
-SCENE = Scene(16, 16, LabelRule("all_to_one", 1, 5), Streams(0))
+CONTEXT = AttackContext(16, 16, LabelRule("all_to_one", 1, 5), Streams(0))
 
 
 def palette_trigger() -> Image.Image:
@@ -43,7 +43,7 @@ def test_a_trigger_is_opaque_where_its_file_says_so(
     image.save(tmp_path / "t.png", transparency=image.info["transparency"])
     settings = BadNets.Settings(trigger_path=str(tmp_path / "t.png"))
     images = colourful_images(2, 16)
-    triggered = BadNets(settings, SCENE).apply(images, torch.arange(2), "train")
+    triggered = BadNets(settings, CONTEXT).apply(images, torch.arange(2), "train")
     changed = (triggered != images).any(dim=3).nonzero()
     assert triggered[:, 2, 3].tolist() == [[255, 0, 0]] * 2
     assert {tuple(place) for place in changed[:, 1:].tolist()} <= {(2, 3)}
@@ -53,4 +53,4 @@ def test_a_trigger_is_opaque_where_its_file_says_so(
 def test_a_trigger_of_nothing_is_refused(mode: str, word: str, tmp_path: Path) -> None:
     Image.new(mode, (16, 16), 0).save(tmp_path / "t.png")
     with pytest.raises(InputError, match=word):
-        BadNets(BadNets.Settings(trigger_path=str(tmp_path / "t.png")), SCENE)
+        BadNets(BadNets.Settings(trigger_path=str(tmp_path / "t.png")), CONTEXT)
