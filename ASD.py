@@ -46,7 +46,7 @@ from utils.console import EpochTable, progress, quiet_libraries, say, say_error,
 from utils.device import asked_for_several, check_devices
 from utils.errors import InputError, TrainingError
 from utils.interrupt import Interrupt, Interrupted
-from utils.launch import already_launched, bereaved, follow_launcher, launch
+from utils.launch import already_launched, follow_launcher, launch, report_lost_process
 from utils.memory import leave_old_objects_alone, shortage
 from utils.place import is_first_process
 from utils.world import leave, lost_contact
@@ -138,7 +138,7 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             if state.step % CHECK_EVERY == 0 or state.step == steps:
                 check_finite(state.totals, state.epoch, state.step, session.folder.checkpoints)
                 bar.set_postfix(loss=f"{float(state.totals[0]) / state.step:.3f}")
-            interrupt.glance()
+            interrupt.poll()
 
 
 def conclude(session: Session, score: Score) -> None:
@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return TrainingError.exit_code
         if not lost_contact(error):
             raise
-        return bereaved()
+        return report_lost_process()
     except Interrupted as stop:
         return stop.exit_code
 

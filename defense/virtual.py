@@ -98,7 +98,7 @@ class VirtualModel:
                 draws = ground.chain.draw(count, draw_stream).to(device)
                 for _ in supervised.steps(send(order, device), draws, batch_size):
                     steps_left -= 1
-                    ground.engine.world.glance()
+                    ground.engine.world.poll_interrupt()
                     bar.update()
         ground.engine.world.same_buffers(network)
         return network

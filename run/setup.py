@@ -68,7 +68,7 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
             say(line)
     make_repeatable(config.seed.deterministic, config.seed.benchmark, config.speed.reference)
     seed = torch.tensor(start.seed(config.seed.seed))
-    streams = Streams(int(world.of_the_first(seed)))  # a fresh one is drawn in each process
+    streams = Streams(int(world.from_first_process(seed)))  # a fresh one is drawn in each process
     return Setup(config, device, world, folder, start, streams)
 
 

@@ -27,7 +27,7 @@ class Interrupt:
     A second signal does not wait: the process ends at once, and the last checkpoint stays.
 
     Of several processes none may stop alone, since the others would wait for it for ever: there a
-    signal always waits for `check` or `glance`, which all of them must call together. Whoever sent
+    signal always waits for `check` or `poll`, which all of them must call together. Whoever sent
     it kills them after a while (PyTorch's launcher after 30 s), so they look at every step, and
     between the batches of a pass.
     """
@@ -71,8 +71,8 @@ class Interrupt:
         if self._world.any(self._received is not None):
             raise Interrupted(self._received or signal.SIGTERM)
 
-    def glance(self) -> None:
-        """Do what `check` does; of several processes, with the answer of the glance before.
+    def poll(self) -> None:
+        """Do what `check` does; of several processes, with the answer of the poll before.
 
         So the message travels while the next step computes, and nobody waits for it.
         """
@@ -89,6 +89,6 @@ class Interrupt:
         return self._world.size > 1
 
     def stop_together(self, world: World) -> World:
-        """Stop together with the processes of `world` from now on; return it, with `glance`."""
+        """Stop together with the processes of `world` from now on; return it, with `poll`."""
         self._world = world
-        return replace(world, glance=self.glance) if self.shared else world
+        return replace(world, poll_interrupt=self.poll) if self.shared else world

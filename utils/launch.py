@@ -39,8 +39,8 @@ def already_launched() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def bereaved() -> int:
-    """Return the exit code of a process that has lost another one; say so, unless `launch` will."""
+def report_lost_process() -> int:
+    """Say that another process is gone, unless `launch` will; return the exit code for it."""
     time.sleep(GRACE)
     if LAUNCHER not in os.environ:
         say_error("another process of the run is gone; the last checkpoint stays")

@@ -58,13 +58,14 @@ class World:
         size: number of processes.
         patient: their group for messages between hosts, which waits for `PATIENCE`, and without
             any GPU; None: the usual group.
-        glance: to be called by all processes between batches; raises when the run is to stop.
+        poll_interrupt: to be called by all processes between batches; raises when the run is to
+            stop.
     """
 
     rank: int = 0
     size: int = 1
     patient: distributed.ProcessGroup | None = field(default=None, compare=False, repr=False)
-    glance: Callable[[], None] = field(default=go_on, compare=False, repr=False)
+    poll_interrupt: Callable[[], None] = field(default=go_on, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -102,7 +103,7 @@ class World:
         parts[self.rank] = part
         return torch.cat(parts)
 
-    def of_the_first(self, told: Tensor) -> Tensor:
+    def from_first_process(self, told: Tensor) -> Tensor:
         """Return what the first process computed.
 
         Args:
@@ -133,9 +134,9 @@ class World:
             distributed.barrier(group=self.patient)
 
     def watched(self, parts: Iterable[Part], count: int, batch_size: int) -> Iterator[Part]:
-        """Yield `parts`, the batches of this process's share, with a `glance` between them.
+        """Yield `parts`, the batches of this process's share, polling for an interrupt between.
 
-        Shares differ by a sample, so one process may have a batch more; it glances no more often.
+        Shares differ by a sample, so one process may have a batch more; it polls no more often.
 
         Args:
             parts: the batches.
@@ -145,7 +146,7 @@ class World:
         smallest = count if self._too_few(count) else count // self.size
         for number, part in enumerate(parts):
             if number < -(-smallest // batch_size):
-                self.glance()
+                self.poll_interrupt()
             yield part
 
     @contextmanager

@@ -36,7 +36,7 @@ def answers_of(
         changed,
     )
     found = torch.cat([answer.float().cpu() for _, answer in asked])
-    return ground.engine.world.of_the_first(found)
+    return ground.engine.world.from_first_process(found)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -254,7 +254,7 @@ def ask(network: Network, ground: Ground, chain: Chain, engine: Engine) -> tuple
     found = [(classify(network.linear, seen), seen.float().cpu()) for _, seen in asked]
     logits, features = (torch.cat(parts) for parts in zip(*found, strict=True))
     world = ground.engine.world
-    return world.of_the_first(logits), world.of_the_first(features)
+    return world.from_first_process(logits), world.from_first_process(features)
 
 
 def classify(linear: nn.Linear, features: Tensor) -> Tensor:

@@ -142,33 +142,33 @@ def log(storage: Path) -> list[dict[str, str]]:
 
 
 def agreed(world: World) -> list[Tensor]:
-    """Return how often each process glances in passes of odd sizes, and when it stops."""
+    """Return how often each process polls in passes of odd sizes, and when it stops."""
     counts = []
     for count in (1, 3, 5, 7, 9):
-        glances, own = [0], world.share(count)
+        polls, own = [0], world.share(count)
 
-        def glance(glances: list[int] = glances) -> None:
-            glances[0] += 1
+        def poll(polls: list[int] = polls) -> None:
+            polls[0] += 1
 
         parts = consecutive(own.start, own.stop, 2)
-        assert list(replace(world, glance=glance).watched(parts, count, 2)) == parts
-        counts.append(glances[0])
+        assert list(replace(world, poll_interrupt=poll).watched(parts, count, 2)) == parts
+        counts.append(polls[0])
     interrupt = Interrupt()
     shared = interrupt.stop_together(world)
     for steps in range(9):
         if steps == 3 and not world.is_first:  # one alone gets the signal
             interrupt._receive(signal.SIGTERM, None)
         try:
-            shared.glance()
+            shared.poll_interrupt()
         except Interrupted:
             break
     return [torch.tensor(counts), torch.tensor(steps)]
 
 
-def test_processes_glance_equally_often_and_stop_at_the_same_step(tmp_path: Path) -> None:
+def test_processes_poll_equally_often_and_stop_at_the_same_step(tmp_path: Path) -> None:
     first, second = in_two_processes(agreed, tmp_path)
     assert [value.tolist() for value in first] == [value.tolist() for value in second]
-    assert int(first[1]) == 4  # one glance after the signal
+    assert int(first[1]) == 4  # one poll after the signal
 
 
 def joined(world: World) -> list[Tensor]:
@@ -277,7 +277,9 @@ def youngest_worker(parent: int) -> int:
 def told(world: World) -> Tensor:
     """Return what each process gets of what each has computed a little differently."""
     own = torch.arange(6.0).reshape(2, 3).t() + world.rank
-    return torch.cat([world.of_the_first(own).flatten(), world.of_the_first(own[0, 0])[None]])
+    return torch.cat(
+        [world.from_first_process(own).flatten(), world.from_first_process(own[0, 0])[None]]
+    )
 
 
 def test_all_get_what_the_first_computed(tmp_path: Path) -> None:
@@ -289,6 +291,6 @@ def test_a_fresh_seed_is_the_first_process_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each draws its own; kept, batches and views would differ from process to process."""
-    monkeypatch.setattr(World, "of_the_first", lambda *_: torch.tensor(7))
+    monkeypatch.setattr(World, "from_first_process", lambda *_: torch.tensor(7))
     given = [*command(tmp_path, "cpu", "seed.seed=null")[2:]]
     assert set_up(parse_arguments(given), Interrupt()).streams.seed == 7

@@ -54,12 +54,12 @@ def test_images_can_be_shown_changed() -> None:
 
 
 def test_each_process_asks_about_its_share() -> None:
-    glances: list[int] = []
-    world = World(rank=1, size=2, glance=lambda: glances.append(1))
+    polls: list[int] = []
+    world = World(rank=1, size=2, poll_interrupt=lambda: polls.append(1))
     places, found = asked(world)
     own = world.share(COUNT)
     assert (places[0].start, places[-1].stop) == (own.start, own.stop)
     assert found.isnan().nonzero().flatten().tolist() == [
         index for index in range(COUNT) if not own.start <= index < own.stop
     ]
-    assert len(glances) == -(-(COUNT // 2) // BATCH)
+    assert len(polls) == -(-(COUNT // 2) // BATCH)
