@@ -21,8 +21,8 @@ from torch import Tensor
 from data.review import Review
 from defense.history import History
 from report.findings import Opinion
+from utils.robust import robust_deviation
 from witness.hearing import NOBODY, Testimony
-from witness.witness import MAD_TO_SIGMA
 
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # of a given label; its loss is 87
 VETO = 100.0  # deviations, more than all other evidence together
@@ -35,11 +35,11 @@ def robust_deviations(values: Tensor) -> Tensor:
     logarithm far away. It rises with the value throughout, so equal only are equal values.
     """
     distance = values.double() - values.double().median()
-    spread = distance.abs().median()
-    if spread == 0:  # more than half are equal, as are the losses of a very confident model
-        apart = distance[distance != 0].abs()
-        spread = apart.median() if len(apart) else torch.ones_like(spread)
-    return torch.asinh(distance / (MAD_TO_SIGMA * spread))
+    deviation = robust_deviation(distance)
+    if deviation == 0:  # more than half are equal, as are the losses of a very confident model
+        apart = distance[distance != 0]
+        deviation = robust_deviation(apart) if len(apart) else torch.ones_like(deviation)
+    return torch.asinh(distance / deviation)
 
 
 def ranks(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from witness.witness import MAD_TO_SIGMA
+from utils.robust import robust_deviation
 
 DEVIATIONS = 6  # from the median, far outside of what chance does to a few dozen losses
 # Losses of seeds lie close together, all near 0, so that their spread alone would call a mere
@@ -45,5 +45,5 @@ def doubtful(loss: Tensor, labels: Tensor, seeds: Tensor, num_classes: int) -> T
 def limit(values: Tensor) -> Tensor:
     """Return the loss above which one of `values` (n,) is far from the others, a scalar."""
     middle = values.median()
-    spread = MAD_TO_SIGMA * (values - middle).abs().median()
-    return middle + torch.clamp(DEVIATIONS * spread, min=LEAST_DISTANCE)
+    far = DEVIATIONS * robust_deviation(values - middle)
+    return middle + torch.clamp(far, min=LEAST_DISTANCE)

@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from utils.robust import robust_deviation
 from utils.section import Section
 from witness.unverified_group import (
     Groups,
@@ -31,7 +32,7 @@ from witness.unverified_group import (
     group_means,
     standardised,
 )
-from witness.witness import MAD_TO_SIGMA, USUAL, Case, Statement, Witness
+from witness.witness import USUAL, Case, Statement, Witness
 
 REACH = 2.5  # robust deviations of the rest of the class, from which on a sample is of the group
 ROUNDS = 10  # of growing; it stops where it stands
@@ -126,8 +127,8 @@ def grown(points: Tensor, group: Tensor) -> Tensor:
         before = group
         projected = points @ discriminant(points, group.double())
         rest = projected[~group]
-        spread = MAD_TO_SIGMA * (rest - rest.median()).abs().median()
-        group = projected - rest.median() > REACH * spread
+        middle = rest.median()
+        group = projected - middle > REACH * robust_deviation(rest - middle)
         if torch.equal(group, before) or bool(group.all()):
             break
     return group

@@ -19,10 +19,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from utils.robust import MAD_TO_SIGMA, robust_deviation
 from utils.section import Section
 from witness.line import Line, divide_line
 from witness.pattern import CHUNK, rough
-from witness.witness import FEWEST_VERIFIED, MAD_TO_SIGMA, USUAL, Case, Statement, Witness
+from witness.witness import FEWEST_VERIFIED, USUAL, Case, Statement, Witness
 
 FEWEST = 200  # images of a label, about; in each half of them one in twenty must be a few
 FEW = 0.05  # of the images that show the pattern, those that are held against the rest
@@ -189,8 +190,9 @@ def find_shared(images: Tensor, members: Tensor, odd: Tensor, mean: Tensor) -> S
     like, looks = torch.zeros(len(members), dtype=torch.double), []
     for place, half, pattern in zip((odd, ~odd), halves, reversed(patterns), strict=True):
         found = half.along(pattern)
-        unit = MAD_TO_SIGMA * (found - found.median()).abs().median().clamp_min(1e-12)
-        looks.append(Look(pattern, found.median(), unit))
+        middle = found.median()
+        unit = robust_deviation(found - middle).clamp_min(MAD_TO_SIGMA * 1e-12)
+        looks.append(Look(pattern, middle, unit))
         like[place] = looks[-1].ask(half)
     return Shared(divide_line(like), float(patterns[0] @ patterns[1]), looks, like)
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from data.poison import TrainingSet
 from training.ground import Ground
+from utils.robust import robust_deviation
 from utils.section import Section
 from witness.reference import Reference
 
-MAD_TO_SIGMA = 1.4826  # of normal values: sigma over the median absolute deviation
 FEWEST = 40  # samples of a class, below which groups in it, or its mean, say nothing
 FEWEST_VERIFIED = 5  # of a class, from which on they tell what is usual in it
 USUAL, OUTLIER = 3.0, 20.0  # robust deviations at which a suspicion is cut off, below and above
@@ -122,10 +122,13 @@ class Witness(ABC):
 
 def deviations(values: Tensor) -> Tensor:
     """Return (n,) float32: how many robust standard deviations above the median, cut off."""
-    values = values.double()
-    median = values.median()
-    spread = MAD_TO_SIGMA * (values - median).abs().median()
-    return ((values - median) / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
+    distances = values.double() - values.double().median()
+    return in_deviations(distances, robust_deviation(distances))
+
+
+def in_deviations(distances: Tensor, deviation: Tensor) -> Tensor:
+    """Return distances from a middle (n,) float32 in units of a deviation, cut off."""
+    return (distances / deviation.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
 
 
 def deviations_by_label(values: Tensor, labels: Tensor) -> Tensor:
@@ -154,8 +157,7 @@ def deviations_from_verified(values: Tensor, case: Case) -> Tensor:
             centred[own] -= centred[verified].median()
             known |= own
     if bool(known.any()):
-        spread = MAD_TO_SIGMA * centred[seeds[known[seeds]]].abs().median()
-        far = (centred / spread.clamp_min(1e-9)).clamp(-USUAL, OUTLIER).float()
+        far = in_deviations(centred, robust_deviation(centred[seeds[known[seeds]]]))
         found = torch.where(known, far, found)
     return found
 
