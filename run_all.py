@@ -54,6 +54,25 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     given = list(argv)
     end = given.index("--") if "--" in given else len(given)
+    parser = build_parser()
+    arguments = parser.parse_args(given[:end])
+    arguments.overrides = given[end + 1 :]
+    if arguments.table is not None:
+        arguments.configs = arguments.configs or paper_configs()
+        arguments.defense = arguments.defense or list(PAPER_DEFENSES)
+    if not arguments.configs:
+        parser.error("YAML: name at least one configuration")
+    if arguments.table_dir is not None and arguments.table is None:
+        parser.error("--table-dir says where --table writes, and that is not given")
+    for defense in arguments.defense or []:
+        if defense not in METHODS:
+            raise InputError(f"--defense: no defence {defense!r}{nearest(defense, METHODS)}")
+    make_places(arguments)
+    return arguments
+
+
+def build_parser() -> Parser:
+    """Return the parser of what stands before `--`."""
     parser = Parser(prog="run_all.py", description="Run configurations one after another.")
     parser.add_argument(
         "configs", nargs="*", metavar="YAML", help="with --table these are the rows"
@@ -75,6 +94,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default="storage/results.csv",
         help="where the table goes (default: %(default)s)",
     )
+    add_comparison(parser)
+    return parser
+
+
+def add_comparison(parser: Parser) -> None:
+    """Add what compares the defences in one table."""
     parser.add_argument(
         "--table",
         choices=["paper"],
@@ -87,20 +112,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default=None,
         help=f"where table.txt, .md, .csv, .json and .png go (default: {TABLE_DIR})",
     )
-    arguments = parser.parse_args(given[:end])
-    arguments.overrides = given[end + 1 :]
-    if arguments.table is not None:
-        arguments.configs = arguments.configs or paper_configs()
-        arguments.defense = arguments.defense or list(PAPER_DEFENSES)
-    if not arguments.configs:
-        parser.error("YAML: name at least one configuration")
-    if arguments.table_dir is not None and arguments.table is None:
-        parser.error("--table-dir says where --table writes, and that is not given")
-    for defense in arguments.defense or []:
-        if defense not in METHODS:
-            raise InputError(f"--defense: no defence {defense!r}{nearest(defense, METHODS)}")
-    make_places(arguments)
-    return arguments
 
 
 def make_places(arguments: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def add_general(parser: Parser) -> None:
-    """Add what says which run is meant, and where it computes."""
+    """Add what says which run is meant, where it computes, and how it answers."""
     parser.add_argument(
         "--config",
         action=Once,
@@ -95,6 +95,11 @@ def add_general(parser: Parser) -> None:
         default=None,
         help="of the run's folder (default: the YAML's path below config/ without .yaml)",
     )
+    add_answers(parser)
+
+
+def add_answers(parser: Parser) -> None:
+    """Add what says how the answer is told to other programs."""
     parser.add_argument(
         "--fail-on-suspicion",
         action="store_true",
@@ -127,6 +132,12 @@ def add_tasks(parser: Parser) -> None:
         help="write the report of a run anew, finished or not, perhaps while another process "
         "trains it, and stop; nothing is trained",
     )
+    add_exports(parser, tasks)
+    add_uses_of_model(tasks)
+
+
+def add_exports(parser: Parser, tasks: argparse._ActionsContainer) -> None:
+    """Add the tasks that write images to a folder, and what belongs to them."""
     tasks.add_argument(
         "--export",
         action=Once,
@@ -150,6 +161,10 @@ def add_tasks(parser: Parser) -> None:
         default=None,
         help="with --export-clean: class folders alone (default), or Hugging Face's imagefolder",
     )
+
+
+def add_uses_of_model(tasks: argparse._ActionsContainer) -> None:
+    """Add the tasks for which the run's model is loaded."""
     tasks.add_argument(
         "--predict",
         action=Once,
