@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data.attack import ATTACKS, AttackContext, LabelRule
+from data.attack import ATTACKS, Attack, AttackContext, LabelRule
+from data.attack.settings import BackdoorSection
 from data.chosen_set import dataset_name, source_of
 from data.dataset import ImageData, Request, Source
 from data.dataset.decode import Frame
@@ -74,6 +75,19 @@ def refuse_unread(settings: DataSection, name: str, source: type[Source]) -> Non
             raise InputError(f"data.{key} means nothing to dataset {name}; leave it out")
 
 
+def build_attack(backdoor: BackdoorSection, data: ImageData, streams: Streams) -> Attack:
+    """Return the configured attack on `data`; it has learnt nothing yet.
+
+    Raises:
+        InputError: it does not fit the data.
+    """
+    check_target(backdoor.target_label, data.num_classes)
+    height, width = data.train.images.shape[1:3]
+    rule = LabelRule(backdoor.label_rule, backdoor.target_label, data.num_classes)
+    attack_class = ATTACKS.get(backdoor.attack.name)
+    return attack_class(backdoor.attack.settings, AttackContext(height, width, rule, streams))
+
+
 def poison_data(
     config: DataSettings,
     data: ImageData,
@@ -90,11 +104,7 @@ def poison_data(
     if config.backdoor is None:
         return leave_clean(data)
     backdoor = config.backdoor
-    check_target(backdoor.target_label, data.num_classes)
-    height, width = data.train.images.shape[1:3]
-    rule = LabelRule(backdoor.label_rule, backdoor.target_label, data.num_classes)
-    attack_class = ATTACKS.get(backdoor.attack.name)
-    attack = attack_class(backdoor.attack.settings, AttackContext(height, width, rule, streams))
+    attack = build_attack(backdoor, data, streams)
     if not attack.worth_caching:
         return poison(data, attack, backdoor.poison_ratio, backdoor.selection, streams)
     folder = poison_cache(config, data, streams)

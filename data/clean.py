@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from data.dataset.picture import UnreadableImage
@@ -97,12 +98,10 @@ def write_clean(
     Raises:
         TrainingError: a file cannot be read or written; nothing is left in `folder`.
     """
-    below = folder / UNFINISHED
     paths = clean_paths(training, kept, locate is None)
     classes = {path.parts[0] for path in paths}
     made = set[int]()
-    try:
-        below.mkdir()
+    with all_or_nothing(folder) as below:
         if layout == IMAGEFOLDER:
             paths, made = places(
                 paths, lambda number: ending_of_kept(training, kept[number], locate)
@@ -113,6 +112,24 @@ def write_clean(
             write_images(images, [below / path for path in paths])
         else:
             copy_files([locate(training.name(index)) for index in kept], paths, below, made)
+    how = "written as PNG files" if locate is None else "copied"
+    line = f"{len(kept)} of {len(training)} images, of {len(classes)} classes, {how} to {folder}"
+    if made:
+        line += f"; {len(made)} of them were written as PNG, since the loader knows no such files"
+    return line
+
+
+@contextmanager
+def all_or_nothing(folder: Path) -> Iterator[Path]:
+    """Lend a folder to write in; at the end `folder` has all that stands there, or nothing.
+
+    Raises:
+        TrainingError: a file could not be read or written in the block.
+    """
+    below = folder / UNFINISHED
+    try:
+        below.mkdir()
+        yield below
         for place in sorted(below.iterdir()):
             place.rename(folder / place.name)
         below.rmdir()
@@ -120,11 +137,6 @@ def write_clean(
         raise TrainingError(f"--export-clean: {error}; nothing is left in {folder}") from error
     finally:
         shutil.rmtree(below, ignore_errors=True)
-    how = "written as PNG files" if locate is None else "copied"
-    line = f"{len(kept)} of {len(training)} images, of {len(classes)} classes, {how} to {folder}"
-    if made:
-        line += f"; {len(made)} of them were written as PNG, since the loader knows no such files"
-    return line
 
 
 def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> list[Path]:

@@ -161,35 +161,59 @@ def assign_roles(
     Raises:
         InputError: the attack asks for more samples than there are.
     """
+    roles = torch.zeros(len(train.labels), dtype=torch.uint8)
+    roles[choose_poisoned(train, attack, ratio, selection, streams)] = Role.POISONED
+    roles[choose_cross(train.labels, roles, attack, streams)] = Role.CROSS
+    return roles
+
+
+def choose_poisoned(
+    train: Split, attack: Attack, ratio: float, selection: Selection, streams: Streams
+) -> Tensor:
+    """Return the indices (n,) of the samples to poison, as the attack wants or as drawn.
+
+    Raises:
+        InputError: there are not so many, or the share is not a single sample.
+    """
     rule, labels = attack.context.rule, train.labels
-    own_choice = attack.choose(train, ratio)
-    if own_choice is not None:
-        poisoned = own_choice
-        refuse_none(poisoned, ratio, "poison_ratio", f"{len(labels)} samples")
-    elif attack.clean_label:
+    poisoned = attack.choose(train, ratio)
+    if poisoned is None and attack.clean_label:
         fraction = attack.settings.class_fraction
-        poisoned = choose_in_class(labels, fraction, rule, streams)
-        refuse_none(poisoned, fraction, "class_fraction", "the target class")
-    else:
+        members = choose_in_class(labels, fraction, rule, streams)
+        refuse_none(members, fraction, "class_fraction", "the target class")
+        return members
+    if poisoned is None:
         poisoned = CHOICES[selection](labels, ratio, rule, streams)
-        refuse_none(poisoned, ratio, "poison_ratio", f"{len(labels)} samples")
-    roles = torch.zeros(len(labels), dtype=torch.uint8)
-    roles[poisoned] = Role.POISONED
-    free = roles == Role.CLEAN
+    refuse_none(poisoned, ratio, "poison_ratio", f"{len(labels)} samples")
+    return poisoned
+
+
+def choose_cross(labels: Tensor, roles: Tensor, attack: Attack, streams: Streams) -> Tensor:
+    """Return the indices (n,) of the cross samples, drawn from those that are not poisoned.
+
+    Args:
+        labels: (N,) int64, the true ones.
+        roles: (N,) uint8, in which the poisoned samples are known.
+        attack: says how many, and from which classes.
+        streams: of the run.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    free, poisoned = roles == Role.CLEAN, int((roles == Role.POISONED).sum())
     if attack.cross_from_attackable:
-        free &= rule.attackable(labels)
+        free &= attack.context.rule.attackable(labels)
     others = torch.nonzero(free).flatten()
-    count = round(attack.cross_ratio * len(poisoned))
+    count = round(attack.cross_ratio * poisoned)
     if count > len(others):
         raise InputError(
-            f"backdoor: {count} cross samples beside {len(poisoned)} poisoned ones, but only "
+            f"backdoor: {count} cross samples beside {poisoned} poisoned ones, but only "
             f"{len(others)} images are left for them; lower backdoor.poison_ratio"
         )
     cross = draw(others, count, streams.torch("cross"))
-    if len(poisoned):
-        refuse_none(cross, attack.cross_ratio, "cross samples", f"{len(poisoned)} poisoned ones")
-    roles[cross] = Role.CROSS
-    return roles
+    if poisoned:
+        refuse_none(cross, attack.cross_ratio, "cross samples", f"{poisoned} poisoned ones")
+    return cross
 
 
 def refuse_none(chosen: Tensor, share: float, key: str, whole: str) -> None:
