@@ -61,7 +61,7 @@ def findings_of(found: dict[str, Any]) -> Findings:
     probability = torch.where(predicted == labels, given, 1 - given)
     opinion = Opinion(predicted, probability, given)
     seeds = torch.from_numpy(np.flatnonzero(found["seeds"]))
-    return gather(training, opinion, history, seeds, NOBODY, None, testimony_of(found))
+    return gather(training, opinion, history, seeds, NOBODY, testimony_of(found))
 
 
 def testimony_of(found: dict[str, Any]) -> Testimony:

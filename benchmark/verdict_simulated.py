@@ -199,7 +199,7 @@ def as_findings(
     images = torch.zeros(len(predicted), 1, 1, 3, dtype=torch.uint8)
     training = TrainingSet(images, torch.from_numpy(labels.given), names)
     opinion, seeds = Opinion(own, probability, given), torch.from_numpy(checked)
-    return gather(training, opinion, history, seeds, NOBODY, None)
+    return gather(training, opinion, history, seeds, NOBODY)
 
 
 def verified(labels: Labels, agrees: Flags) -> Integers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from data.formats import FORMATS
@@ -35,7 +37,8 @@ def examine(session: Session) -> Findings:
     testimony = NOBODY if hearing is None else hearing.testimony
     review = session.material.review
     origin = origin_of_seeds(session)
-    return gather(training, opinion, history, seeds, review, truth, testimony, origin)
+    found = gather(training, opinion, history, seeds, review, testimony, origin)
+    return replace(found, poisoned=truth)
 
 
 def origin_of_seeds(session: Session) -> Origin:
@@ -51,11 +54,10 @@ def gather(
     history: History,
     seeds: Tensor,
     review: Review,
-    poisoned: Tensor | None,
     testimony: Testimony = NOBODY,
     origin: Origin = "verified",
 ) -> Findings:
-    """Return what follows from what the model and the splits say of N samples.
+    """Return what follows from what the model and the splits say of N samples, without the truth.
 
     Args:
         training: images and given labels.
@@ -63,7 +65,6 @@ def gather(
         history: what the splits said.
         seeds: (n,) int64, the samples from which the run started.
         review: what a person has said.
-        poisoned: (N,) bool, the truth, passed on unread; None where nobody knows it.
         testimony: of witnesses beside the model.
         origin: of the seeds.
     """
@@ -84,7 +85,7 @@ def gather(
         contradiction=contradicted,
         score=suspicion(against, labels, standing_out, review),
         kept=may_be_kept(opinion, labels, trusted, review, testimony),
-        poisoned=poisoned,
+        poisoned=None,
         testimony=testimony,
         origin=origin,
     )

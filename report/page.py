@@ -143,32 +143,29 @@ def render(content: PageContent) -> str:
     """Return the page as HTML."""
     findings, verdict, ranking = content.findings, content.verdict, Ranking(content.findings)
     script, script_digest = read_script()
-    html = (
-        environment()
-        .get_template(TEMPLATE)
-        .render(
-            content=content,
-            verdict=verdict,
-            targets=verdict.targets,
-            unseen=[UNSEEN_KINDS[kind] for kind in verdict.unseen_kinds],
-            findings=findings,
-            truth=content.knows_truth,
-            facts=facts(content),
-            lost=[findings.training.classes[label] for label in findings.lost_classes],
-            doubtful=[findings.name(index) for index in findings.doubtful_seeds],
-            scores=scores(content),
-            ranking_quality=judge_ranking(findings),
-            charts=draw_charts(content),
-            stages=tell_stages(find_stages(content.rows)),
-            listed=listed(ranking),
-            heard=heard(findings),
-            config=as_yaml(content.config),
-            manifest=as_yaml(public_manifest(content)),
-            script=script,
-            script_digest=script_digest,
-            **pictures(content, ranking),
-            **labels(content),
-        )
+    template = environment().get_template(TEMPLATE)
+    html = template.render(
+        content=content,
+        verdict=verdict,
+        targets=verdict.targets,
+        unseen=[UNSEEN_KINDS[kind] for kind in verdict.unseen_kinds],
+        findings=findings,
+        truth=content.knows_truth,
+        facts=facts(content),
+        lost=[findings.training.classes[label] for label in findings.lost_classes],
+        doubtful=[findings.name(index) for index in findings.doubtful_seeds],
+        scores=scores(content),
+        ranking_quality=judge_ranking(findings),
+        charts=draw_charts(content),
+        stages=tell_stages(find_stages(content.rows)),
+        listed=listed(ranking),
+        heard=heard(findings),
+        config=as_yaml(content.config),
+        manifest=as_yaml(public_manifest(content)),
+        script=script,
+        script_digest=script_digest,
+        **pictures(content, ranking),
+        **labels(content),
     )
     # A file's name may hold bytes that are no text; Python keeps them as half characters.
     return html.translate(TURNED).encode("utf-8", "backslashreplace").decode()

@@ -55,25 +55,29 @@ def _write(
     write_suspects(findings, folder)
     write_purified(findings, session.folder.purified)
     write_sheets(findings, folder)
-    write_page(
-        folder / PAGE_FILE,
-        PageContent(
-            findings=findings,
-            verdict=verdict,
-            result=result,
-            rows=session.progress.rows,
-            config=session.config.as_yaml(),
-            manifest=manifest_of(session),
-            title=session.folder.path.name,
-            standing=standing_of(session),
-            review=session.material.review,
-        ),
-    )
+    write_page(folder / PAGE_FILE, page_content(session, findings, verdict, result))
     write_events(session.folder.events, session.progress.rows)
     write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
     formats = [FORMATS.get(name)() for name in dict.fromkeys(session.config.report_formats)]
     lines += write_formats(formats, as_listing(findings, verdict), folder)
     return [*lines, f"report: {folder / PAGE_FILE}"]
+
+
+def page_content(
+    session: Session, findings: Findings, verdict: Verdict, result: dict[str, Any]
+) -> PageContent:
+    """Return what the page shows."""
+    return PageContent(
+        findings=findings,
+        verdict=verdict,
+        result=result,
+        rows=session.progress.rows,
+        config=session.config.as_yaml(),
+        manifest=manifest_of(session),
+        title=session.folder.path.name,
+        standing=standing_of(session),
+        review=session.material.review,
+    )
 
 
 def as_listing(findings: Findings, verdict: Verdict) -> Listing:

@@ -115,7 +115,7 @@ def test_what_witnesses_say_reaches_the_ranking_and_the_verdict(session: Session
     review, seeds = session.material.review, session.material.seeds
     history = session.progress.history
     history.note("class-aware", session.defense.split(0))
-    findings = gather(session.training, opinion, history, seeds, review, None, hearing.testimony)
+    findings = gather(session.training, opinion, history, seeds, review, hearing.testimony)
     vetoed = hearing.testimony.vetoed
     own = session.training.labels == 3
     assert findings.score[vetoed & own].min() > findings.score[~vetoed].max()

@@ -44,7 +44,7 @@ def made_up(
     files = tuple(f"train/{i:04}.png" for i in range(count))
     training = TrainingSet(colourful_images(count, 4), labels, names, files=files)
     seeds = torch.arange(0, min(poisoned_from, 1000), 47)  # of all classes
-    return gather(training, opinion, history, seeds, NOBODY, None)
+    return gather(training, opinion, history, seeds, NOBODY)
 
 
 def clean() -> Findings:
@@ -54,9 +54,7 @@ def clean() -> Findings:
 
 def renewed(findings: Findings) -> Findings:
     """Gather again what follows from what the model and the splits say, after a change of it."""
-    return gather(
-        findings.training, findings.opinion, findings.history, findings.seeds, NOBODY, None
-    )
+    return gather(findings.training, findings.opinion, findings.history, findings.seeds, NOBODY)
 
 
 def rearranged(findings: Findings, seed: int) -> Findings:
@@ -78,7 +76,6 @@ def rearranged(findings: Findings, seed: int) -> Findings:
         ),
         order.argsort()[findings.seeds],
         NOBODY,
-        None,
     )
 
 
