@@ -104,22 +104,31 @@ def measure(name: str, width: int, repeats: int) -> list[dict[str, Any]]:
         used = used_in_turns({"work": work, "product": product, "copies": copies}, repeats)
         peaks = flops / used["product"].best, moved / used["copies"].best
         seconds = used["work"].best  # a disturbance only ever adds
-        found.append(
-            {
-                "network": f"{name}:{width}",
-                "part": part,
-                "engine": str(engine),
-                "seconds": seconds,
-                "flops": totals(loads).flops,
-                "bytes": totals(loads).bytes,
-                "product_flops_per_second": peaks[0],
-                "copy_bytes_per_second": peaks[1],
-                "of_the_products": totals(loads).flops / peaks[0] / seconds,
-                "of_the_roofline": least_seconds(loads, *peaks) / seconds,
-                "bound_by_memory": bound_by_memory(loads, *peaks),
-            }
-        )
+        about = {"network": f"{name}:{width}", "part": part, "engine": str(engine)}
+        found.append(about | compare_with_peaks(peaks, loads, seconds))
     return found
+
+
+def compare_with_peaks(
+    peaks: tuple[float, float], loads: list[Load], seconds: float
+) -> dict[str, Any]:
+    """Return what a work of so many seconds does, beside what the processor could do.
+
+    Args:
+        peaks: of matrix products in operations a second, of copies in bytes a second.
+        loads: of the work.
+        seconds: that it took.
+    """
+    return {
+        "seconds": seconds,
+        "flops": totals(loads).flops,
+        "bytes": totals(loads).bytes,
+        "product_flops_per_second": peaks[0],
+        "copy_bytes_per_second": peaks[1],
+        "of_the_products": totals(loads).flops / peaks[0] / seconds,
+        "of_the_roofline": least_seconds(loads, *peaks) / seconds,
+        "bound_by_memory": bound_by_memory(loads, *peaks),
+    }
 
 
 def row(found: dict[str, Any]) -> dict[str, str]:

@@ -162,16 +162,21 @@ def from_torch(
         accepted = list(inspect.signature(classes[name]).parameters)[1:]
         refuse_unknown(name, arguments, accepted)
         choice = Choice(name, arguments=dict(arguments))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                attempt(choice)
-        except Exception as error:  # whatever PyTorch raises for a stranger's arguments
-            why = f"{name}: {reason(error)}"
-            raise PydanticCustomError("rejected", "{why}", {"why": why}) from error
+        refuse_rejected(choice, attempt)
         return choice
 
     return choose
+
+
+def refuse_rejected(choice: Choice, attempt: Callable[[Choice], None]) -> None:
+    """Raise pydantic's error where `attempt` fails, whatever PyTorch has raised."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            attempt(choice)
+    except Exception as error:  # for a stranger's arguments it raises anything
+        why = f"{choice.name}: {reason(error)}"
+        raise PydanticCustomError("rejected", "{why}", {"why": why}) from error
 
 
 def refuse_unknown(name: str, given: Iterable[str], accepted: Iterable[str]) -> None:
