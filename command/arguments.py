@@ -57,6 +57,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Train a clean image classifier on data that may hold backdoor poison.",
     )
     add_general(parser)
+    add_answers(parser)
     add_tasks(parser)
     add_overrides(parser)
     arguments = parser.parse_intermixed_args(argv)
@@ -65,7 +66,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def add_general(parser: Parser) -> None:
-    """Add what says which run is meant, where it computes, and how it answers."""
+    """Add what says which run is meant, and where it computes."""
     parser.add_argument(
         "--config",
         action=Once,
@@ -95,7 +96,6 @@ def add_general(parser: Parser) -> None:
         default=None,
         help="of the run's folder (default: the YAML's path below config/ without .yaml)",
     )
-    add_answers(parser)
 
 
 def add_answers(parser: Parser) -> None:

@@ -47,7 +47,7 @@ def planned(*arguments: str) -> list[tuple[str, str, str]]:
     return [(job.path.name, job.name, job.config.defense if job.config else "?") for job in jobs]
 
 
-def test_a_failure_stops_nothing_and_what_is_finished_is_not_run_again(
+def test_a_failure_stops_nothing_and_finished_runs_are_skipped(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     slip = write(tmp_path, "slip", "num_epoch: 3\n")

@@ -204,7 +204,7 @@ def plain_map(features: torch.Tensor) -> torch.Tensor:
     return rows / (torch.sqrt((rows**2).sum(dim=1, keepdim=True)) + 1e-6)
 
 
-def test_the_students_loss_and_gradient_are_those_of_plain_formulas() -> None:
+def test_the_students_loss_and_gradient_are_plain_formulas() -> None:
     repair = build("nad", {"betas": [5.0, 7.0]})
     network, teacher = trained_network(), trained_network()
     with torch.no_grad():
