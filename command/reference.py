@@ -78,7 +78,7 @@ def reference() -> str:
     """Return the whole page, Markdown."""
     fields = Config.model_fields
     plain = {n: f for n, f in fields.items() if not below(f) and n not in OF_PARTS}
-    blocks = [HEAD, "## Top level\n", *table("", plain)]
+    blocks = ["## Top level\n", *table("", plain)]
     for name, field in fields.items():
         section = below(field)
         sections = {field.alias or name: section} if section else {}
@@ -89,7 +89,20 @@ def reference() -> str:
         blocks.append(f"## What `{key}` may name\n")
         for name in registry:
             blocks += part(key, name, registry.get(name))
-    return "\n".join(blocks).rstrip() + "\n"
+    text = "\n".join(blocks)
+    return "\n".join([HEAD, *contents(text), text]).rstrip() + "\n"
+
+
+def contents(page: str) -> Iterator[str]:
+    """Yield a list of links to the sections of a page, Markdown."""
+    for heading in re.findall(r"^## (.+)$", page, re.MULTILINE):
+        yield f"- [{heading}](#{anchor(heading)})"
+    yield ""
+
+
+def anchor(heading: str) -> str:
+    """Return what a link to a heading ends with, as the repository's page makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
 def below(field: FieldInfo) -> type[Section] | None:

@@ -16,7 +16,7 @@ import ASD
 import run_all
 from command.arguments import parse_arguments
 from command.jobs import plan_jobs
-from command.reference import FILE, reference
+from command.reference import FILE, anchor, contents, reference
 from config.load import load_config
 from data.attack import ATTACKS
 from data.build import load_data, poison_data
@@ -73,9 +73,11 @@ def test_the_reference_is_what_the_schema_says() -> None:
     assert FILE.read_text(encoding="utf-8") == reference()
 
 
-def anchor(heading: str) -> str:
-    """Return what a link to a heading ends with, as the repository's page makes it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_long_page_begins_with_its_sections(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if len(text.splitlines()) > 160 and page.parent.name == "docs":
+        assert "\n".join(contents(text)) in text.partition("\n## ")[0] + "\n"
 
 
 def links(page: Path) -> list[str]:
