@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from witness.unverified_group import ROUNDS, belonging, separation
+from witness.witness import FEWEST_VERIFIED, USUAL, Case, Statement
 
 FIRST_SHARES = (0.05, 0.2, 0.5)  # first guesses of how large the high group is
 
@@ -29,6 +31,41 @@ class Line:
     def share(self) -> float:
         """Share of all that the high group takes."""
         return float((self.high > 0.5).double().mean())
+
+    def share_of_verified(self, verified: Tensor) -> float | None:
+        """Return the share of the verified that is high; None: too few to tell; (n,) bool."""
+        if int(verified.sum()) < FEWEST_VERIFIED:
+            return None
+        return float(self.high[verified].mean())
+
+
+class Charges:
+    """What is said of the labels that a line divides, until all have been looked at.
+
+    Args:
+        case: whose samples they are.
+        near: deviations, within which a sample of an accused label counts as of the low group.
+    """
+
+    def __init__(self, case: Case, near: float) -> None:
+        self.verified, self.near = case.verified, near
+        self._suspicion = torch.zeros(len(case.labels))
+        self._vetoed = torch.zeros(len(case.labels), dtype=torch.bool)
+        self._accused: dict[int, float] = {}
+
+    def accuse(self, label: int, members: Tensor, line: Line, needed: float) -> None:
+        """Accuse a label; veto those of its `members` (n,) that lie far along the line.
+
+        Half of what makes it certain is the separation `needed`.
+        """
+        self._accused[label] = min(1.0, line.separation / (2 * needed))
+        self._suspicion[members] = line.distance.clamp(-USUAL, USUAL).float()
+        self._vetoed[members] = (line.distance > self.near) & ~self.verified[members]
+
+    def statement(self, cost: float, looked_at: set[int]) -> Statement:
+        """Return all of it."""
+        suspicion = torch.where(self._vetoed, self._suspicion + USUAL, self._suspicion)
+        return Statement(suspicion, self._vetoed, self._accused, cost, frozenset(looked_at))
 
 
 def divide_line(values: Tensor) -> Line:

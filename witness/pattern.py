@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from utils.section import Section
-from witness.line import Line, divide_line
-from witness.witness import FEWEST, FEWEST_VERIFIED, USUAL, Case, Statement, Witness
+from witness.line import Charges, Line, divide_line
+from witness.witness import FEWEST, Case, Statement, Witness
 
 CHUNK = 256  # images looked at in one go
 NEAR = 1.5  # deviations, within which an image of an accused label counts as one without pattern
@@ -52,10 +52,7 @@ class StaticPattern(Witness):
 
     def testify(self, case: Case) -> Statement:
         """Divide each label's images by the pattern that they share."""
-        count, verified = len(case.labels), case.verified
-        suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
-        accused: dict[int, float] = {}
-        looked_at = set[int]()
+        charges, looked_at, verified = Charges(case, NEAR), set[int](), case.verified
         images = case.ground.training.images
         for label in range(case.num_classes):
             members = torch.nonzero(case.labels == label).flatten()
@@ -64,11 +61,8 @@ class StaticPattern(Witness):
             looked_at.add(label)
             line = divide_line(likeness(images, members))
             if self.accuses(line, verified[members]):
-                accused[label] = min(1.0, line.separation / (2 * self.needed(line)))
-                suspicion[members] = line.distance.clamp(-USUAL, USUAL).float()
-                vetoed[members] = (line.distance > NEAR) & ~verified[members]
-        suspicion = torch.where(vetoed, suspicion + USUAL, suspicion)
-        return Statement(suspicion, vetoed, accused, COST, frozenset(looked_at))
+                charges.accuse(label, members, line, self.needed(line))
+        return charges.statement(COST, looked_at)
 
     def needed(self, line: Line) -> float:
         """Return the separation that accuses, for a high group of that size."""
@@ -77,11 +71,12 @@ class StaticPattern(Witness):
 
     def accuses(self, line: Line, verified: Tensor) -> bool:
         """Return whether a label so divided is held to be poisoned; `verified`: (n,) bool."""
-        limits, is_checked = self.settings, int(verified.sum()) >= FEWEST_VERIFIED
-        seeds = float(line.high[verified].mean()) if is_checked else 0.0
-        needed = self.needed(line) if is_checked else limits.separation_of_few
+        limits, seeds = self.settings, line.share_of_verified(verified)
+        needed = limits.separation_of_few if seeds is None else self.needed(line)
         return (
-            line.separation >= needed and seeds <= limits.verified and line.share <= limits.largest
+            line.separation >= needed
+            and (seeds or 0.0) <= limits.verified
+            and line.share <= limits.largest
         )
 
 
@@ -92,15 +87,21 @@ def likeness(images: Tensor, members: Tensor) -> Tensor:
         images: (N, H, W, 3) uint8.
         members: (n,) int64, those of one label.
     """
-    total, count = torch.zeros(images[0].numel(), dtype=torch.double), len(members)
-    for part in members.split(CHUNK):
-        total += rough(images[part]).double().sum(dim=0)
+    total, count = rough_total(images, members), len(members)
     found = []
     for part in members.split(CHUNK):
         own = rough(images[part]).double()
         # Each has length 1, or 0, so this leaves out what it is to itself.
         found.append((own @ total - own.pow(2).sum(dim=1)) / (count - 1))
     return torch.cat(found)
+
+
+def rough_total(images: Tensor, members: Tensor) -> Tensor:
+    """Return the sum of these images without what is smooth, (D,) float64; `members`: (n,)."""
+    total = torch.zeros(images[0].numel(), dtype=torch.double)
+    for part in members.split(CHUNK):
+        total += rough(images[part]).double().sum(dim=0)
+    return total
 
 
 def rough(images: Tensor) -> Tensor:

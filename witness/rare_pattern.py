@@ -21,9 +21,9 @@ from torch import Tensor
 
 from utils.robust import MAD_TO_SIGMA, robust_deviation
 from utils.section import Section
-from witness.line import Line, divide_line
-from witness.pattern import CHUNK, rough
-from witness.witness import FEWEST_VERIFIED, USUAL, Case, Statement, Witness
+from witness.line import Charges, Line, divide_line
+from witness.pattern import CHUNK, rough, rough_total
+from witness.witness import Case, Statement, Witness
 
 FEWEST = 200  # images of a label, about; in each half of them one in twenty must be a few
 FEW = 0.05  # of the images that show the pattern, those that are held against the rest
@@ -67,7 +67,11 @@ class Look:
 
     def ask(self, images: Rough) -> Tensor:
         """Return (n,) float64."""
-        return (images.along(self.pattern) - self.middle) / self.unit
+        return self.in_units(images.along(self.pattern))
+
+    def in_units(self, found: Tensor) -> Tensor:
+        """Return how much of the pattern was `found` (n,), in these deviations."""
+        return (found - self.middle) / self.unit
 
 
 class RarePattern(Witness):
@@ -95,10 +99,7 @@ class RarePattern(Witness):
 
     def testify(self, case: Case) -> Statement:
         """Look for a few images of each label that share what the other labels do not."""
-        count, verified = len(case.labels), case.verified
-        suspicion, vetoed = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
-        accused: dict[int, float] = {}
-        looked_at = set[int]()
+        charges, looked_at, verified = Charges(case, NEAR), set[int](), case.verified
         images = case.ground.training.images
         mean = mean_of(images)
         for label in range(case.num_classes):
@@ -109,26 +110,21 @@ class RarePattern(Witness):
                 continue
             looked_at.add(label)
             shared = find_shared(images, members, odd, mean)
-            if not self.holds(shared, verified[members]):
-                continue
-            if shared.lift(Rough(images, others, mean)) < self.settings.lift:
-                continue
-            line = shared.line
-            suspicion[members] = line.distance.clamp(-USUAL, USUAL).float()
-            vetoed[members] = (line.distance > NEAR) & ~verified[members]
-            accused[label] = min(1.0, line.separation / (2 * self.settings.accusing))
-        suspicion = torch.where(vetoed, suspicion + USUAL, suspicion)
-        return Statement(suspicion, vetoed, accused, COST, frozenset(looked_at))
+            if (
+                self.holds(shared, verified[members])
+                and shared.lift(Rough(images, others, mean)) >= self.settings.lift
+            ):
+                charges.accuse(label, members, shared.line, self.settings.accusing)
+        return charges.statement(COST, looked_at)
 
     def holds(self, shared: Shared, verified: Tensor) -> bool:
-        """Return whether that is held to be a trigger; `verified`: (n,) bool."""
-        limits, is_checked = self.settings, int(verified.sum()) >= FEWEST_VERIFIED
-        seeds = float(shared.line.high[verified].mean()) if is_checked else 0.0
+        """Return whether the label's own images show a trigger; `verified`: (n,) bool."""
+        limits = self.settings
         return (
             shared.agreement >= limits.agreement
             and shared.line.separation >= limits.separation
             and shared.line.share <= limits.largest
-            and seeds <= limits.verified
+            and (shared.line.share_of_verified(verified) or 0.0) <= limits.verified
         )
 
 
@@ -172,10 +168,7 @@ class Rough:
 
 def mean_of(images: Tensor) -> Tensor:
     """Return the mean of all images without what is smooth, (D,) float64."""
-    total = torch.zeros(images[0].numel(), dtype=torch.double)
-    for part in images.split(CHUNK):
-        total += rough(part).double().sum(dim=0)
-    return total / len(images)
+    return rough_total(images, torch.arange(len(images))) / len(images)
 
 
 def is_odd(images: Tensor) -> Tensor:
@@ -193,7 +186,7 @@ def find_shared(images: Tensor, members: Tensor, odd: Tensor, mean: Tensor) -> S
         middle = found.median()
         unit = robust_deviation(found - middle).clamp_min(MAD_TO_SIGMA * 1e-12)
         looks.append(Look(pattern, middle, unit))
-        like[place] = looks[-1].ask(half)
+        like[place] = looks[-1].in_units(found)
     return Shared(divide_line(like), float(patterns[0] @ patterns[1]), looks, like)
 
 
