@@ -171,9 +171,9 @@ def load_config(
     Raises:
         InputError: unreadable, unknown key, wrong type or range, or keys that contradict.
     """
-    sources = read_chain(path)
-    sources += [(COMMAND_LINE, read_override(argument)) for argument in overrides]
-    sources = [(name, with_our_names(data)) for name, data in with_method(sources)]
+    files = read_chain(path)
+    typed = [(COMMAND_LINE, read_override(argument)) for argument in overrides]
+    sources = [(name, with_our_names(data)) for name, data in with_method([*files, *typed])]
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], str] = {}
     for name, data in sources:
@@ -189,7 +189,9 @@ def load_config(
     epochs = 1 if is_open and "num_epochs" in left else config.scheduled_epochs
     rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
     notices = of_stages(merged, config)
-    notices += without_effect(config, places(sources, merged))
+    names = [name for name, _ in sources]
+    first_typed = names.index(COMMAND_LINE) if typed else len(names)
+    notices += without_effect(config, places(sources, merged), first_typed)
     if is_open:
         wanted = (WANTED[0], merged.get(WANTED[0])) == WANTED
         return Loaded(config, run_name(path), notices, tuple(left), wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from config.no_effect import stands_in
+from config.no_effect import sections_of_others, stands_in
 from config.schema import Config
 from defense import DEFENSES
 from defense.settings import OF_OPTIMIZER, DefenseSettings, own_sections
@@ -80,7 +80,7 @@ def refuse_what_is_not_its_own(place: str, method: str, settings: Mapping[str, A
         if first not in changeable():
             hint = nearest(first, changeable())
             raise InputError(f"{place}.{key}: no key that may differ between methods{hint}")
-        if stands_in(key, part.ignored_keys):
+        if stands_in(key, (*part.ignored_keys, *sections_of_others(method))):
             raise InputError(f"{place}.{key}: {method} does not read it; leave it out")
 
 

@@ -2,7 +2,8 @@
 
 A key of a general YAML loses its effect where one that extends it chooses otherwise: `sig.yaml`
 extends `badnets.yaml`, whose `poison_ratio` it does not read. Nobody meant that. So a key is named
-only where it stands in the same file as what takes its effect, or comes later.
+only where it stands in the same file as what takes its effect, or comes later. Settings of a method
+that the run does not take are named only where somebody typed them: one YAML has those of all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from config.schema import Config
 from data.attack import ATTACKS
 from defense import DEFENSES
+from defense.settings import own_sections
 from repair import REPAIRS
+from repair.settings import OF_ANY_REPAIR
 
 BY_DEFAULT = 1  # place of what nobody gave: after the first file, which holds keys for all
 
@@ -26,11 +29,13 @@ class Rule:
         keys: dotted; a section stands for all keys in it.
         where: returns the key that takes their effect; None where they have one.
         why: for the line.
+        typed: whether the keys are named at the command line alone.
     """
 
     keys: tuple[str, ...]
     where: Callable[[Config], str | None]
     why: str
+    typed: bool = False
 
 
 def clean_label(config: Config) -> str | None:
@@ -84,18 +89,28 @@ def rules_of(config: Config) -> tuple[Rule, ...]:
     ignored = method.ignored_keys
     if config.global_.chosen:  # by witnesses, whatever the method
         ignored = tuple(key for key in ignored if key != "witness")
-    key = "defense" if repair is None else "repair.method"
-    of_method = Rule(ignored, lambda _: key, f"{key}: {repair or config.defense} does not read it")
-    return (*RULES, of_method)
+    key, name = ("defense", config.defense) if repair is None else ("repair.method", repair)
+    why = f"{key}: {name} does not read it"
+    of_method = Rule(ignored, lambda _: key, why)
+    of_others = Rule(sections_of_others(name), lambda _: key, why, typed=True)
+    return (*RULES, of_method, of_others)
 
 
-def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
+def sections_of_others(method: str) -> tuple[str, ...]:
+    """Return what defences and repairs other than `method` have for themselves."""
+    defenses = [name for name in own_sections() if name != method]
+    repairs = [f"repair.{name}" for name in REPAIRS if name != method]
+    return (*defenses, *repairs, *(() if method in REPAIRS else OF_ANY_REPAIR))
+
+
+def without_effect(config: Config, places: Mapping[str, int], typed: int) -> Iterator[str]:
     """Yield a line for each key that was given and changes nothing.
 
     Args:
         config: validated.
         places: of each given dotted key that is no section, the number of the last source that
             holds it: 0 for the most general file, the command line last.
+        typed: the first number of the command line.
     """
     for key, why in NO_EFFECT.items():
         if key in places:
@@ -104,7 +119,7 @@ def without_effect(config: Config, places: Mapping[str, int]) -> Iterator[str]:
         cause = rule.where(config)
         if cause is None:
             continue
-        decided = place_of(cause, places)
+        decided = max(place_of(cause, places), typed if rule.typed else 0)
         for key, place in places.items():
             if stands_in(key, rule.keys) and place >= decided and key not in NO_EFFECT:
                 yield f"{key} has no effect: {rule.why}"

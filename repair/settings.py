@@ -10,6 +10,8 @@ from repair import REPAIRS
 from utils.choice import chosen, known_in
 from utils.section import Section, refuse_unknown_keys
 
+OF_ANY_REPAIR = ("repair.of", "repair.clean_fraction")  # what a run that repairs nothing ignores
+
 
 class RepairSection(Section):
     """`repair`: what mends the model of a finished run without a defence; a run of its own.

@@ -52,6 +52,14 @@ def write(folder: Path, name: str, text: str) -> Path:
         (["criterion.cross_entropy.reduction=mean", "defense=none"], []),
         (["semi.loader.num_workers=3", "defense=none"], ["semi.loader.num_workers"]),
         (["prefetch=true"], ["prefetch"]),
+        (["abl.level=2"], ["abl.level"]),
+        (["abl.level=2", "defense=abl"], []),
+        (["defense=abl", "dbd.mixmatch_epochs=2"], ["dbd.mixmatch_epochs"]),
+        (["repair.nad.num_epochs=2", "repair.clean_fraction=0.1"],
+         ["repair.nad.num_epochs", "repair.clean_fraction"]),
+        (["repair.method=nad", "repair.nad.num_epochs=2", "repair.clean_fraction=0.1",
+          "repair.fine_pruning.num_epochs=3"], ["repair.fine_pruning.num_epochs"]),
+        (["methods.abl.abl.level=2"], []),
     ],
 )  # fmt: skip
 def test_a_key_without_effect_is_said(overrides: list[str], keys: list[str]) -> None:
@@ -62,6 +70,14 @@ def test_the_smallest_case_a_ratio_beside_an_attack_that_does_not_read_it(tmp_pa
     attack = "backdoor: {sig: {delta: 30}, poison_ratio: 0.3, target_label: 3}\n"
     alone = write(tmp_path, "alone.yaml", f"dataset: digits\n{attack}")
     assert said(path=alone) == ["backdoor.poison_ratio"]
+
+
+def test_a_file_may_hold_the_settings_of_all_methods(tmp_path: Path) -> None:
+    both = "defense: asd\nabl: {level: 2}\nrepair: {nad: {num_epochs: 3}}\n"
+    path = write(tmp_path, "all.yaml", f"extends: {DIGITS}\n{both}")
+    assert said(path=path) == []
+    assert said("abl.level=1", path=path) == ["abl.level"]
+    assert "abl.level" not in said("defense=abl", "abl.level=1", path=path)
 
 
 def test_keys_of_a_general_file_are_not_said(tmp_path: Path) -> None:
