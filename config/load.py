@@ -147,6 +147,12 @@ def places(sources: Sequence[tuple[str, dict[str, Any]]], merged: dict[str, Any]
     return found
 
 
+def first_typed(sources: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    """Return the number of the first source that is no file, the count of files without one."""
+    names = [name for name, _ in sources]
+    return names.index(COMMAND_LINE) if COMMAND_LINE in names else len(names)
+
+
 def value_at(data: Any, path: tuple[str, ...]) -> Any:
     """Return the value at a path of keys that is there."""
     for part in path:
@@ -171,9 +177,9 @@ def load_config(
     Raises:
         InputError: unreadable, unknown key, wrong type or range, or keys that contradict.
     """
-    files = read_chain(path)
-    typed = [(COMMAND_LINE, read_override(argument)) for argument in overrides]
-    sources = [(name, with_our_names(data)) for name, data in with_method([*files, *typed])]
+    sources = read_chain(path)
+    sources += [(COMMAND_LINE, read_override(argument)) for argument in overrides]
+    sources = [(name, with_our_names(data)) for name, data in with_method(sources)]
     merged: dict[str, Any] = {}
     origin: dict[tuple[str, ...], str] = {}
     for name, data in sources:
@@ -189,9 +195,7 @@ def load_config(
     epochs = 1 if is_open and "num_epochs" in left else config.scheduled_epochs
     rehearse_schedule(config.lr_scheduler, config.optimizer, epochs)
     notices = of_stages(merged, config)
-    names = [name for name, _ in sources]
-    first_typed = names.index(COMMAND_LINE) if typed else len(names)
-    notices += without_effect(config, places(sources, merged), first_typed)
+    notices += without_effect(config, places(sources, merged), first_typed(sources))
     if is_open:
         wanted = (WANTED[0], merged.get(WANTED[0])) == WANTED
         return Loaded(config, run_name(path), notices, tuple(left), wanted)
