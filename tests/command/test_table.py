@@ -97,7 +97,7 @@ def test_one_command_makes_the_table_and_a_failing_cell_does_not_stop_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good = write(tmp_path, "good")
-    bad = write(tmp_path, "bad", "backdoor: {badnets: {trigger_path: no.png}}\n")
+    bad = write(tmp_path, "bad", "num_epoch: 3\n")  # a run that fails: see test_run_all.py
     out = tmp_path / "table"
     given = [bad, good, "--table", "paper", "--defense", "none", "asd", "--gpu", "cpu"]
     given += ["--table-dir", str(out), "--csv", str(tmp_path / "list.csv"), "--"]
@@ -105,12 +105,11 @@ def test_one_command_makes_the_table_and_a_failing_cell_does_not_stop_it(
     assert run_all.main(given) == 1
     first = json.loads((out / "table.json").read_text())
     assert [(r["configuration"], r["defense"], r["state"]) for r in first] == [
-        ("bad", "none", "failed (exit code 2)"),
-        ("bad", "asd", "failed (exit code 2)"),
+        ("bad", "none", "failed (configuration)"),
         ("good", "none", "finished"),
         ("good", "asd", "finished"),
     ]
-    for record, name in ((first[2], "good_none"), (first[3], "good")):
+    for record, name in ((first[1], "good_none"), (first[2], "good")):
         result = json.loads((tmp_path / "runs" / name / "result.json").read_text())
         assert (record["acc_mean"], record["asr_mean"]) == (result["acc"], result["asr"])
     capfd.readouterr()
