@@ -9,6 +9,11 @@ details. Exit codes: 0 done; 1 a failure while running; 2 wrong use or input; 3,
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since the imports below take seconds
+    from utils.starting import hear_interrupts
+
+    hear_interrupts()
+
 import argparse
 import sys
 import time
@@ -44,10 +49,11 @@ from run.setup import Setup, only_writer, set_up
 from run.standing import refuse_without_checkpoint, remarks_on
 from utils.console import EpochTable, progress, quiet_libraries, say, say_error, shown, table
 from utils.device import asked_for_several, check_devices
-from utils.errors import InputError, TrainingError
+from utils.errors import InputError, TrainingError, of_system
 from utils.interrupt import Interrupt, Interrupted
 from utils.launch import already_launched, follow_launcher, launch, report_lost_process
 from utils.memory import leave_old_objects_alone, shortage
+from utils.output import printed
 from utils.place import is_first_process
 from utils.world import leave, lost_contact
 
@@ -158,7 +164,7 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     for argument, use in WITHOUT_TRAINING.items():
         if getattr(arguments, argument) is not None:
             use(arguments)
-            return 0
+            return printed()
     if asked_for_several(arguments.gpu) and not already_launched():
         check_devices(arguments.gpu)  # says what is wrong once, not in every process
         return launch(sys.argv[1:] if argv is None else argv, arguments.gpu.count(",") + 1)
@@ -171,12 +177,12 @@ def run(argv: Sequence[str] | None, interrupt: Interrupt) -> int:
     session = prepare(setup, dry_run=arguments.check or arguments.bench)
     if arguments.check:
         print_plan(session)
-        return 0
+        return printed()
     if arguments.bench:
         from command.bench import run_bench  # here, since few need it and it takes seconds
 
         run_bench(session)
-        return 0
+        return printed()
     if arguments.report:
         refuse_without_checkpoint(start, session.folder)
     if start.only_evaluate or arguments.report:
@@ -245,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not lost_contact(error):
             raise
         return report_lost_process()
+    except OSError as error:
+        say_error(of_system(error))
+        return TrainingError.exit_code
     except Interrupted as stop:
         return stop.exit_code
 

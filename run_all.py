@@ -15,6 +15,11 @@ picture, beside what has been published. Exit codes: 0 all runs are finished; 1 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all, since the imports below take seconds
+    from utils.starting import hear_interrupts
+
+    hear_interrupts()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -30,7 +35,7 @@ from command.table import Table
 from command.table_picture import write_table_picture
 from config.methods import METHODS
 from utils.console import Lines, quiet_libraries, say, say_error
-from utils.errors import InputError, TrainingError, nearest
+from utils.errors import InputError, TrainingError, nearest, of_system
 from utils.files import PROJECT, made_folder
 from utils.interrupt import Interrupt, Interrupted
 from utils.paths import user_path
@@ -161,6 +166,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, TrainingError) as error:
         say_error(str(error))
         return error.exit_code
+    except OSError as error:
+        say_error(of_system(error))
+        return TrainingError.exit_code
     except Interrupted as stop:
         return stop.exit_code
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from data.clean import LAYOUTS
+from utils.console import Lines, say
 from utils.errors import InputError
+from utils.output import printed
 
 # Flags that mean nothing to what is asked for; a flag that nobody reads is an error, as a key is.
 UNREAD = {
@@ -27,6 +30,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` instead of printing the usage."""
         raise InputError(f"command line: {message}; see python {self.prog} --help")
+
+    def print_help(self, file: object = None) -> None:
+        """Print the help."""
+        say(Lines(self.format_help().rstrip("\n")))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process after `--help`."""
+        sys.exit(status or printed())
 
 
 class Once(argparse.Action):

@@ -33,6 +33,7 @@ from run.product import Description
 from utils.console import progress, table
 from utils.engine import Engine
 from utils.errors import InputError
+from utils.output import deliver
 from utils.paths import refuse_unusable
 from utils.streams import Streams
 
@@ -215,8 +216,4 @@ def as_json(predictions: Sequence[Prediction]) -> str:
 
 def print_whole(text: str) -> None:
     """Print `text` in UTF-8, whatever the terminal has; a reader may close the pipe early."""
-    try:
-        sys.stdout.buffer.write(os.fsencode(text + "\n"))
-        sys.stdout.flush()
-    except BrokenPipeError:  # as of `head`, which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    deliver(sys.stdout, lambda file: file.buffer.write(os.fsencode(text + "\n")))

@@ -5,7 +5,6 @@ All that the program prints passes here and is made printable, on stdout and on 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 from tabulate import tabulate
 from tqdm import tqdm
 
+from utils.output import deliver, is_watched
 from utils.printable import clipped, fitting, printable
 
 Item = TypeVar("Item")
@@ -41,12 +41,8 @@ def say(line: str) -> None:
     if _silent:
         return
     lines = line.split("\n") if isinstance(line, Lines) else [line]
-    text = fitting("\n".join(map(printable, lines)), sys.stdout.encoding)
-    try:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as of `head`, which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    text = "\n".join(map(printable, lines))
+    deliver(sys.stdout, lambda file: tqdm.write(fitting(text, file.encoding), file=file))
 
 
 def say_error(message: str) -> None:
@@ -56,7 +52,8 @@ def say_error(message: str) -> None:
 
 def say_aside(line: str) -> None:
     """Print a line on stderr, where stdout is for a program to read."""
-    tqdm.write(fitting(clipped(printable(line)), sys.stderr.encoding), file=sys.stderr)
+    text = clipped(printable(line))
+    deliver(sys.stderr, lambda file: tqdm.write(fitting(text, file.encoding), file=file))
 
 
 @contextmanager
@@ -90,7 +87,7 @@ def progress(
         own_time: whether the caller says in the postfix what time is left; the bar would take all
             items for equally long.
     """
-    look: dict[str, Any] = {"leave": leave, "disable": _silent or not sys.stderr.isatty()}
+    look: dict[str, Any] = {"leave": leave, "disable": _silent or not is_watched()}
     if own_time:
         look["bar_format"] = WITHOUT_ESTIMATE
     return tqdm(

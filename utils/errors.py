@@ -21,6 +21,12 @@ class TrainingError(Exception):
     exit_code = 1
 
 
+def of_system(error: OSError) -> str:
+    """Return the line for what the system has refused."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
+
+
 def by_nearness(word: str, known: Iterable[str], count: int = 8) -> list[str]:
     """Return up to `count` of the known words, the nearest to `word` first."""
     return difflib.get_close_matches(word, sorted(known), n=count, cutoff=0.3)

@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable
 
 from utils.console import say_error
-from utils.errors import InputError, TrainingError
+from utils.errors import InputError, TrainingError, of_system
 from utils.interrupt import Interrupt, Interrupted
+from utils.output import printed
 
 
 def run_program(work: Callable[[], int | None]) -> int:
@@ -19,13 +20,12 @@ def run_program(work: Callable[[], int | None]) -> int:
     """
     try:
         with Interrupt():
-            return work() or 0
+            return work() or printed()
     except (InputError, TrainingError) as error:
         say_error(str(error))
         return error.exit_code
     except OSError as error:  # a path of the command line that leads nowhere
-        where = "" if error.filename is None else f"{error.filename}: "
-        say_error(f"{where}{error.strerror or error}")
+        say_error(of_system(error))
         return InputError.exit_code
     except Interrupted as stop:
         return stop.exit_code
