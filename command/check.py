@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from data.build import size_of
+from data.poison import given_targets
 from run.material import Material
 from run.repairing import finished_source
 from run.session import Session
@@ -60,9 +61,9 @@ def describe_attack(session: Session) -> dict[str, str]:
     if session.truth.triggered_test is None:
         return {"attack": f"{backdoor.attack.name}, learnt when the run starts"}
     poisoned = session.truth.poisoned
-    count, targets = int(poisoned.sum()), training.labels.cpu()[poisoned].unique().tolist()
-    if not targets and backdoor.label_rule == "all_to_one":
-        targets = [backdoor.target_label]  # nothing is poisoned, and ASR is measured all the same
+    # Where nothing is poisoned ASR is measured all the same.
+    wanted = backdoor.target_label if backdoor.label_rule == "all_to_one" else None
+    count, targets = int(poisoned.sum()), given_targets(training.labels, poisoned, wanted)
     whom = f"{len(targets)} target labels"
     if len(targets) == 1:
         whom = f"target {targets[0]} ({training.classes[targets[0]]})"

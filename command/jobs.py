@@ -17,7 +17,7 @@ from config.schema import Config
 from repair import REPAIRS
 from run.folder import RunFolder
 from run.names import find_folder
-from run.repairing import asks_for
+from run.repairing import asks_for, source_name
 from run.results import has_result
 from utils.console import say
 from utils.errors import InputError
@@ -40,7 +40,7 @@ class Job:
         name: of the run's folder; the YAML's path where it cannot be read.
         group: the name without the seed that `--seeds` put to it.
         row: the name without the defence either: what several defences are compared on.
-        column: the defence.
+        column: the repair, else the defence.
         config: as ASD.py will see it; None where it cannot be read.
         error: why it cannot be read.
     """
@@ -67,9 +67,9 @@ def beside(path: Path, defense: str) -> Path:
 
 
 def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
-    """Return the run of a YAML, perhaps with another defence than its own.
+    """Return the run of a YAML, perhaps with another method than its own.
 
-    Where `<stem>_<defense>.yaml` lies beside it, that one is meant: a defence may need settings of
+    Where `<stem>_<method>.yaml` lies beside it, that one is meant: a method may need settings of
     its own (schedule, optimiser). Otherwise the run gets that name.
     """
     row, column = run_name(path), defense
@@ -80,16 +80,24 @@ def plan_job(path: Path, defense: str | None, overrides: Sequence[str]) -> Job:
     try:
         loaded = load_config(path, overrides)
         name = loaded.name
-        if defense is not None and defense != loaded.config.defense:
-            name, overrides = f"{name}_{defense}", [*overrides, f"defense={defense}"]
+        if defense is not None and defense != method_of(loaded.config):
+            name = f"{name}_{defense}"
+            overrides = [*overrides, f"defense={defense}"]
+            if loaded.config.repair.method is not None:
+                overrides.append("repair.method=null")
             loaded = load_config(path, overrides)
         find_folder(loaded.config.storage_dir, None, name)
     except InputError as error:
         return Job(
             path, tuple(overrides), str(path), str(path), row, column or "", error=str(error)
         )
-    column = column or loaded.config.defense
+    column = column or method_of(loaded.config)
     return Job(path, tuple(overrides), name, name, row, column, loaded.config)
+
+
+def method_of(config: Config) -> str:
+    """Return what a run is compared by: its repair, else its defence."""
+    return config.repair.method or config.defense
 
 
 def plan_repair(path: Path, method: str, overrides: Sequence[str]) -> Job:
@@ -112,12 +120,14 @@ def with_overrides(path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
 
 def with_seed(job: Job, seed: int) -> Job:
     """Return the job under the name of a seed; a repair is one of the run with that seed."""
-    if job.column not in REPAIRS or job.config is None:
-        return replace(job, name=f"{job.name}_seed{seed}")
-    of = f"repair.of={job.config.repair.of}_seed{seed}"
-    return replace(
-        job, name=f"{job.name}_seed{seed}", **with_overrides(job.path, (*job.overrides, of))
-    )
+    name = f"{job.name}_seed{seed}"
+    if job.config is None or job.config.repair.method is None:
+        return replace(job, name=name)
+    try:
+        of = f"repair.of={source_name(job.config.repair, job.name)}_seed{seed}"
+    except InputError as error:
+        return replace(job, name=name, error=str(error))
+    return replace(job, name=name, **with_overrides(job.path, (*job.overrides, of)))
 
 
 def plan_seeded(path: Path, defense: str | None, arguments: argparse.Namespace) -> list[Job]:

@@ -101,6 +101,18 @@ class Truth:
         return digest.hexdigest()
 
 
+def given_targets(labels: Tensor, poisoned: Tensor, wanted: int | None) -> list[int]:
+    """Return the labels that poisoned samples have; `wanted`, if any, where none is poisoned.
+
+    Args:
+        labels: (N,) int64, as given.
+        poisoned: (N,) bool.
+        wanted: the target of a configuration.
+    """
+    found = labels.cpu()[poisoned.cpu()].unique().tolist()
+    return found or ([] if wanted is None else [wanted])
+
+
 def choose_exactly(labels: Tensor, ratio: float, rule: LabelRule, streams: Streams) -> Tensor:
     """Return `round(ratio * N)` indices, sorted, of samples whose label the attack would change.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from model.imported import Imported
+from model.network import without_memory
 from model.pretrained import Origin, Rescaled, fill, from_torch_hub, read_state
 from utils.console import say
 from utils.errors import by_nearness, nearest
@@ -50,11 +51,7 @@ def shape_only(name: str) -> nn.Module:
     """Return a network on PyTorch's meta device, where weights take neither memory nor time."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about initial weights, which are not kept
-        try:
-            with torch.device("meta"):
-                return models.get_model(name, weights=None)
-        except NotImplementedError:  # a RegNet computes its widths with tensors
-            return models.get_model(name, weights=None).to("meta")
+        return without_memory(lambda: models.get_model(name, weights=None))
 
 
 def why_unfit(name: str) -> str | None:

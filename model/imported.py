@@ -53,8 +53,9 @@ class Replay(nn.Module):
         return torch.tensor(self.count)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the number of forwards from a state dict."""
-        self.count = int(state)
+        """Take the number of forwards from a state dict; of one without values, nothing."""
+        if not state.is_meta:
+            self.count = int(state)
 
 
 def draws_at_random(model: nn.Module) -> bool:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from utils.errors import InputError
 from utils.section import Section
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def without_memory(build: Callable[[], Module]) -> Module:
+    """Return what `build` makes, on PyTorch's meta device: weights take no memory and no time."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # it computes its own widths with tensors, as a RegNet does
+        return build().to("meta")
 
 
 class Network(nn.Module):

@@ -6,8 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from model.following import FollowingBatchNorm2d
+from utils.errors import InputError
+
+KNOWN_ON_GPUS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+KNOWN_ON_CPUS = (nn.BatchNorm2d,)
 
 
 class Total(torch.autograd.Function):
@@ -55,8 +60,24 @@ class SharedBatchNorm2d(FollowingBatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
+def refuse_other_norms(network: nn.Module, known: tuple[type[nn.Module], ...]) -> None:
+    """Raise `InputError` for a BatchNorm that does more: what it does besides would be lost."""
+    for name, part in network.named_modules():
+        if isinstance(part, _BatchNorm) and type(part) not in known:
+            kind = type(part).__name__
+            raise InputError(
+                f"sync_bn: {name} of the network is a {kind}, which is not known here over several "
+                f"processes; sync_bn=false lets each process take the statistics of its own share"
+            )
+
+
 def synchronise(network: nn.Module, device: torch.device) -> None:
-    """Replace every BatchNorm of `network` by one over all processes, its state kept."""
+    """Replace every BatchNorm of `network` by one over all processes, its state kept.
+
+    Raises:
+        InputError: it has one that is not of PyTorch.
+    """
+    refuse_other_norms(network, KNOWN_ON_GPUS if device.type == "cuda" else KNOWN_ON_CPUS)
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from data.poison import given_targets
 from report.content import PageContent
 from report.drawing import Row, Stage, number, percent
 from report.findings import Findings
@@ -71,14 +72,17 @@ def facts(content: PageContent) -> dict[str, str]:
 def describe_attack(content: PageContent) -> str:
     """Return which attack the run itself made, how often and to what; nothing on others' data."""
     truth, backdoor = content.findings.poisoned, content.config.get("backdoor") or {}
-    name, target = content.manifest.get("attack"), backdoor.get("target_label")
+    name, training = content.manifest.get("attack"), content.findings.training
     if truth is None or not name:
         return ""
-    rate, classes = float(truth.double().mean()), content.findings.training.classes
+    rate = float(truth.double().mean())
+    targets = given_targets(training.labels, truth, backdoor.get("target_label"))
     if backdoor.get("label_rule") == "all_to_all":
         aim = "each class to the next one"
+    elif len(targets) == 1:
+        aim = f"target {training.classes[targets[0]]!r}"
     else:
-        aim = f"target {classes[target]!r}" if isinstance(target, int) else "its own labels"
+        aim = f"{len(targets)} target labels"
     return f"{name}, {int(truth.sum()):,} samples ({percent(rate)}), {aim}"
 
 

@@ -21,6 +21,7 @@ from config.load import describe
 from data.dataset.decode import Frame
 from data.transform.settings import TransformSection
 from model import NETWORKS, Network, NetworkChoice, build_network
+from model.network import without_memory
 from model.operations import NotDescribable, Operation, list_operations
 from utils.console import say
 from utils.errors import InputError
@@ -171,8 +172,9 @@ def load_model(folder: Path) -> tuple[Network, Description]:
     body = read_weights(path, description)
     try:
         weights = safetensors.torch.load(body)
-        with torch.device("meta"):  # a few bytes of JSON may ask for a network of gigabytes
-            build(description).load_state_dict({name: w.to("meta") for name, w in weights.items()})
+        # A few bytes of JSON may ask for a network of gigabytes.
+        sizes = without_memory(lambda: build(description))
+        sizes.load_state_dict({name: weight.to("meta") for name, weight in weights.items()})
         network = build(description)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, ValueError) as error:

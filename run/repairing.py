@@ -16,6 +16,7 @@ from data.dataset import Split
 from model import Network
 from repair import REPAIRS, RepairSetting
 from repair.repair import SMALLEST_BATCH
+from repair.settings import RepairSection
 from run.choosing import choose_seeds
 from run.describe import begin_folder
 from run.fingerprints import of_data
@@ -100,15 +101,26 @@ def source_folder(config: Config, folder: RunFolder) -> RunFolder:
     Raises:
         InputError: neither `repair.of` nor this run's name tells.
     """
-    repair = config.repair
+    name = source_name(config.repair, folder.path.name)
+    if config.repair.of is not None:
+        return find_folder(config.storage_dir, None, name)
+    return RunFolder(folder.path.with_name(name))
+
+
+def source_name(repair: RepairSection, name: str) -> str:
+    """Return the name of the run whose model the repair `name` mends.
+
+    Raises:
+        InputError: neither `repair.of` nor that name tells.
+    """
     if repair.of is not None:
-        return find_folder(config.storage_dir, None, repair.of)
-    name, ending = folder.path.name, f"_{repair.method}"
+        return repair.of
+    ending = f"_{repair.method}"
     if not name.endswith(ending):
         raise InputError(
             f"repair.of: name the run without a defence whose model is repaired, e.g. {name}_none"
         )
-    return RunFolder(folder.path.with_name(f"{name.removesuffix(ending)}_none"))
+    return f"{name.removesuffix(ending)}_none"
 
 
 def finished_source(setup: Setup) -> RunFolder:

@@ -72,7 +72,10 @@ def images_in_step(batch_size: int) -> int:
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """Return `p^(1/T) / sum p^(1/T)` (B, C): below T = 1 the guess becomes more certain."""
     powered = probabilities ** (1 / temperature)
-    return powered / powered.sum(dim=1, keepdim=True)
+    total = powered.sum(dim=1, keepdim=True)
+    # Of many classes and a very small T all powers are 0 as floats; their logarithms are not.
+    by_logarithms = torch.softmax(probabilities.log() / temperature, dim=1)
+    return torch.where(total > 0, powered / total, by_logarithms)
 
 
 @torch.no_grad()

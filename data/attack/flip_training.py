@@ -24,6 +24,7 @@ from data.attack.learning import (
     augmentation,
     build_classifier,
     descend,
+    judged,
     share_predicted,
     shuffled,
     statistics,
@@ -39,7 +40,6 @@ MOMENTUM, DECAY = 0.9, 2e-4  # of the expert's SGD, with Nesterov's step, as pub
 LABEL_MOMENTUM = 0.5  # of the labels' SGD, as published
 SURE = 5.0  # logit of a label that nothing has moved yet; the others' are 0
 WEAK = 0.8  # ASR of the expert, below which its way leads nowhere
-JUDGED = 1000  # test images on which the attacker looks at the expert
 Arrays = dict[str, Tensor]
 
 
@@ -212,13 +212,13 @@ class Training:
 
     def report(self, test: Split) -> None:
         """Say how well the expert knows the backdoor, on (some of) the test images."""
-        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.context.rule
+        (images, labels), rule = judged(test), self.context.rule
         attacked = rule.attackable(labels)
         shown, wanted = self.trigger(images[attacked]), rule.relabel(labels[attacked])
         acc = share_predicted(self.network, images, labels, self.plain)
         asr = share_predicted(self.network, shown, wanted, self.plain)
         say(f"flip: the expert: ACC {percent(acc)}, ASR {percent(asr)}")
-        if asr < WEAK:
+        if asr is not None and asr < WEAK:
             say("flip: the expert is weak; more backdoor.flip.epochs make it stronger")
 
     def train_labels(self, path: Path) -> Tensor:

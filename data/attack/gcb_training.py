@@ -24,6 +24,7 @@ from data.attack.learning import (
     augmentation,
     build_classifier,
     colours,
+    judged,
     repeatable_convolutions,
     set_rate,
     shuffled,
@@ -39,7 +40,6 @@ from utils.errors import TrainingError
 from utils.resumable import HasState, train_resumably
 
 BETAS = (0.5, 0.9)  # of both, as is usual for adversarial training
-JUDGED = 1000  # test images on which the attacker looks at the result
 READ = 250  # images that the critic reads at once
 
 
@@ -189,7 +189,7 @@ class Training:
         """
         if not len(test) or not len(values):
             return
-        images = test.images[:JUDGED]
+        images, _ = judged(test)
         with repeatable_convolutions():
             raised = torch.cat([self.feature.raised(part) for part in images.split(READ)])
         high = float(values.quantile(0.99))

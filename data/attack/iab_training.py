@@ -20,6 +20,7 @@ from data.attack.learning import (
     build_classifier,
     colours,
     descend,
+    judged,
     repeatable_convolutions,
     set_rate,
     share_predicted,
@@ -34,7 +35,6 @@ from utils.resumable import HasState, train_resumably
 
 BETAS = (0.5, 0.9)  # of Adam, as published
 WEAK = 0.8  # ASR on the attacker's own classifier, below which the attack has not been learnt
-JUDGED = 1000  # test images on which the attacker looks at the result
 
 
 class IabSettings(LearningSettings):
@@ -226,7 +226,7 @@ class Training:
 
     def report(self, test: Split) -> None:
         """Say how the attacker's own classifier does on (some of) the test images."""
-        images, labels, rule = test.images[:JUDGED], test.labels[:JUDGED], self.context.rule
+        (images, labels), rule = judged(test), self.context.rule
         own, crossed = (
             torch.cat(
                 [
@@ -243,10 +243,10 @@ class Training:
             f"iab: the attacker's own classifier: ACC {percent(acc)}, ASR {percent(asr)}, "
             f"accuracy under another image's trigger {percent(cross)}"
         )
-        if asr < WEAK:
+        if asr is not None and asr < WEAK:
             say("iab: the triggers are weak; more backdoor.iab.epochs would make them stronger")
 
-    def share(self, images: Tensor, labels: Tensor) -> float:
+    def share(self, images: Tensor, labels: Tensor) -> float | None:
         """Return the share of images (n, H, W, 3) uint8 that the classifier gives `labels`."""
         return share_predicted(self.classifier, images, labels, self.plain)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data.attack.attack import AttackContext
+from data.dataset import Split
 from data.transform import Chain, Normalize, Transformation
 from data.transform.crop import RandomCrop
 from data.transform.flip import RandomHorizontalFlip
@@ -25,6 +26,7 @@ from utils.streams import Streams
 # The learning rate falls to a tenth after these shares of the epochs: later than in the published
 # schedules, which are many times longer.
 DECAYS = (0.6, 0.9)
+JUDGED = 1000  # test images on which an attacker looks at the result
 Item = TypeVar("Item")
 
 
@@ -148,6 +150,15 @@ def descend(
         raise TrainingError(f"{what}: the loss is not finite; lower the attack's learning rates")
 
 
+def judged(test: Split) -> tuple[Tensor, Tensor]:
+    """Return images and labels of at most `JUDGED` test images, from all over the set.
+
+    Folders are listed class by class, so the first images would be of a few classes.
+    """
+    index = torch.arange(0, len(test), max(1, -(-len(test) // JUDGED)))
+    return test.images[index], test.labels[index]
+
+
 def build_classifier(
     choice: Choice, num_classes: int, streams: Streams, device: torch.device
 ) -> Network:
@@ -157,8 +168,12 @@ def build_classifier(
 
 
 @torch.no_grad()
-def share_predicted(network: nn.Module, images: Tensor, labels: Tensor, chain: Chain) -> float:
+def share_predicted(
+    network: nn.Module, images: Tensor, labels: Tensor, chain: Chain
+) -> float | None:
     """Return the share of images (N, H, W, 3) uint8 that the network gives their labels (N,).
+
+    None where there are no images.
 
     Args:
         network: in eval mode.
@@ -167,7 +182,7 @@ def share_predicted(network: nn.Module, images: Tensor, labels: Tensor, chain: C
         chain: without random steps.
     """
     if not len(images):
-        return 0.0
+        return None
     device = next(network.parameters()).device
     nothing, right = torch.Generator(), 0
     for start in range(0, len(images), 500):

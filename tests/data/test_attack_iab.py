@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from data.attack import AttackContext, LabelRule, iab_training, learning
 from data.attack.autoencoder import AutoEncoder, bounded, build_autoencoder, thresholded
 from data.attack.iab import Iab
 from data.attack.iab_training import alike
+from data.attack.learning import judged, share_predicted
+from data.dataset import Split
 from data.poison import Role, poison
+from data.transform import Chain, Normalize
 from tests.conftest import colourful_images, interrupted, learnable_data
 from utils.errors import InputError
 from utils.streams import Streams
@@ -250,3 +254,21 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
         attack(share=0.01)
     with pytest.raises(InputError, match=r"backdoor\.iab\.padding: 8"):
         attack(padding=8).prepare(learnable_data(), CPU, tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 3, 1000, 2500])
+def test_an_attacker_looks_at_images_of_all_classes(count: int) -> None:
+    """A folder's test images come class by class."""
+    labels = torch.arange(count) * 10 // max(count, 1)
+    images = torch.zeros(count, 2, 2, 3, dtype=torch.uint8)
+    seen, seen_labels = judged(Split(images, labels))
+    assert len(seen) == len(seen_labels) <= 1000
+    assert torch.equal(seen_labels.unique(), labels.unique())
+
+
+def test_what_cannot_be_measured_is_not_called_zero() -> None:
+    chain = Chain([], Normalize(mean=[0.5] * 3, std=[0.25] * 3), 2, 2)
+    nothing = torch.zeros(0, 2, 2, 3, dtype=torch.uint8)
+    assert (
+        share_predicted(nn.Linear(1, 1), nothing, torch.zeros(0, dtype=torch.long), chain) is None
+    )

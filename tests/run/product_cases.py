@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ SMALL = {
 }
 
 
-def describe(name: str, size: int, classes: int = 3) -> Description:
-    given = Config.model_validate({"network": {name: SMALL[name]}})
+def describe(
+    name: str, size: int, classes: int = 3, settings: Mapping[str, object] | None = None
+) -> Description:
+    given = Config.model_validate({"network": {name: settings or SMALL[name]}})
     return Description(
         network=given.network,
         classes=[f"class {label}" for label in range(classes)],

@@ -13,6 +13,7 @@ import torch
 
 import ASD
 from config.load import load_config
+from model import NETWORKS, build_network
 from run.checkpoint import LATEST
 from run.product import DESCRIPTION, WEIGHTS, load_model, save_model
 from tests.data.pictures import HARMFUL
@@ -129,3 +130,19 @@ def test_the_configuration_of_the_run_is_enough_to_build_its_network(
     config = load_config(finished[0] / "config.yaml").config
     assert config.network.settings.width == 4
     assert network.linear.in_features == 32
+
+
+# Dropout, which remembers how often it was drawn, and widths that are computed with tensors.
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "regnet_y_400mf"])
+def test_what_an_unusual_network_saves_it_loads(name: str, tmp_path: Path) -> None:
+    part, settings = NETWORKS.get("torchvision"), {"name": name}
+    network = build_network(part, part.Settings.model_validate(settings), 3, 0)
+    with torch.no_grad():
+        network.train()(torch.randn(2, 3, 64, 64))  # a forward that is counted
+    save_model(tmp_path, network.eval(), describe("torchvision", 64, settings=settings))
+    loaded, _ = load_model(tmp_path)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key

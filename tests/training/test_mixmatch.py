@@ -119,3 +119,13 @@ def test_endless_order_uses_every_member_before_one_twice(size: int, count: int)
     assert len(order) == count
     drawn = torch.bincount(order - 100, minlength=size)
     assert int(drawn.max() - drawn.min()) <= 1
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.04, 0.001])
+def test_guesses_are_probabilities_at_any_temperature(temperature: float) -> None:
+    probabilities = torch.full((2, 100), 0.01)
+    probabilities[1, 3], probabilities[1, 4] = 0.02, 0.0
+    sharp = sharpen(probabilities, temperature)
+    torch.testing.assert_close(sharp.sum(dim=1), torch.ones(2))
+    torch.testing.assert_close(sharp[0], probabilities[0])
+    assert sharp[1].argmax() == 3 and sharp[1, 4] == 0
