@@ -284,31 +284,3 @@ def test_a_path_that_is_none_is_no_traceback(tmp_path: Path) -> None:
     assert ASD.main(["--config", str(good), "--gpu", "cpu", *after]) == 0
     for path in ("~nosuchuser/data", "a\0b"):
         assert not is_finished(plan_job(good, None, [*after, f"dataset_dir={path}"]))
-
-
-def test_a_yaml_that_repairs_is_compared_as_a_repair(tmp_path: Path) -> None:
-    write(tmp_path, "a_none", "defense: none\n")
-    write(tmp_path, "a")
-    repair = tmp_path / "a_nad.yaml"
-    repair.write_text("extends: a_none.yaml\nrepair: {method: nad}\n")
-    other = write(tmp_path, "b", "defense: none\nrepair: {method: nad, of: a_none}\n")
-    alone = plan_jobs(run_all.parse([str(repair), str(other)]))
-    assert [(job.name, job.column) for job in alone] == [("a_nad", "nad"), ("b", "nad")]
-    for wanted in ("none", "asd"):
-        for path in (repair, other):
-            (job,) = plan_jobs(run_all.parse([str(path), "--defense", wanted]))
-            assert job.config is not None
-            assert (job.column, job.config.defense, job.config.repair.method) == (
-                wanted,
-                wanted,
-                None,
-            )
-    seeded = plan_jobs(run_all.parse([str(repair), str(other), "--seeds", "1", "2"]))
-    of = {job.name: job.config.repair.of for job in seeded if job.config is not None}
-    assert of == {
-        **{f"a_nad_seed{n}": f"a_none_seed{n}" for n in (1, 2)},
-        **{f"b_seed{n}": f"a_none_seed{n}" for n in (1, 2)},
-    }
-    given = [str(tmp_path / "a.yaml"), "--defense", "none", "nad", "--seeds", "1"]
-    of = {job.name: job.config.repair.of for job in plan_jobs(run_all.parse(given)) if job.config}
-    assert of == {"a_none_seed1": None, "a_nad_seed1": "a_none_seed1"}

@@ -21,6 +21,7 @@ from model.from_torchvision import (
     why_unfit,
 )
 from model.imported import last_stages
+from model.synchronised import synchronise
 from tests.conftest import DIGITS
 from utils.errors import InputError
 
@@ -279,3 +280,18 @@ def test_a_meta_split_epoch_by_command_line(network: str, tmp_path: Path) -> Non
     given += ["transform.train.primary.random_crop.size=32", "backdoor.badnets.trigger_path=null"]
     assert ASD.main(["--config", str(DIGITS), "--gpu", "cpu", *given]) == 0
     assert "meta-split" in (tmp_path / "digits" / "log.csv").read_text()
+
+
+class WithActivation(nn.BatchNorm2d):
+    """As timm has it: what is done after the normalisation is part of the layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_norm_that_does_more_is_refused_not_replaced(device: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(WithActivation(4)))
+    with pytest.raises(InputError, match=r"sync_bn: 1\.0 of the network is a WithActivation"):
+        synchronise(network, torch.device(device))
+    assert type(network[1][0]) is WithActivation

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, multiprocessing
 
 from command.arguments import parse_arguments
 from data.feed import consecutive
@@ -32,7 +32,6 @@ from training.ground import Ground
 from training.mixmatch import Batch, Mix, MixMatch
 from training.record import record_losses
 from utils.engine import Engine
-from utils.errors import InputError
 from utils.files import PROJECT
 from utils.interrupt import Interrupt, Interrupted
 from utils.streams import Streams
@@ -295,18 +294,3 @@ def test_a_fresh_seed_is_the_first_process_s(
     monkeypatch.setattr(World, "from_first_process", lambda *_: torch.tensor(7))
     given = [*command(tmp_path, "cpu", "seed.seed=null")[2:]]
     assert set_up(parse_arguments(given), Interrupt()).streams.seed == 7
-
-
-class WithActivation(nn.BatchNorm2d):
-    """As timm has it: what is done after the normalisation is part of the layer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).relu()
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_norm_that_does_more_is_refused_not_replaced(device: str) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(WithActivation(4)))
-    with pytest.raises(InputError, match=r"sync_bn: 1\.0 of the network is a WithActivation"):
-        synchronise(network, torch.device(device))
-    assert type(network[1][0]) is WithActivation
