@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from config.auto import TYPICAL, WANTED, covers, open_keys, settle
+from config.merge import merge
 from config.methods import with_method
 from config.no_effect import without_effect
 from config.schema import Config
-from data.attack.settings import BackdoorSection
 from data.survey import Facts
 from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
@@ -25,9 +24,6 @@ from utils.plain_yaml import DEEPEST, parse_yaml, read_yaml
 COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
 PUBLISHED_SCHEDULES = {"multi_step": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"}
-# Sections that name one of several parts, wherever they stand: naming another one replaces it,
-# with all its settings.
-CHOICES = ("network", "optimizer", "lr_scheduler", "criterion")
 
 
 @dataclass(frozen=True)
@@ -104,29 +100,6 @@ def read_override(argument: str) -> dict[str, Any]:
     for part in reversed(parts):
         data = {part: data}
     return data
-
-
-def merge(base: dict[str, Any], change: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return `base` with `change` on top: mappings are merged, all else is replaced."""
-    merged = dict(base)
-    if path.rpartition(".")[2] in CHOICES and change and not set(change) & set(base):
-        merged = {}
-    if path == "backdoor" and attacks(change) and not attacks(change) & attacks(base):
-        merged = {key: value for key, value in base.items() if key not in attacks(base)}
-    for key, value in change.items():
-        below = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merge(merged[key], value, below)
-        elif isinstance(value, dict):
-            merged[key] = merge({}, value, below)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
-
-
-def attacks(backdoor: dict[str, Any]) -> set[str]:
-    """Return the keys of a `backdoor` section that name attacks."""
-    return set(backdoor) - set(BackdoorSection.model_fields)
 
 
 def leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from loss import CriterionChoice
 from training.settings import LoaderSection, SemiSection
 from training.torch_parts import OptimizerChoice
 from utils.choice import Choice, chosen
-from utils.section import Section, contradiction, refuse_unknown_keys
+from utils.section import Below, Section, contradiction, refuse_unknown_keys
 from witness.settings import WitnessSection
 
 HALF = 0.5  # the paper's share
@@ -142,6 +142,12 @@ class DefenseSettings(Section):
     meta: MetaSection = MetaSection()
     witness: WitnessSection = WitnessSection()
     parts: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def below(cls, key: str) -> Below | None:
+        """Return what stands below a defence's name, too; `defense` chooses, the name does not."""
+        own = own_sections().get(key)
+        return super().below(key) if own is None else Below(own)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from repair import REPAIRS
 from utils.choice import chosen, known_in
-from utils.section import Section, refuse_unknown_keys
+from utils.section import Below, Section, refuse_unknown_keys
 
 OF_ANY_REPAIR = ("repair.of", "repair.clean_fraction")  # what a run that repairs nothing ignores
 
@@ -26,6 +26,16 @@ class RepairSection(Section):
     of: str | None = None
     clean_fraction: float = Field(default=0.05, gt=0, le=1)
     parts: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def below(cls, key: str) -> Below | None:
+        """Return what stands below a repair's name, too; `method` chooses, so the name does not."""
+        return Below(REPAIRS.get(key).Settings) if key in REPAIRS else super().below(key)
+
+    @classmethod
+    def emptied(cls, inherited: Any) -> Any:
+        """An empty `repair` repairs nothing; what is known of each repair stays."""
+        return {**inherited, "method": None} if isinstance(inherited, dict) else inherited
 
     @model_validator(mode="before")
     @classmethod

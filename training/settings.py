@@ -77,11 +77,11 @@ class AverageSection(Section):
     decay: float = Field(default=0.0, ge=0, lt=1)
     use: AverageUse = AverageUse()
 
-
-def decay_alone(given: Any) -> Any:
-    """Return the mapping that a plain number stands for."""
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return {"decay": float(given)} if is_number else given
+    @classmethod
+    def spelt_out(cls, given: Any) -> Any:
+        """Return the mapping that a plain number stands for."""
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        return {"decay": float(given)} if is_number else given
 
 
 class SemiSection(Section):
@@ -90,4 +90,4 @@ class SemiSection(Section):
     loader: SemiLoaderSection = SemiLoaderSection()
     criterion: SemiCriterionSection = SemiCriterionSection()
     mixmatch: MixMatchSection = MixMatchSection()
-    ema: Annotated[AverageSection, BeforeValidator(decay_alone)] = AverageSection()
+    ema: Annotated[AverageSection, BeforeValidator(AverageSection.spelt_out)] = AverageSection()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,6 +32,19 @@ def refuse_unknown_keys(given: Iterable[object], known: Collection[str]) -> None
             raise unknown_key(str(key), known)
 
 
+class Below(NamedTuple):
+    """What stands at a key of a section.
+
+    Attributes:
+        section: the type of its settings.
+        may_be_nothing: whether an empty key has a meaning of its own: it takes away what is there,
+            or chooses a part with its defaults.
+    """
+
+    section: type[Section]
+    may_be_nothing: bool = False
+
+
 class Section(BaseModel):
     """A mapping of the YAML whose keys and types are known; a subclass lists them.
 
@@ -43,6 +57,27 @@ class Section(BaseModel):
     def known_keys(cls) -> set[str]:
         """Return what its fields are called in the YAML."""
         return {field.alias or name for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def below(cls, key: str) -> Below | None:
+        """Return the section at `key`; None for a plain value, or for a part that is chosen."""
+        for name, field in cls.model_fields.items():
+            if key == (field.alias or name):
+                options = [field.annotation, *get_args(field.annotation)]
+                kinds = [kind for kind in options if inspect.isclass(kind)]
+                found = [kind for kind in kinds if issubclass(kind, Section)]
+                return Below(found[0], type(None) in kinds) if found else None
+        return None
+
+    @classmethod
+    def emptied(cls, inherited: Any) -> Any:
+        """Return what is left of inherited settings below an empty key: all, where none is new."""
+        return inherited
+
+    @classmethod
+    def spelt_out(cls, given: Any) -> Any:
+        """Return the mapping that a plain value stands for, where it stands for one."""
+        return given
 
     @model_validator(mode="before")
     @classmethod

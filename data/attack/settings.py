@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from data.attack import ATTACKS
 from utils.choice import Choice, chosen, dump_choice
-from utils.section import Section, contradiction, unknown_key
+from utils.section import Below, Section, contradiction, unknown_key
 
 
 class BackdoorSection(Section):
@@ -23,6 +23,11 @@ class BackdoorSection(Section):
     selection: Literal["exact", "official"] = "exact"
     label_rule: Literal["all_to_one", "all_to_all"] = "all_to_one"
     attack: Any
+
+    @classmethod
+    def below(cls, key: str) -> Below | None:
+        """Return what stands below an attack's name, too, which chooses that attack."""
+        return Below(ATTACKS.get(key).Settings, True) if key in ATTACKS else super().below(key)
 
     @model_validator(mode="after")
     def _clean_labels_stay(self) -> BackdoorSection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import cast
+from typing import Any, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,10 @@ class Normalize(Section):
 
     mean: list[float] = Field(default=[0.0, 0.0, 0.0], min_length=3, max_length=3)
     std: list[float] = Field(default=[1.0, 1.0, 1.0], min_length=3, max_length=3)
+
+    @classmethod
+    def emptied(cls, inherited: Any) -> None:
+        """An empty `normalize` is no normalisation: images stay in 0..1."""
 
     @model_validator(mode="after")
     def _positive(self) -> Normalize:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config.auto import RULES, open_keys, settle
-from config.load import Loaded, load_config, merge, read_mapping, read_override
+from config.load import Loaded, load_config, read_mapping, read_override
+from config.merge import merge
 from data.dataset import DATASETS, ImageData, Outline, Request, Source
 from data.dataset.headers import median_side
 from data.survey import Facts, survey

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.load import load_config, merge, run_name
+from config.load import load_config, run_name
+from config.merge import merge
 from config.no_effect import NO_EFFECT
 from config.schema import Config
 from data.build import load_data
@@ -197,27 +198,6 @@ def test_class_counts_must_fit_the_data() -> None:
 def test_run_names() -> None:
     assert run_name(PROJECT / "config" / "gtsrb" / "blend.yaml") == "gtsrb/blend"
     assert run_name(Path("/somewhere/else/mine.yaml")) == "mine"
-
-
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2),
-    lambda inner: st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
-    max_leaves=8,
-)
-mappings = st.dictionaries(st.sampled_from("xyz"), plain, max_size=3)
-
-
-@given(mappings, mappings)
-def test_merging_keeps_the_change_and_what_it_does_not_touch(
-    base: dict[str, Any], change: dict[str, Any]
-) -> None:
-    merged = merge(base, change)
-    assert merge(merged, change) == merged
-    for key in base.keys() - change.keys():
-        assert merged[key] == base[key]
-    for key, value in change.items():
-        if not isinstance(value, dict):
-            assert merged[key] == value
 
 
 @settings(max_examples=60)
