@@ -48,12 +48,15 @@ class Review:
         return Review(self.accepted.to(device), self.rejected.to(device), self.ignored)
 
     def lines(self) -> list[str]:
-        """Return a line where a part of the review counts for nothing."""
+        """Return what it counts, and a line where a part of it counts for nothing."""
+        counted = [f"{len(self.accepted)} {CLEAN}, {len(self.rejected)} {POISONED}"]
+        lines = [f"{KEY}: {count}" for count in counted if len(self)]
         if not self.ignored:
-            return []
+            return lines
         return [
+            *lines,
             f"{KEY}: {self.ignored} of {self.ignored + len(self)} samples that it judges are held "
-            f"out of training or left out of it, so that its word on them counts for nothing"
+            f"out of training or left out of it, so that its word on them counts for nothing",
         ]
 
     def verdicts(self) -> dict[int, str]:
@@ -101,7 +104,11 @@ def read_review(path: str | None, training: TrainingSet, left_out: Sequence[str]
     if path is not None:
         names = Names(training, left_out)
         text = read_text(find_file(path, KEY), KEY, names.raw)
-        found = find_exported(text, names) if text.is_json else find_listed(text, names)
+        found = list(find_exported(text, names) if text.is_json else find_listed(text, names))
+        if not found:
+            raise InputError(
+                f"{text.where} calls no sample {CLEAN} or {POISONED}; nothing is reviewed"
+            )
         for index, said in found:
             if verdicts.setdefault(index, said.verdict) != said.verdict:
                 before = verdicts[index]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from data.formats import FORMATS
-from data.formats.format import CLEAN, POISONED, Said
+from data.formats.format import Said
 from utils.errors import InputError
 from utils.texts import Text
 
@@ -22,7 +22,7 @@ def said_in_export(text: Text, classes: Sequence[str]) -> Iterator[Said]:
         classes: names; where one of them is that of a verdict, a label is no verdict.
 
     Raises:
-        InputError: no JSON, of no known tool, or without a verdict.
+        InputError: no JSON, or of no known tool.
     """
     content = parse(text)
     found = (FORMATS.get(name)().read(content, classes) for name in FORMATS)
@@ -31,10 +31,6 @@ def said_in_export(text: Text, classes: Sequence[str]) -> Iterator[Said]:
         raise InputError(
             f"{text.where} is no export of {READ}; a CSV with file and verdict is read"
         )
-    first = next(said, None)
-    if first is None:
-        raise InputError(f"{text.where} calls no sample {CLEAN} or {POISONED}; nothing is reviewed")
-    yield first
     yield from said
 
 

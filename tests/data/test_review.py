@@ -85,7 +85,8 @@ def test_a_quote_that_is_not_closed_swallows_no_row(tmp_path: Path) -> None:
 
 
 def test_no_file_is_an_empty_review() -> None:
-    assert len(read_review(None, files_of_six())) == 0
+    review = read_review(None, files_of_six())
+    assert (len(review), review.lines()) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,9 @@ def test_no_file_is_an_empty_review() -> None:
         ("name,verdict\n3,clean\n", "no column 'file'"),
         ("", "no column 'file'"),
         ("file\n3\n", "no column 'verdict'"),
+        ("file,verdict\n3,\n", "calls no sample clean or poisoned; nothing is reviewed"),
+        ("file,verdict\n", "calls no sample clean or poisoned; nothing is reviewed"),
+        ('{"labels": {"3": {}}}', "calls no sample clean or poisoned; nothing is reviewed"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_line(tmp_path: Path, text: str, told: str) -> None:
@@ -113,7 +117,8 @@ def test_what_is_said_of_a_sample_that_is_left_out_counts_for_nothing(
     file = write(tmp_path, f"file,verdict\n{named},clean\ntrain/a/3.png,poisoned\n")
     review = read_review(file, files_of_six(names), ["train/a/0.png", "train/b/0.png"])
     assert (review.accepted.tolist(), review.rejected.tolist()) == ([], [2])
-    assert review.lines()[0].startswith("review: 1 of 2 samples that it judges are held out")
+    assert review.lines()[0] == "review: 0 clean, 1 poisoned"
+    assert review.lines()[1].startswith("review: 1 of 2 samples that it judges are held out")
     assert review.to(torch.device("cpu")).ignored == 1
     with pytest.raises(InputError, match="no training sample"):
         read_review(file, files_of_six(names))
