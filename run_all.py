@@ -28,7 +28,7 @@ from typing import Any
 
 from command.arguments import Parser
 from command.cells import gather_cells
-from command.jobs import FINISHED, WRONG, Job, plan_jobs, run_job
+from command.jobs import FINISHED, NOT_BEGUN, Job, plan_jobs, run_job
 from command.listing import report, result_row
 from command.published import read_published
 from command.table import Table
@@ -148,12 +148,13 @@ def run_list(argv: Sequence[str]) -> int:
             say(f"[{number}/{len(jobs)}] {job.name}")
             rows.append(result_row(job, run_job(job, arguments)))
     finally:
-        if rows:
+        states = {row["state"] for row in rows}
+        if not states <= NOT_BEGUN:
             report(jobs, rows, arguments.csv)
-        if rows and arguments.table is not None:
-            write_table(jobs, [row["state"] for row in rows], arguments.table_dir)
-    states = {row["state"] for row in rows}
-    if states == {WRONG}:
+            if arguments.table is not None:
+                write_table(jobs, [row["state"] for row in rows], arguments.table_dir)
+    if states <= NOT_BEGUN:
+        say("no run could begin, so no table is written; those of earlier lists stay")
         return InputError.exit_code
     return 0 if states == {FINISHED} else 1
 

@@ -28,6 +28,9 @@ from utils.plain_yaml import read_yaml
 from utils.printable import clipped
 
 FINISHED, WRONG = "finished", "failed (configuration)"
+FAILED = "failed (exit code {})"
+# Wrong input, told before anything is trained.
+NOT_BEGUN = {WRONG, FAILED.format(InputError.exit_code)}
 
 
 @dataclass(frozen=True)
@@ -209,4 +212,4 @@ def run_job(job: Job, arguments: argparse.Namespace) -> str:
         raise
     if code == 0 and has_result(job.folder):
         return FINISHED
-    return f"failed (exit code {code})"
+    return FAILED.format(code)

@@ -212,10 +212,27 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_where_no_configuration_is_right_the_input_is_wrong(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    csv = ["--csv", str(tmp_path / "t.csv")]
+    table = tmp_path / "t.csv"
+    table.write_text("of the last list")
     for given in ([str(tmp_path / "nix.yaml")], [str(DIGITS), "--seeds", "-1"]):
-        code, _, _ = outcome(capfd, *given, *csv)
-        assert code == 2
+        code, out, _ = outcome(capfd, *given, "--csv", str(table))
+        assert (code, table.read_text()) == (2, "of the last list")
+        assert "no table is written" in out
+
+
+def test_where_no_run_can_begin_the_tables_of_earlier_lists_stay(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [str(write(tmp_path, "good")), "--csv", str(tmp_path / "t.csv"), "--table", "paper"]
+    given += ["--table-dir", str(tmp_path / "table"), "--defense", "none"]
+    for state, (expected, written) in {
+        "failed (exit code 2)": (2, False),
+        "failed (exit code 1)": (1, True),
+    }.items():
+        monkeypatch.setattr(run_all, "run_job", lambda *_, state=state: state)
+        assert outcome(capfd, *given)[0] == expected
+        assert (tmp_path / "t.csv").exists() == written
+        assert (tmp_path / "table" / "table.csv").exists() == written
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", ""])
