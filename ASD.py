@@ -26,7 +26,7 @@ from command.check import print_plan
 from command.without_training import WITHOUT_TRAINING
 from defense import DEFENSES
 from report.finish import examine_data
-from report.verdict import exit_code, read_verdict
+from report.verdict import exit_code, read_verdict, told
 from run.checkpoint import check_finite, set_damaged_aside
 from run.choosing import choose_seeds
 from run.describe import begin_folder
@@ -147,11 +147,11 @@ def take_steps(session: Session, interrupt: Interrupt) -> None:
             interrupt.poll()
 
 
-def conclude(session: Session, score: Score) -> None:
-    """Print ACC and ASR beside those of other defences on the same data."""
+def conclude(session: Session, score: Score, name: str) -> None:
+    """Print ACC and ASR, of a model of that name, beside other defences on the same data."""
     method = session.config.repair.method or session.config.defense
     own = session.readable_score(score.acc, score.asr)
-    rows = [{"run": session.folder.path.name, "defence": method, **own}]
+    rows = [{"run": name, "defence": method, **own}]
     for other in comparable_results(session.folder, session.material.fingerprints):
         scores = session.readable_score(other["acc"], other.get("asr"))
         rows.append({"run": other["run"], "defence": other["defense"], **scores})
@@ -209,7 +209,7 @@ def mend(setup: Setup, arguments: argparse.Namespace) -> int:
         session = repaired_session(setup)
         assert session.last_score is not None
         verdict = examine_data(session, session.last_score, True, session.config.report)
-        conclude(session, session.last_score)
+        conclude(session, session.last_score, session.folder.path.name)
     leave()
     return exit_code(verdict) if arguments.fail_on_suspicion else 0
 
@@ -220,16 +220,17 @@ def tell(session: Session, arguments: argparse.Namespace, trained: bool = False)
     finished = session.progress.epoch >= session.config.num_epochs
     own_folder = trained or start.path is None or session.folder.holds(start.path)
     score = session.last_score or session.evaluate()  # the last epoch has just been tested
-    verdict = read_verdict(session.folder.result)
+    result = session.folder.result if trained else session.folder.result_beside(start.path)
+    verdict = read_verdict(result)
     is_whole = verdict is not None and is_saved(session.folder.path)
     for line in remarks_on(session, arguments.report, trained):
         say(line)
     if own_folder and (arguments.report or (finished and not is_whole)):
         write = arguments.report or session.config.report
         verdict = examine_data(session, score, finished, write)
-    elif verdict is not None and arguments.fail_on_suspicion:
-        say(f"{session.folder.result}: {verdict.name}")
-    conclude(session, score)
+    elif arguments.fail_on_suspicion:
+        say(told(verdict, result))
+    conclude(session, score, session.folder.path.name if own_folder else str(start.path))
     leave()
     return exit_code(verdict) if arguments.fail_on_suspicion else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ UNREAD = {
     "export_onnx": ("fail_on_suspicion", "gpu", "resume"),
     "predict": ("fail_on_suspicion", "resume"),
 }
+LONGEST_COMMAND = 120  # characters; an error line is clipped, and half a command is none
 
 
 class Parser(argparse.ArgumentParser):
@@ -217,6 +219,24 @@ def refuse_unread(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("--json says how --predict prints, and that is not given")
     if arguments.layout and arguments.export_clean is None:
         parser.error("--layout says how --export-clean writes, and that is not given")
+
+
+def own_command(arguments: argparse.Namespace, task: str, instead: str = "") -> str:
+    """Return the user's command for this very run, quoted for a shell; in words where it is long.
+
+    Args:
+        arguments: of the command line.
+        task: the flag that asks for what cannot be done yet.
+        instead: the flag to ask for; none: the run is trained, or goes on.
+    """
+    words = ["python", "ASD.py", "--config", arguments.config]
+    for flag in ("name", "gpu"):
+        value = getattr(arguments, flag)
+        words += [] if value is None else [spelt(flag), value]
+    command = shlex.join([*words, *arguments.overrides, *([instead] if instead else [])])
+    if len(command) <= LONGEST_COMMAND:
+        return command
+    return f"this command with {instead} for {task}" if instead else f"this command without {task}"
 
 
 def spelt(name: str) -> str:

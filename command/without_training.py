@@ -7,6 +7,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+from command.arguments import own_command
 from command.onnx_file import check_target, write_onnx
 from command.prediction import (
     as_json,
@@ -25,9 +26,11 @@ from data.export import export, make_empty_folder
 from data.own import sample_path
 from data.poison import leave_clean
 from data.review import read_review
+from report.verdict import EPOCH, read_report
+from run.folder import RunFolder
 from run.names import find_folder
 from run.product import DESCRIPTION, load_model
-from run.resume import find_start
+from run.resume import Resumption, find_start
 from run.setup import settle_auto
 from utils.console import say, say_aside
 from utils.device import find_device
@@ -62,27 +65,54 @@ def export_data(arguments: argparse.Namespace) -> None:
 
 def export_clean_data(arguments: argparse.Namespace) -> None:
     """Write the training images that the run's report keeps to the folder `--export-clean`."""
-    folder = user_path(arguments.export_clean, "--export-clean")
+    task = "--export-clean"
+    folder = user_path(arguments.export_clean, task)
     loaded = load_config(Path(arguments.config), arguments.overrides)
     device, _ = find_device(arguments.gpu)
     run_folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
-    command = f"python ASD.py --config {arguments.config}"
-    manifest = run_folder.read_manifest(f"{command} makes the run")
+    manifest = run_folder.read_manifest(f"{own_command(arguments, task)} makes the run")
     start = find_start(run_folder, None, None)
     config = settle_auto(arguments, loaded, device, start).config
     data, lines = load_data(config)
     material = assemble(config, data, Streams(manifest["seed"]), device)
     run_folder.refuse_other_data(manifest, material.fingerprints(config.truth_known))
-    kept = read_kept(run_folder.purified, material.training, f"{command} --report")
+    kept = read_kept(
+        run_folder.purified, material.training, own_command(arguments, task, "--report")
+    )
     review = read_review(config.review, material.training, material.data.left_out)
     kept, remarks = reviewed(kept, review)
-    make_empty_folder(folder, "--export-clean", data.root)
+    make_empty_folder(folder, task, data.root)
     root = None if config.truth_known else data.root  # our trigger is in no file
     locate = None if root is None else partial(sample_path, root=root, config=config)
     layout = arguments.layout or FOLDERS
     lines += [*review.lines(), *remarks]
+    lines += age_of_list(run_folder, start, config.num_epochs)
     for line in [*lines, write_clean(material.training, kept, folder, locate, layout)]:
         say(line)
+
+
+def age_of_list(folder: RunFolder, start: Resumption, planned: int) -> list[str]:
+    """Return lines where the list of what is kept is not the last word of the run.
+
+    Args:
+        folder: of the run.
+        start: its latest checkpoint.
+        planned: epochs of the whole run.
+    """
+    done = planned if start.own_state is None else start.own_state["epoch"]
+    written = read_report(folder.report).get(EPOCH, done)
+    lines = []
+    if done < planned:
+        lines.append(
+            f"{folder.path}: unfinished, epoch {done} of {planned}; what is kept may change until "
+            f"the end, to which the same command without --export-clean trains"
+        )
+    if written != done:
+        lines.append(
+            f"{folder.purified}: written after epoch {written}, and the run has come to {done}; "
+            f"--report writes it anew"
+        )
+    return lines
 
 
 def predict_images(arguments: argparse.Namespace) -> None:
@@ -116,8 +146,8 @@ def find_model(arguments: argparse.Namespace, argument: str) -> Path:
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name).path
     if not (folder / DESCRIPTION).exists():
         raise InputError(
-            f"{argument}: there is no {folder / DESCRIPTION}; python ASD.py --config "
-            f"{arguments.config} trains to the end, or evaluates the finished run, and writes it"
+            f"{argument}: there is no {folder / DESCRIPTION}; {own_command(arguments, argument)} "
+            f"trains to the end, or evaluates the finished run, and writes it"
         )
     return folder
 

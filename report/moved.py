@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from report.findings import Findings
 from report.sheets import WORST
 from report.suspects import FILE_NAME, read_ranks
-from report.verdict import VERDICT_FILE, Verdict
-from utils.files import read_regular
-
-MOST_BYTES = 2**24  # of an earlier verdict
+from report.verdict import Verdict, read_report
 
 
 def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:
@@ -43,9 +39,6 @@ def what_moved(before: Path, findings: Findings, verdict: Verdict) -> list[str]:
 
 def read_verdict(folder: Path) -> dict[str, Any] | None:
     """Return the verdict of an earlier report; None where there is no readable one."""
-    try:
-        found = json.loads(read_regular(folder / VERDICT_FILE, MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
+    found = read_report(folder)
     fields = {"name", "suspected_target", "estimated_poisoned"}
-    return found if isinstance(found, dict) and fields <= found.keys() else None
+    return found if fields <= found.keys() else None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from run.results import read_result
 from utils.errors import EXIT_CANNOT_TELL, EXIT_POISONED, InputError
+from utils.files import read_regular
 
 VERDICT_FILE = "verdict.json"
+EPOCH = "epoch"  # of the report: key of that file, for the number of finished ones
+MOST_BYTES = 2**24  # of an earlier verdict
 Name = Literal["poisoned", "no_sign", "cannot_tell"]
 EXIT_CODES = {"no_sign": 0, "poisoned": EXIT_POISONED, "cannot_tell": EXIT_CANNOT_TELL}
 # What the absence of a sign says nothing about, by the name that `result.json` has for it.
@@ -97,6 +101,25 @@ def read_verdict(result: Path) -> Verdict | None:
         return None
     return Verdict(
         found["verdict"], found.get("suspected_target"), found.get("estimated_poisoned") or 0
+    )
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return what the report in `folder` holds of its verdict; nothing of an unreadable one."""
+    try:
+        found = json.loads(read_regular(folder / VERDICT_FILE, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def told(verdict: Verdict | None, result: Path) -> str:
+    """Return the line on a verdict that the file `result` holds, and which decides a gate."""
+    if verdict is not None:
+        return f"{result}: {verdict.name}"
+    return (
+        f"no verdict is known: {result} holds none, which is exit code {EXIT_CANNOT_TELL}; the run "
+        f"gives one at its end, or as it is with --report"
     )
 
 

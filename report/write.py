@@ -16,7 +16,7 @@ from report.page import write_page
 from report.purified import write_purified
 from report.sheets import write_sheets
 from report.suspects import write_suspects
-from report.verdict import VERDICT_FILE, Verdict
+from report.verdict import EPOCH, VERDICT_FILE, Verdict
 from run.describe import manifest_of
 from run.folder import RunFolder
 from run.session import Session
@@ -57,7 +57,8 @@ def _write(
     write_sheets(findings, folder)
     write_page(folder / PAGE_FILE, page_content(session, findings, verdict, result))
     write_events(session.folder.events, session.progress.rows)
-    write_text(folder / VERDICT_FILE, json.dumps(asdict(verdict), indent=2) + "\n")
+    said = asdict(verdict) | {EPOCH: session.progress.epoch}
+    write_text(folder / VERDICT_FILE, json.dumps(said, indent=2) + "\n")
     formats = [FORMATS.get(name)() for name in dict.fromkeys(session.config.report_formats)]
     lines += write_formats(formats, as_listing(findings, verdict), folder)
     return [*lines, f"report: {folder / PAGE_FILE}"]

@@ -40,6 +40,12 @@ class RunFolder:
         """The file with the final figures; it is there once the run is finished."""
         return self.path / "result.json"
 
+    def result_beside(self, checkpoint: Path | None) -> Path:
+        """Return where the result of the run is that has left `checkpoint`, perhaps another one."""
+        if checkpoint is None or self.holds(checkpoint):
+            return self.result
+        return RunFolder(checkpoint.resolve().parent.parent).result
+
     @property
     def report(self) -> Path:
         """Where the report is, and what belongs to it."""

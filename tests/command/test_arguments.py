@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 
 import pytest
 
-from command.arguments import parse_arguments
+from command.arguments import own_command, parse_arguments
 from utils.errors import InputError
 
 TASKS = {
@@ -70,3 +71,20 @@ def test_what_goes_together() -> None:
     ):
         parse_arguments(argv)
     assert parse_arguments(["a.b=1", "--check", "c=2"]).overrides == ["a.b=1", "c=2"]
+
+
+def test_a_command_that_is_offered_is_the_users_own() -> None:
+    given = ["--config", "my own.yaml", "--name", "int", "seed.seed=7", "--gpu", "cpu"]
+    arguments = parse_arguments([*given, "--predict", "x.png"])
+    offered = own_command(arguments, "--predict")
+    assert offered == "python ASD.py --config 'my own.yaml' --name int --gpu cpu seed.seed=7"
+    again = parse_arguments(shlex.split(offered)[2:])
+    assert {**vars(again), "predict": ["x.png"]} == vars(arguments)
+    assert own_command(arguments, "--predict", "--report") == f"{offered} --report"
+
+
+def test_half_a_command_is_never_offered() -> None:
+    arguments = parse_arguments([f"dataset_dir={'x' * 200}", "--export-clean", "out"])
+    words = "this command without --export-clean", "this command with --report for --export-clean"
+    task = "--export-clean"
+    assert (own_command(arguments, task), own_command(arguments, task, "--report")) == words

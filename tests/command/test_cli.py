@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import ASD
-from run.checkpoint import BEST, LATEST
+from run.checkpoint import BEST, LATEST, load_checkpoint
 from tests.command.cli_cases import CPU, outcome
 
 
@@ -187,3 +189,59 @@ def test_a_finished_run_says_what_it_thinks_and_what_it_does_not_read(
     assert code == {"no_sign": 0, "poisoned": 3, "cannot_tell": 4}[verdict]
     assert f"result.json: {verdict}" in out
     assert f"review: {review} is not applied" in out
+
+
+def after_two_epochs(checkpoint: Path) -> dict[str, Any]:
+    """Return a checkpoint as if the run had come to its third epoch."""
+    state = load_checkpoint(checkpoint)
+    return state | {"epoch": 2, "rows": state["rows"][:2], "best_epoch": 1}
+
+
+@pytest.mark.parametrize("checkpoint", [LATEST, BEST])
+def test_a_gate_says_which_verdict_it_goes_by(
+    finished: tuple[Path, list[str]],
+    checkpoint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, arguments = finished
+    gate = [*arguments, "--name", "other", "--fail-on-suspicion"]
+    path = folder / "checkpoint" / checkpoint
+    verdict = json.loads((folder / "result.json").read_text())["verdict"]
+    code, out, _ = outcome(capsys, *gate, "--resume", str(path))
+    assert code == {"no_sign": 0, "poisoned": 3, "cannot_tell": 4}[verdict]
+    assert f"{folder / 'result.json'}: {verdict}" in out
+    assert not (folder.parent / "other").exists()
+    # The model is no run of that name, and is called by its path.
+    assert [row.split()[1] for row in out.splitlines() if row.startswith("| ")][1] == str(path)
+
+
+def test_a_gate_says_that_no_verdict_is_known(
+    finished: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, arguments = finished
+    checkpoints = folder.parent / "second" / "checkpoint"
+    shutil.copytree(folder / "checkpoint", checkpoints)
+    torch.save(after_two_epochs(checkpoints / LATEST), checkpoints / BEST)
+    gate = ["--name", "second", "--resume", BEST, "--fail-on-suspicion"]
+    code, out, _ = outcome(capsys, *arguments, *gate)
+    assert code == 4
+    assert "no verdict is known" in out and "exit code 4" in out
+    shutil.rmtree(folder.parent / "second")
+
+
+def test_the_kept_images_of_an_unfinished_run_are_told_so(
+    finished: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, arguments = finished
+    third, latest = folder.parent / "third", folder.parent / "third" / "checkpoint" / LATEST
+    shutil.copytree(folder, third)
+    assert ASD.main([*arguments, "--name", "third", "--report"]) == 0
+    export = [*arguments, "--name", "third", "--export-clean"]
+    code, out, _ = outcome(capsys, *export, str(tmp_path / "whole"))
+    assert code == 0 and "written after" not in out and "unfinished" not in out
+    torch.save(after_two_epochs(latest), latest)
+    code, out, _ = outcome(capsys, *export, str(tmp_path / "part"))
+    assert code == 0
+    assert f"{third}: unfinished, epoch 2 of 9" in out
+    assert "purified.txt: written after epoch 9, and the run has come to 2" in out
+    shutil.rmtree(third)
