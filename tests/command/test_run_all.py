@@ -225,14 +225,11 @@ def test_where_no_run_can_begin_the_tables_of_earlier_lists_stay(
 ) -> None:
     given = [str(write(tmp_path, "good")), "--csv", str(tmp_path / "t.csv"), "--table", "paper"]
     given += ["--table-dir", str(tmp_path / "table"), "--defense", "none"]
-    for state, (expected, written) in {
-        "failed (exit code 2)": (2, False),
-        "failed (exit code 1)": (1, True),
-    }.items():
-        monkeypatch.setattr(run_all, "run_job", lambda *_, state=state: state)
-        assert outcome(capfd, *given)[0] == expected
-        assert (tmp_path / "t.csv").exists() == written
-        assert (tmp_path / "table" / "table.csv").exists() == written
+    for code in (2, 1):
+        monkeypatch.setattr(run_all, "run_job", lambda *_, code=code: f"failed (exit code {code})")
+        assert outcome(capfd, *given)[0] == code
+        written = [(tmp_path / name).exists() for name in ("t.csv", "table/table.csv")]
+        assert written == [code == 1] * 2
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", ""])
