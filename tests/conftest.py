@@ -33,7 +33,7 @@ DIGITS = PROJECT / "tests" / "config" / "digits.yaml"  # the published algorithm
 # A run of seconds that still has all three stages, on 300 real digits and a width of 4.
 TINY = (
     "data.train_samples=300",
-    "network.resnet18_cifar.width=4",
+    "network={fastnet: {width: 4}}",
     "semi.mixmatch.train_iteration=3",
     "semi.loader.batch_size=16",
     "num_epochs=9",
@@ -46,6 +46,10 @@ TINY = (
     "meta.epoch=1",
     "report=false",
 )
+
+
+# The published network, in the same size: three times the operations.
+RESNET = "network={resnet18_cifar: {width: 4}}"
 
 
 # What may stand where a file is expected, by its kind.

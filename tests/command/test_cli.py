@@ -79,9 +79,9 @@ def test_a_changed_experiment_is_refused_and_named(
     finished: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, arguments = finished
-    code, _, err = outcome(capsys, *arguments, "network.resnet18_cifar.width=5", "global.n=3")
+    code, _, err = outcome(capsys, *arguments, "network.fastnet.width=5", "global.n=3")
     assert code == 2
-    assert "network.resnet18_cifar.width (4 in the checkpoint, 5 now)" in err
+    assert "network.fastnet.width (4 in the checkpoint, 5 now)" in err
     assert "global.n" in err
 
 

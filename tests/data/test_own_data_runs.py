@@ -40,6 +40,7 @@ SHORT = (
     "semi.loader.batch_size=8",
     "meta.epoch=1",
     "num_epochs=3",
+    "witness.reference={network: {fastnet: {width: 4}}, epochs: 1, steps: 4}",
 )
 
 

@@ -13,7 +13,7 @@ from command.arguments import parse_arguments
 from data.review import Review
 from defense import Defense, Knowledge
 from run.setup import set_up
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, RESNET, TINY
 from utils.interrupt import Interrupt
 
 ABL = (
@@ -45,8 +45,8 @@ def arguments_for(method: str, storage: Any, *more: str) -> list[str]:
 
 def prepared(method: str, storage: Any, *more: str) -> Any:
     """Return the defence of such a run, before its first epoch."""
-    arguments = parse_arguments(arguments_for(method, storage, "speed.reference=true", *more))
-    return ASD.prepare(set_up(arguments, Interrupt())).defense
+    given = arguments_for(method, storage, RESNET, "speed.reference=true", *more)
+    return ASD.prepare(set_up(parse_arguments(given), Interrupt())).defense
 
 
 def reviewed(defense: Defense, clean: list[int], poisoned: list[int]) -> None:

@@ -142,26 +142,38 @@ def test_columns_of_the_log_and_of_the_suspects(tmp_path: Path, with_vetoes: Non
 WAITS = "witness.heard=[unverified_group, contradicted_group]"
 
 
+@pytest.fixture(scope="module", params=[(), (WAITS,)], ids=["at once", "one waits"])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[str, ...]]:
+    """The folder of a run that is never stopped, and what it was given."""
+    storage = tmp_path_factory.mktemp("whole")
+    assert ASD.main(arguments(storage, *request.param)) == 0
+    return storage, request.param
+
+
 @pytest.mark.parametrize("after", [2, 11, 14, 25])
-@pytest.mark.parametrize("more", [(), (WAITS,)])
 def test_a_stopped_run_hears_the_same_and_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, more: tuple[str, ...]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+    whole: tuple[Path, tuple[str, ...]],
 ) -> None:
-    assert ASD.main(arguments(tmp_path / "whole", *more)) == 0
+    reference, more = whole
     with monkeypatch.context() as patch:
         patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path / "parts", *more))
-    assert ASD.main(arguments(tmp_path / "parts", *more)) == 0
+            ASD.main(arguments(tmp_path, *more))
+    assert ASD.main(arguments(tmp_path, *more)) == 0
     ours, theirs = (
-        load_checkpoint(tmp_path / name / "digits" / "checkpoint" / LATEST)
-        for name in ("parts", "whole")
+        load_checkpoint(storage / "digits" / "checkpoint" / LATEST)
+        for storage in (tmp_path, reference)
     )
     for key in ("model_state_dict", "average_state_dict"):
         first, second = flat(ours[key]), flat(theirs[key])
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
-    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+    assert log(tmp_path) == log(reference)
 
 
 def veto_others(_: ContradictedGroup, case: Case) -> Statement:

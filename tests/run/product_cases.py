@@ -13,7 +13,7 @@ import ASD
 from config.schema import Config
 from model import NETWORKS, Network, build_network
 from run.product import Description, FrameSection
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, RESNET, TINY
 
 SMALL = {
     "fastnet": {"width": 4},
@@ -57,6 +57,6 @@ def build(name: str, size: int, classes: int = 3) -> Network:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A finished run of seconds: its folder, and the command line that made it."""
     storage = tmp_path_factory.mktemp("storage")
-    arguments = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, f"storage_dir={storage}"]
+    arguments = ["--config", str(DIGITS), "--gpu", "cpu", *TINY, RESNET, f"storage_dir={storage}"]
     assert ASD.main([*arguments, "--resume", "False"]) == 0
     return storage / "digits", arguments

@@ -78,19 +78,26 @@ def test_a_run_says_who_chose_its_start(tmp_path: Path, capsys: pytest.CaptureFi
     assert "the start was chosen by the witnesses" in card
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is never stopped."""
+    storage = tmp_path_factory.mktemp("whole")
+    assert ASD.main(arguments(storage)) == 0
+    return storage
+
+
 @pytest.mark.parametrize("after", [5, 11, 25])
 def test_a_stopped_run_keeps_its_start_and_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, whole: Path
 ) -> None:
-    assert ASD.main(arguments(tmp_path / "whole")) == 0
     with monkeypatch.context() as patch:
         patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
         with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path / "parts"))
+            ASD.main(arguments(tmp_path))
     # Where it goes on, the witnesses might say something else; they are not even asked.
     monkeypatch.setattr(Hearing, "most_trusted", never)
-    assert ASD.main(arguments(tmp_path / "parts")) == 0
-    first, second = kept(tmp_path / "whole"), kept(tmp_path / "parts")
+    assert ASD.main(arguments(tmp_path)) == 0
+    first, second = kept(whole), kept(tmp_path)
     assert torch.equal(first["seeds"], second["seeds"])
     assert same(first, second)
 

@@ -162,7 +162,7 @@ def test_a_repair_is_written_by_one_process(
         ("y_nad", (), "no finished run"),
         ("odd", (), "repair.of"),
         ("x_nad", ("seed.seed=7",), "had other poison"),
-        ("x_nad", ("network.resnet18_cifar.width=8",), "section network"),
+        ("x_nad", ("network.fastnet.width=8",), "section network"),
         ("x_nad", ("repair.clean_fraction=1.0",), "clean_fraction"),
         ("x_nad", ("repair.nad.beta=3",), "unknown key"),
         ("x_nad", ("repair.method=nat",), "'nad'"),

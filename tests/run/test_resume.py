@@ -21,13 +21,13 @@ import torch
 import ASD
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import TIME_COLUMNS
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, RESNET, TINY
 from training.mixmatch import MixMatch
 from utils.files import PROJECT
 
 KILLS = int(os.environ.get("ASD_KILLS", "4"))
 # A little longer than the other tests' run, so that most kills fall into it, not before it.
-LONGER = ("semi.mixmatch.train_iteration=8",)
+LONGER = ("semi.mixmatch.train_iteration=8", RESNET)
 
 
 def arguments(storage: Path) -> list[str]:

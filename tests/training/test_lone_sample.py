@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import ASD
 from data.feed import consecutive, training_batches
+from tests.conftest import RESNET
 
 
 @given(st.integers(1, 300), st.integers(2, 40), st.integers(0, 5))
@@ -36,7 +37,7 @@ def test_a_lone_last_sample_on_a_map_of_one_pixel_ends_no_run(
              "backdoor.badnets.trigger_path=null", "data.train_samples=101",
              "loader.batch_size=50", "num_epochs=3", "global.epoch_first=1",
              "global.epoch_second=2", "global.epoch_third=3"]  # fmt: skip
-    assert ASD.main([*tiny_arguments, *small, f"defense={defense}"]) == 0
+    assert ASD.main([*tiny_arguments, RESNET, *small, f"defense={defense}"]) == 0
     if defense == "none":
         rows = (tmp_path / "digits" / "log.csv").read_text().splitlines()
         assert len(rows) == 4

@@ -40,7 +40,7 @@ GPU = torch.device("cuda:0")
 @pytest.fixture
 def setting(tiny_arguments: list[str]) -> Setting:
     """A real run's setting, on the CPU."""
-    arguments = parse_arguments([*tiny_arguments, "network.resnet18_cifar.width=16"])
+    arguments = parse_arguments([*tiny_arguments, "network={resnet18_cifar: {width: 16}}"])
     return ASD.prepare(set_up(arguments, Interrupt())).defense.setting
 
 
