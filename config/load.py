@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,14 @@ from config.auto import TYPICAL, WANTED, covers, open_keys, settle
 from config.merge import merge
 from config.methods import with_method
 from config.no_effect import without_effect
+from config.override import COMMAND_LINE, read_override
 from config.schema import Config
 from data.survey import Facts
 from training.torch_parts import rehearse_schedule
 from utils.errors import InputError
 from utils.paths import user_path
-from utils.plain_yaml import DEEPEST, parse_yaml, read_yaml
+from utils.plain_yaml import read_yaml
 
-COMMAND_LINE = "command line"
 CONFIG_FOLDER = Path(__file__).resolve().parent
 PUBLISHED_SCHEDULES = {"multi_step": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"}
 
@@ -84,22 +83,6 @@ def beside(file: Path, name: str) -> Path:
     """Return the YAML `name` that `file` extends."""
     key = f"{file}: extends"
     return user_path(str(file.parent / user_path(name, key)), key)
-
-
-def read_override(argument: str) -> dict[str, Any]:
-    """Return `a.b=value` as nested mappings; the value is read as YAML."""
-    if any(unicodedata.category(character) == "Cs" for character in argument):
-        raise InputError(f"{argument}: an override is text in UTF-8")
-    key, equals, value = argument.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise InputError(f"{argument}: an override reads key.subkey=value")
-    if len(parts) > DEEPEST:
-        raise InputError(f"{argument}: a key has {DEEPEST} parts at most")
-    data = parse_yaml(value, f"{COMMAND_LINE}: {key}")
-    for part in reversed(parts):
-        data = {part: data}
-    return data
 
 
 def leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -231,4 +214,6 @@ def explain(error: dict[str, Any]) -> str:
         return "is missing"
     if error["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         message = "a mapping of keys is expected"
+    if error["type"] == "string_type":
+        message = "a text is expected; put it in quotes"
     return f"{error['input']!r} given; {message[0].lower()}{message[1:]}"

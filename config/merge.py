@@ -7,6 +7,7 @@ always there stays as it was, one that may be absent goes, and a part's name bri
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from config.schema import Config
@@ -58,7 +59,13 @@ def emptied(inherited: Any, path: str) -> Any:
 
 def section_at(path: str) -> type[Section] | None:
     """Return the section at a dotted path that is there whatever a YAML says; None elsewhere."""
-    place: Below | None = Below(Config)
-    for key in path.split("."):
-        place = place.section.below(key) if place is not None else None
+    place = place_of(path.split("."))
     return None if place is None or place.may_be_nothing else place.section
+
+
+def place_of(keys: Sequence[str]) -> Below | None:
+    """Return the section below which all of `keys` lead, each a key of the one before."""
+    place: Below | None = Below(Config)
+    for key in keys:
+        place = place.section.below(key) if place is not None else None
+    return place

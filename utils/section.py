@@ -61,13 +61,23 @@ class Section(BaseModel):
     @classmethod
     def below(cls, key: str) -> Below | None:
         """Return the section at `key`; None for a plain value, or for a part that is chosen."""
+        kinds = cls._kinds(key)
+        found = [kind for kind in kinds if issubclass(kind, Section)]
+        return Below(found[0], type(None) in kinds) if found else None
+
+    @classmethod
+    def takes_text(cls, key: str) -> bool:
+        """Return whether `key` holds a text, or nothing."""
+        return str in cls._kinds(key)
+
+    @classmethod
+    def _kinds(cls, key: str) -> list[type]:
+        """Return the classes that the value at `key` may have; none of an unknown key."""
         for name, field in cls.model_fields.items():
             if key == (field.alias or name):
                 options = [field.annotation, *get_args(field.annotation)]
-                kinds = [kind for kind in options if inspect.isclass(kind)]
-                found = [kind for kind in kinds if issubclass(kind, Section)]
-                return Below(found[0], type(None) in kinds) if found else None
-        return None
+                return [kind for kind in options if inspect.isclass(kind)]
+        return []
 
     @classmethod
     def emptied(cls, inherited: Any) -> Any:

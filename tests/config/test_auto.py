@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from config.auto import RULES, open_keys, settle
-from config.load import Loaded, load_config, read_mapping, read_override
+from config.load import Loaded, load_config, read_mapping
 from config.merge import merge
+from config.override import read_override
 from data.dataset import DATASETS, ImageData, Outline, Request, Source
 from data.dataset.headers import median_side
 from data.survey import Facts, survey

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.load import load_config, read_override, value_at
+from config.load import load_config, value_at
 from config.merge import merge
+from config.override import read_override
 from config.schema import Config
 from defense.settings import own_sections
 from repair import REPAIRS
