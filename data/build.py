@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from data.apart import refuse_own_folders_among_images
 from data.attack import ATTACKS, Attack, AttackContext, LabelRule
 from data.attack.settings import BackdoorSection
 from data.chosen_set import dataset_name, source_of
@@ -38,10 +39,11 @@ def load_data(config: DataSettings) -> tuple[ImageData, list[str]]:
     """Return the clean data set, reduced and resized as configured, and lines to say.
 
     Raises:
-        InputError: it is not there, or a key contradicts it.
+        InputError: it is not there, a key contradicts it, or what is kept would lie in it.
     """
     name, notice = dataset_name(config)
     source = source_of(config)
+    refuse_own_folders_among_images(config)
     refuse_unread(config.data, name, source)
     data = source().load(Request(config.dataset_dir, config.data, image_cache(config)))
     for key, count in config.class_counts().items():

@@ -22,6 +22,7 @@ from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically, write_text
+from utils.paths import lies_in
 from utils.tables import table_text
 
 THREADS = (
@@ -46,7 +47,7 @@ def make_empty_folder(folder: Path, argument: str = "--export", root: Path | Non
     Raises:
         InputError: it holds something, is a file, cannot be made, or lies in the data set's own.
     """
-    if root is not None and folder.resolve().is_relative_to(root.resolve()):
+    if root is not None and lies_in(folder, root):
         raise InputError(
             f"{argument} {folder}: lies in the data set's own folder {root}, and would become "
             f"a part of it; name another one"

@@ -30,7 +30,7 @@ from data.settings import DataSettings
 from data.transform.build import before_trigger
 from data.twins import pixel_hashes, twins
 from utils.errors import InputError, nearest
-from utils.paths import user_path
+from utils.paths import lies_in, user_path
 from utils.streams import Streams
 
 KEY = "global.seed_dir"
@@ -151,7 +151,7 @@ def existing_seed_folder(config: DataSettings, folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{KEY}: there is no folder {folder}")
     train_folder = source.training_folder(user_path(config.dataset_dir or ".", "dataset_dir"))
-    if folder.resolve().is_relative_to(train_folder.resolve()):
+    if lies_in(folder, train_folder):
         raise InputError(
             f"{KEY}: {folder} lies among the class folders and would be one of them; move it out "
             f"of {train_folder}"

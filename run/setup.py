@@ -11,6 +11,7 @@ import torch
 
 from config.load import Loaded, load_config
 from config.schema import Config
+from data.apart import refuse_own_folders_among_images
 from data.survey import survey
 from run.folder import RunFolder
 from run.lock import refuse_if_held, sole_writer
@@ -87,7 +88,11 @@ def settle_auto(
     """Return the configuration with a choice for every `auto`: the checkpoint's, else a fresh one.
 
     So a run that goes on keeps its choices, whatever has become of the data or the device.
+
+    Raises:
+        InputError: what the run keeps would lie among the images; nothing is written yet.
     """
+    refuse_own_folders_among_images(loaded.config)
     if not loaded.open_keys:
         return loaded
     path, state = Path(arguments.config), None if start is None else start.own_state

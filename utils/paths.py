@@ -42,6 +42,11 @@ def cache_folder(storage_dir: str) -> Path:
     return user_path(storage_dir, "storage_dir") / CACHE
 
 
+def lies_in(place: Path, folder: Path) -> bool:
+    """Return whether `place` is `folder` or lies in it, wherever links lead."""
+    return place.resolve().is_relative_to(folder.resolve())
+
+
 def refuse_unusable(path: str, key: str) -> None:
     """Raise `InputError` for a path that no system takes or that nobody may look at."""
     try:

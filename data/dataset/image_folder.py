@@ -17,7 +17,7 @@ from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Outline, Request, Source
 from data.dataset.spelling import look_alike
-from data.dataset.walk import CLASSES, SEEDS, TEST, TRAIN, Survey, subfolders
+from data.dataset.walk import CLASSES, SEEDS, TEST, TRAIN, TRIGGERED, Survey, subfolders
 from utils.errors import InputError, nearest
 from utils.files import find_file
 from utils.paths import user_path
@@ -82,6 +82,22 @@ class ImageFolder(Source):
     def training_folder(cls, root: Path) -> Path:
         """Return the folder that holds the class folders of the set in `root`."""
         return find_splits(root)[0]
+
+    @classmethod
+    def folders_of_classes(cls, root: Path) -> list[Path]:
+        """Return where each folder is a class of the set in `root`, whether it exists or not."""
+        train_folder = cls.training_folder(root)
+        if train_folder == root:
+            return [root]
+        return [train_folder, *(root / name for name in (TEST, SEEDS, TRIGGERED))]
+
+    @classmethod
+    def chosen_classes(cls, root: Path, settings: DataSection) -> frozenset[str] | None:
+        """Return the classes that the user's own list chooses; None: all folders are classes."""
+        if settings.classes is None:
+            return None
+        with readable_folders():
+            return frozenset(class_folders(cls.training_folder(root), settings.classes))
 
 
 @contextmanager

@@ -220,3 +220,13 @@ class Source(ABC):
     def training_folder(cls, root: Path) -> Path:
         """Return the folder that holds the class folders of the set in `root`."""
         raise NotImplementedError("only of a set that takes verified images")
+
+    @classmethod
+    def folders_of_classes(cls, root: Path) -> list[Path]:
+        """Return where each folder is a class of the set in `root`, whether it exists or not."""
+        return []
+
+    @classmethod
+    def chosen_classes(cls, root: Path, settings: DataSection) -> frozenset[str] | None:
+        """Return the classes that the user's own list chooses; None: all folders are classes."""
+        return None
