@@ -170,6 +170,7 @@ def from_folder(
     config: DataSettings, data: ImageData, folder: Path, cache: Path
 ) -> tuple[ImageData, Tensor, list[str]]:
     """Return the data with the images of `folder` among them, which these are, and lines to say."""
+    refuse_class_called_seeds(data.train, folder)
     checked, left_out = read_folder(config, data.classes, folder, cache)
     seeds, new, lines = match(data, checked)
     found = f"{len(seeds) + len(new)} verified images in {folder}"
@@ -181,6 +182,15 @@ def from_folder(
         data = replace(data, train=data.train.joined(checked.picked(torch.tensor(new))))
     indices = torch.tensor([*seeds, *range(first, first + len(new))], dtype=torch.int64)
     return data, indices.sort().values, lines
+
+
+def refuse_class_called_seeds(train: Split, folder: Path) -> None:
+    """Raise `InputError` for a class whose files are called as the images of `folder` will be."""
+    if any(file.startswith(f"{SEEDS}/") for file in train.files or ()):
+        raise InputError(
+            f"{KEY}: the images of {folder} are called {SEEDS}/<class>/..., and a class folder "
+            f"called {SEEDS!r} lies in dataset_dir itself; move the class folders into {TRAIN}/"
+        )
 
 
 def read_folder(

@@ -63,6 +63,19 @@ def test_class_folders_alone_may_have_a_class_called_seeds(tmp_path: Path) -> No
     found = material(root)
     assert found.training.classes == ("fruits", "seeds")
     assert not found.seeds_checked
+    for label, name in enumerate(("seeds", "fruits")):  # of which `seeds/0.png` might be either
+        draw_image(tmp_path / "checked" / name / "0.png", 100 + label)
+    message = refused(root, f"global.seed_dir={tmp_path / 'checked'}")
+    assert "a class folder called 'seeds'" in message
+    (root / "train").mkdir()
+    for name in ("seeds", "fruits"):
+        (root / name).rename(root / "train" / name)
+    checked = f"global.seed_dir={tmp_path / 'checked'}"
+    found = material(root, checked, "global.seed_num=1")
+    config = load_config(OWN, [f"dataset_dir={root}", checked]).config
+    assert "seeds/seeds/0.png" in seed_files(found)
+    for file in found.training.files or ():
+        assert sample_path(file, root, config).is_file(), file
 
 
 @pytest.mark.parametrize(
