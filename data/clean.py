@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from data.dataset.picture import UnreadableImage
 from data.dataset.walk import SEEDS, TRAIN
-from data.export import THREADS, file_names, folder_names, write_images
+from data.export import THREADS, all_or_nothing, file_names, folder_names, write_images
 from data.imagefolder import apart, ending_of_content, places, write_as_png, write_card
 from data.names import composed
 from data.poison import TrainingSet
 from data.review import Review
 from utils.console import progress
-from utils.errors import InputError, TrainingError
+from utils.errors import InputError
 from utils.files import read_regular
 from utils.texts import MOST_BYTES
 
 Locate = Callable[[str], Path]
 FOLDERS, IMAGEFOLDER = "folders", "imagefolder"
 LAYOUTS = (FOLDERS, IMAGEFOLDER)
-UNFINISHED = ".unfinished"  # folder that is being filled
 
 
 def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
@@ -101,7 +99,7 @@ def write_clean(
     paths = clean_paths(training, kept, locate is None)
     classes = {path.parts[0] for path in paths}
     made = set[int]()
-    with all_or_nothing(folder) as below:
+    with all_or_nothing(folder, "--export-clean") as below:
         if layout == IMAGEFOLDER:
             paths, made = places(
                 paths, lambda number: ending_of_kept(training, kept[number], locate)
@@ -117,26 +115,6 @@ def write_clean(
     if made:
         line += f"; {len(made)} of them were written as PNG, since the loader knows no such files"
     return line
-
-
-@contextmanager
-def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """Lend a folder to write in; at the end `folder` has all that stands there, or nothing.
-
-    Raises:
-        TrainingError: a file could not be read or written in the block.
-    """
-    below = folder / UNFINISHED
-    try:
-        below.mkdir()
-        yield below
-        for place in sorted(below.iterdir()):
-            place.rename(folder / place.name)
-        below.rmdir()
-    except (OSError, UnreadableImage) as error:
-        raise TrainingError(f"--export-clean: {error}; nothing is left in {folder}") from error
-    finally:
-        shutil.rmtree(below, ignore_errors=True)
 
 
 def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> list[Path]:

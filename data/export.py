@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from data.dataset.picture import UnreadableImage
 from data.dataset.walk import CLASSES, TEST, TRIGGERED
 from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
 from utils.errors import InputError, TrainingError
-from utils.files import write_atomically, write_text
+from utils.files import why_unwritten, write_atomically, write_text
 from utils.paths import lies_in
 from utils.tables import table_text
 
@@ -33,6 +36,7 @@ GALLERY_ROWS = {Role.POISONED: 6, Role.CROSS: 2}
 AMPLIFY = 10  # of the differences
 GREY = 128  # of a pixel that is the same in both images
 TILE = 160  # pixels of the gallery's longer side that an image has at least
+UNFINISHED = ".unfinished"  # folder that is being filled
 MARGIN, LINE = 8, 18  # pixels
 
 
@@ -60,6 +64,34 @@ def make_empty_folder(folder: Path, argument: str = "--export", root: Path | Non
         raise InputError(f"{argument} {folder}: cannot be made or read ({error})") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"{argument} {folder}: cannot be written")
+
+
+@contextmanager
+def all_or_nothing(folder: Path, argument: str) -> Iterator[Path]:
+    """Lend a folder to write in; at the end `folder` has all that stands there, or nothing.
+
+    Args:
+        folder: to be filled; it is empty.
+        argument: of the command line, for messages.
+
+    Raises:
+        TrainingError: a file could not be read or written in the block.
+    """
+    below, left = folder / UNFINISHED, f"nothing is left in {folder}"
+    try:
+        below.mkdir()
+        yield below
+        for place in sorted(below.iterdir(), key=lambda place: (place.is_file(), place.name)):
+            place.rename(folder / place.name)  # tables after what they name
+        below.rmdir()
+    except OSError as error:
+        name = error.filename2 or error.filename
+        where = "" if name is None else f"{name}: "
+        raise TrainingError(f"{argument}: {where}{why_unwritten(error)}; {left}") from error
+    except (UnreadableImage, TrainingError) as error:
+        raise TrainingError(f"{argument}: {error}; {left}") from error
+    finally:
+        shutil.rmtree(below, ignore_errors=True)
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
@@ -104,7 +136,7 @@ def write_images(images: Tensor | Sequence[Tensor], paths: Sequence[Path]) -> No
             for _ in progress(written, "export", unit="image", total=len(paths)):
                 pass
     except OSError as error:
-        raise TrainingError(f"the export could not be written ({error})") from error
+        raise TrainingError(f"the images could not be written: {why_unwritten(error)}") from error
 
 
 def index_table(
@@ -194,7 +226,7 @@ def write_picture(sheet: Image.Image, path: Path) -> None:
 
 
 def export_tests(classes: Sequence[str], truth: Truth, folder: Path) -> list[str]:
-    """Write what is measured on, and the order of the classes; return a line to say.
+    """Write what is measured on, and the order of the classes; return the folders of images.
 
     So the set can be read back (`data.truth: index.csv`), with the same ACC and ASR.
     """
@@ -204,14 +236,14 @@ def export_tests(classes: Sequence[str], truth: Truth, folder: Path) -> list[str
     for place, split in ((TEST, truth.clean_test), (TRIGGERED, truth.triggered_test)):
         if split is None or not len(split):
             continue
-        written.append(str(folder / place))
+        written.append(place)
         digits = len(str(len(split) - 1))
         paths = [
             folder / place / names[label] / f"{index:0{digits}}.png"
             for index, label in enumerate(split.labels.tolist())
         ]
         write_images(split.images, paths)
-    return [f"test images, for ACC and ASR: {', '.join(written)}"] if written else []
+    return written
 
 
 def export(
@@ -221,9 +253,7 @@ def export(
     folder: Path,
     truth_known: bool = True,
 ) -> list[str]:
-    """Write the training set into `folder`, which is empty; return lines to say.
-
-    `index.csv` comes last, so a folder without it is not whole.
+    """Write the training set into `folder`, which is empty, or leave it so; return lines to say.
 
     Args:
         before: (N, H, W, 3) uint8, the images as they were; None where nobody knows that.
@@ -232,16 +262,24 @@ def export(
         folder: gets `train/<class>/<index>.png`, `gallery.png` and `index.csv`; where the truth
             is known, the test images too.
         truth_known: False for own data, of which `truth` says nothing.
+
+    Raises:
+        TrainingError: the disk is full or the folder cannot be written; nothing is left in it.
     """
-    files = file_names(training)
-    write_images(training.images, [folder / file for file in files])
-    lines = [f"{len(files)} images of {training.num_classes} classes: {folder / 'train'}"]
+    files, tests = file_names(training), list[str]()
     gallery = None if before is None else draw_gallery(before, training, truth)
+    with all_or_nothing(folder, "--export") as below:
+        write_images(training.images, [below / file for file in files])
+        if gallery is not None:
+            write_picture(gallery, below / "gallery.png")
+        if truth_known:
+            tests = export_tests(training.classes, truth, below)
+        write_text(below / "index.csv", index_table(files, training, truth, truth_known))
+    lines = [f"{len(files)} images of {training.num_classes} classes: {folder / 'train'}"]
     if gallery is not None:
-        write_picture(gallery, folder / "gallery.png")
         lines.append(f"some changed samples, before and after: {folder / 'gallery.png'}")
-    if truth_known:
-        lines += export_tests(training.classes, truth, folder)
-    write_text(folder / "index.csv", index_table(files, training, truth, truth_known))
+    if tests:
+        places = ", ".join(str(folder / place) for place in tests)
+        lines.append(f"test images, for ACC and ASR: {places}")
     what = "what was changed" if truth_known else "all of them, with their labels"
     return [*lines, f"{what}: {folder / 'index.csv'}"]

@@ -115,8 +115,9 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
     if source_of(config).known_to_be_clean:
         return Verified(data, seeds, True, False, ())
     unmeasured = "" if len(data.test) else ", and ACC is not measured"
+    drawn = "1 image a class was" if count == 1 else f"{count} images a class were"
     line = (
-        f"NOBODY HAS CHECKED THE SEEDS: {count} images a class were drawn from the folder itself "
+        f"NOBODY HAS CHECKED THE SEEDS: {drawn} drawn from the folder itself "
         f"and may be poisoned, so this run can never conclude `no sign of poison`{unmeasured}; put "
         f"about twenty checked images a class into {SEEDS}/<class>/ beside {TRAIN}/, or list them "
         f"in a file (global.seed_indices); without any, global.seed_choice=witnesses is safer"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from data.export import (
 from data.export import draw_gallery as draw_changed
 from data.poison import Role, TrainingSet, Truth
 from tests.conftest import DIGITS, TINY, colourful_images, tiny_config
+from utils.errors import TrainingError
 from utils.streams import Streams
 
 
@@ -206,3 +210,27 @@ def test_a_wrong_gallery_is_one_line(
     assert part in message
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_full_disk_leaves_no_half_of_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    clean, training, truth = small_set()
+    for part in ("write_images", "write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"data.export.{part}", raiser(full))
+            with pytest.raises(TrainingError) as caught:
+                export(clean, training, truth, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        expected = "--export: the disk is full (No space left on device); free a part of it"
+        assert str(caught.value) == f"{expected}; nothing is left in {tmp_path}"
+    export(clean, training, truth, tmp_path)
+    assert (tmp_path / "index.csv").is_file() and not (tmp_path / ".unfinished").exists()

@@ -93,7 +93,7 @@ def test_three_images_a_class_and_nothing_checked(
     arguments = ["--config", str(OWN), "--gpu", "cpu", f"dataset_dir={root}", *SHORT]
     assert ASD.main([*arguments, f"storage_dir={tmp_path / 'storage'}"]) == 0
     out = capsys.readouterr().out
-    assert "NOBODY HAS CHECKED THE SEEDS: 1 images a class" in out
+    assert "NOBODY HAS CHECKED THE SEEDS: 1 image a class was drawn" in out
     result = json.loads((tmp_path / "storage" / "own_data" / "result.json").read_text())
     assert (result["acc"], result["best_acc"], result["seeds_checked"]) == (None, None, False)
 
