@@ -22,7 +22,7 @@ from run.folder import RunFolder
 from run.session import Session
 from run.standing import standing_of
 from utils.errors import InputError, TrainingError
-from utils.files import write_text
+from utils.files import why_unwritten, write_text
 
 SHOWN = 3  # doubtful samples named in a line; the page lists all
 PAGE_FILE = "report.html"
@@ -38,9 +38,11 @@ def write_report(
     """
     try:
         return _write(session, findings, verdict, result)
-    except (OSError, TrainingError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"report: {session.folder.report} cannot be written ({why})") from error
+    except TrainingError as error:  # names the file
+        raise InputError(f"report: {error}") from error
+    except OSError as error:
+        why = why_unwritten(error)
+        raise InputError(f"report: {session.folder.report} cannot be written: {why}") from error
 
 
 def _write(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,20 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"storage_dir: {self.path} cannot be made ({error})") from error
-        if not os.access(self.checkpoints, os.W_OK):
-            raise InputError(f"storage_dir: {self.checkpoints} cannot be written")
+            raise unwritable(self.path, error) from error
+        self.refuse_unwritable()
+
+    def refuse_unwritable(self) -> None:
+        """Raise `InputError` where a run could not be kept here; nothing stays on the disk.
+
+        It is tried: what permissions say does not hold for root, nor on read-only storage.
+        """
+        for folder in {nearest_there(self.path.parent), nearest_there(self.checkpoints)}:
+            try:
+                with tempfile.TemporaryDirectory(prefix=".tried-", dir=folder):
+                    pass
+            except OSError as error:
+                raise unwritable(self.path, error, folder) from error
 
     def holds_a_run(self) -> bool:
         """Return whether an earlier run has left a checkpoint or a log."""
@@ -138,3 +150,16 @@ class RunFolder:
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the merged configuration."""
         write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+
+
+def nearest_there(path: Path) -> Path:
+    """Return `path`, or the nearest above it that is there."""
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
+
+
+def unwritable(path: Path, error: Exception, culprit: Path | None = None) -> InputError:
+    """Return the error for a run's folder that cannot be written, because of `culprit`."""
+    why = getattr(error, "strerror", None) or error
+    where = "" if culprit in (None, path) else f"{culprit}: "
+    line = f"storage_dir: {path} cannot be written ({where}{why})"
+    return InputError(f"{line}; name another storage_dir")

@@ -54,7 +54,8 @@ def sole_writer(folder: Path, start: Resumption) -> Iterator[None]:
     except Timeout:
         raise refusal(folder) from None
     except (OSError, NotImplementedError) as error:
-        raise InputError(f"storage_dir: {folder} cannot be locked ({error})") from error
+        why = f"{folder} cannot be locked ({error}); name another storage_dir"
+        raise InputError(f"storage_dir: {why}") from error
     try:
         start.refuse_if_changed()
         who = {"process": os.getpid(), "host": socket.gethostname()}

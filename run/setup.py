@@ -58,9 +58,11 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
     folder = find_folder(loaded.config.storage_dir, arguments.name, loaded.name)
     epochs = None if "num_epochs" in loaded.open_keys else loaded.config.num_epochs
     start = find_start(folder, arguments.resume, epochs)
-    trains_nothing = arguments.check or arguments.bench or arguments.report
-    if world.is_first and not trains_nothing and not start.only_evaluate:
-        refuse_if_held(folder.path)
+    writes = not (arguments.bench or arguments.report or start.only_evaluate)
+    if world.is_first and writes:
+        folder.refuse_unwritable()
+        if not arguments.check:
+            refuse_if_held(folder.path)
     loaded = settle_auto(arguments, loaded, device, start)
     config = loaded.config
     start.refuse_other_experiment(config)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.command.cli_cases import CPU, outcome
-from tests.conftest import DIGITS
+from tests.conftest import DIGITS, TINY
 from utils.files import PROJECT
 
 BASELINE = str(PROJECT / "config" / "baseline_asd.yaml")
@@ -167,3 +167,26 @@ def test_the_papers_experiment_is_prepared_in_less_than_3_gb(
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     peak = int(done.stdout.rsplit("KiB", 1)[1])
     assert peak < 3_000_000
+
+
+@pytest.mark.parametrize("taken", [".", "digits", "digits/checkpoint"])
+@pytest.mark.parametrize("task", [["--check"], []], ids=["check", "run"])
+def test_storage_that_cannot_be_written_is_told_before_the_data_are_read(
+    taken: str, task: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "storage" / taken
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("a file")
+    given = [*CPU, f"storage_dir={tmp_path / 'storage'}", "dataset_dir=/nowhere", *task]
+    code, _, err = outcome(capsys, *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"storage_dir: {tmp_path / 'storage' / 'digits'} cannot be written (" in err
+    assert "Not a directory); name another storage_dir" in err
+    assert place.read_text() == "a file"
+
+
+def test_a_check_leaves_nothing_where_it_has_tried_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(capsys, *CPU, f"storage_dir={tmp_path}", *TINY, "--check")[0] == 0
+    assert list(tmp_path.iterdir()) == []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +17,14 @@ import torch
 import ASD
 from defense.defense import Pools
 from defense.history import KEPT_REDUCTIONS, History
+from report import write
 from report.moved import what_moved
 from report.suspects import write_suspects
 from report.verdict import VERDICT_FILE, Verdict, exit_code, read_verdict
 from report.write import doubts
 from tests.report.made_up import made_up
 from tests.report.report_example import make_findings
+from utils.errors import InputError, TrainingError
 
 
 def test_the_history_keeps_what_the_splits_say() -> None:
@@ -168,3 +174,29 @@ def test_the_furthest_rise_is_told_and_standing_still_is_not(tmp_path: Path) -> 
     score[20] = 2.0  # was the 21st, of scores that fall with the index
     moved = what_moved(tmp_path, replace(findings, score=score), verdict)
     assert moved[-1] == f"{told}; {findings.name(20)} has risen furthest, from rank 21 to 1"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TrainingError("a.csv could not be written: why"), "a.csv could not be written: why"),
+        (
+            OSError(errno.EROFS, os.strerror(errno.EROFS), "a.csv"),
+            "report cannot be written: Read-only file system; make it writable, or name another "
+            "place",
+        ),
+    ],
+    ids=["of a writer", "of the system"],
+)
+def test_what_keeps_a_report_from_being_written_is_told_once(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(write, "_write", fail)
+    session: Any = SimpleNamespace(folder=SimpleNamespace(report="report"))
+    nothing: Any = None
+    with pytest.raises(InputError) as caught:
+        write.write_report(session, nothing, nothing, {})
+    assert str(caught.value) == f"report: {told}"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.processes import run_together
 from utils import files
+from utils.errors import TrainingError
+
+
+def save(file: Any) -> None:
+    torch.save({"weights": torch.zeros(100_000)}, file)
 
 
 def write_often(path: Path, letter: str) -> None:
@@ -44,3 +52,43 @@ def test_only_abandoned_temporary_files_are_swept(tmp_path: Path) -> None:
     files.write_text(tmp_path / "file", "x")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [".file.new.partial", ".other.old.partial", "file"]
+
+
+class Refused:
+    """A file that the system takes nothing for."""
+
+    def __init__(self, number: int) -> None:
+        self.error = OSError(number, os.strerror(number))
+
+    def write(self, content: bytes) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("write", [lambda file: file.write(b"x"), save], ids=["plain", "torch"])
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "the disk is full (No space left on device); free a part of it"),
+        (errno.EROFS, "Read-only file system; make it writable, or name another place"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_disk_refuses_is_told_once_with_what_to_do(
+    tmp_path: Path, write: Callable[[Any], None], number: int, told: str
+) -> None:
+    """PyTorch says `unexpected pos 704 vs 598` of all of these."""
+    path = tmp_path / "file"
+    with pytest.raises(TrainingError) as caught:
+        files.write_atomically(path, lambda _: write(Refused(number)))
+    assert str(caught.value) == f"{path} could not be written: {told}"
+
+
+def test_what_is_no_fault_of_the_disk_keeps_its_words(tmp_path: Path) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("two\nlines")
+
+    with pytest.raises(TrainingError, match="could not be written: two lines"):
+        files.write_atomically(tmp_path / "file", fail)
