@@ -22,6 +22,7 @@ from data.imported import Poisoned, import_truth
 from data.kept import POISON_FILE, read_poison, write_poison
 from data.own import verify
 from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
+from data.seed_folder import describe_unread
 from data.seeds import verified_seeds
 from data.settings import DataSettings
 from data.transform.build import before_trigger
@@ -215,12 +216,12 @@ def assemble(
         known = with_truth(config, data, streams, device, dry_run)
         seeds = verified_seeds(config.global_, known.training, known.truth.untouched, streams)
         checked = not config.global_.chosen
-        return Material(known.data, known.training, known.truth, seeds, checked, lines=known.lines)
+        lines = (*known.lines, *describe_unread(config))
+        return Material(known.data, known.training, known.truth, seeds, checked, lines=lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
-    return Material(
-        found.data, training, truth, found.seeds, found.checked, found.holds_out, found.lines
-    )
+    lines = (*found.lines, *describe_unread(config))
+    return Material(found.data, training, truth, found.seeds, found.checked, found.holds_out, lines)
 
 
 def describe_poison(training: TrainingSet, truth: Truth) -> tuple[str, ...]:

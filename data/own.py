@@ -18,22 +18,20 @@ import torch
 from torch import Tensor
 
 from data.chosen_set import source_of
-from data.dataset import DATASETS, ImageData, Split
+from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.remarks import judge_unreadable
 from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
 from data.names import composed
 from data.poison import TrainingSet, leave_clean
+from data.seed_folder import KEY, seed_folder
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.settings import DataSettings
 from data.transform.build import before_trigger
 from data.twins import pixel_hashes, twins
 from utils.errors import InputError, nearest
-from utils.paths import lies_in, user_path
 from utils.streams import Streams
-
-KEY = "global.seed_dir"
 
 
 @dataclass(frozen=True)
@@ -126,38 +124,6 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
 
 
 # --------------------------------------------------------------------- a folder of checked images
-
-
-def seed_folder(config: DataSettings) -> Path | None:
-    """Return the folder of verified images: the given one, else `seeds/` beside `train/`."""
-    if config.global_.seed_dir is not None:
-        return existing_seed_folder(config, user_path(config.global_.seed_dir, KEY))
-    if config.global_.seed_indices is not None or not source_of(config).takes_verified_images:
-        return None
-    root = user_path(config.dataset_dir or ".", "dataset_dir")
-    beside_train = (root / TRAIN).is_dir() and (root / SEEDS).is_dir()
-    return root / SEEDS if beside_train else None
-
-
-def existing_seed_folder(config: DataSettings, folder: Path) -> Path:
-    """Return `folder`, which the configuration names.
-
-    Raises:
-        InputError: it is not there, means nothing to the data set, or lies among the classes.
-    """
-    source = source_of(config)
-    if not source.takes_verified_images:
-        takers = [name for name in DATASETS if DATASETS.get(name).takes_verified_images]
-        raise InputError(f"{KEY}: for dataset {', '.join(takers)} only; use global.seed_indices")
-    if not folder.is_dir():
-        raise InputError(f"{KEY}: there is no folder {folder}")
-    train_folder = source.training_folder(user_path(config.dataset_dir or ".", "dataset_dir"))
-    if lies_in(folder, train_folder):
-        raise InputError(
-            f"{KEY}: {folder} lies among the class folders and would be one of them; move it out "
-            f"of {train_folder}"
-        )
-    return folder
 
 
 def sample_path(file: str, root: Path, config: DataSettings) -> Path:

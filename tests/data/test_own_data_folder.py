@@ -53,6 +53,35 @@ def test_the_folder_beside_train_is_taken_without_being_named(folder: Path) -> N
     assert found.seeds_checked
     assert len(found.seeds) == 6  # of nine, one a class is held out
     assert any(str(folder / "seeds") in line for line in found.lines)
+    assert not any("is not read" in line for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["backdoor={poison_ratio: 0.1, target_label: 0, bpp: null}"], "backdoor says which"),
+        (["global.seed_indices={list}"], "global.seed_indices lists"),
+        (["global.seed_indices={list}", "backdoor={sig: null, target_label: 0}"], "indices lists"),
+        (["data.truth={table}"], "data.truth says which images are clean, and the seeds are drawn"),
+        (["data.truth={table}", "global.seed_choice=witnesses"], "and witnesses choose"),
+    ],
+)
+def test_a_folder_beside_train_that_counts_for_nothing_is_said(
+    folder: Path, more: list[str], part: str
+) -> None:
+    table = folder.parent / "index.csv"
+    table.write_text("file,kind\n" + "".join(f"{name},clean\n" for name in names(12)))
+    given = listed(folder, "\n".join(names(6))).partition("=")[2]
+    more = [word.replace("{table}", str(table)).replace("{list}", given) for word in more]
+    more.append("global.seed_num=2")
+    silent = material(folder, *more)
+    assert not [line for line in silent.lines if "is not read" in line]
+    make_folder(folder, per_class=3, beside="seeds")
+    found = material(folder, *more)
+    assert [part in line for line in found.lines if f"{folder / 'seeds'} is not read" in line] == [
+        True
+    ]
+    assert torch.equal(found.seeds, silent.seeds)
 
 
 def test_class_folders_alone_may_have_a_class_called_seeds(tmp_path: Path) -> None:
