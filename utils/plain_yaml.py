@@ -18,6 +18,7 @@ from yaml.constructor import SafeConstructor
 
 from utils.errors import InputError
 from utils.files import read_regular
+from utils.yaml_faults import explained
 
 LARGEST_FILE = 1 << 20  # bytes
 MOST_NODES = 20_000  # values and keys, aliases counted as what they stand for
@@ -179,11 +180,14 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return PlainLoader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{where}{line}: {error.problem or 'no valid YAML'}") from error
+        raise InputError(f"{where}{explained(error)}") from error
     except yaml.reader.ReaderError as error:
         code = ord(error.character) if isinstance(error.character, str) else error.character
-        raise InputError(f"{where}: no valid YAML (character U+{code:04X})") from error
+        line = text.count("\n", 0, error.position) + 1
+        remedy = "save it as UTF-8" if code == 0 else "take it out"
+        raise InputError(
+            f"{where}, line {line}: the character U+{code:04X} is no text; {remedy}"
+        ) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: no valid YAML ({error})".replace("\n", " ")) from error
 
@@ -192,12 +196,17 @@ def read_yaml(path: Path, where: str) -> Any:
     """Return the data in the file at `path`; `where` names it in messages.
 
     Raises:
-        InputError: it is no regular file, too large, not in UTF-8, or no plain YAML.
+        InputError: it is no regular file, too large, not in UTF-8, empty, or no plain YAML.
     """
     try:
         text = read_regular(path, LARGEST_FILE).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: is not written in UTF-8 (byte {error.start})") from error
-    return parse_yaml(text, where)
+        raise InputError(
+            f"{where}: is not written in UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from error
+    data = parse_yaml(text, where)
+    if data is None:
+        raise InputError(f"{where}: is empty; settings are expected, each as `key: value`")
+    return data

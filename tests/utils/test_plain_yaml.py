@@ -120,3 +120,48 @@ def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes("\ufeffa: Größe".encode())
     assert read_yaml(path, "x") == {"a": "Größe"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('a: 1\nb: "x\nc: 2\n', ", line 2: a quote is opened here and not closed"),
+        ("a: 1\nb: 'x\n", ", line 2: a quote is opened here and not closed"),
+        ("a: 1\nb: [1, 2\nc: 3\n", ", line 2: a list begins here by [, and lacks a comma or its ]"),
+        ("a: {x: 1\nb: 3\n", ", line 1: a mapping begins here by {, and lacks a comma or its }"),
+        ("a: 1\nkey\nb: 1", ", line 2: a key without a colon"),
+        ("a: 1\n---\nb: 2\n", ", line 2: --- begins a second document"),
+        ("a:\n\tb: 1\n", ", line 2: a tab, which indents nothing; use blanks"),
+        ("a: 1\nb: @x\n", ", line 2: no value begins with this sign; put the value in quotes"),
+        ("a: b: c\n", ", line 1: a colon where none is expected"),
+        ("a:\n  b: 1\n c: 2\n", ", line 3: does not belong to what stands above"),
+        ("a: 1\n- b\n", ", line 2: does not belong to what stands above"),
+        ("  a: 1\nb: 2\n", ", line 2: does not belong to what stands above"),
+        ('a: "C:\\Users"\n', ", line 1: in double quotes a \\ begins a special character"),
+        ("a: &x 1\nb: &x 2\n", ", line 2: a name given by & is given again"),
+        ("a: 1\nb: \x1b", ", line 2: the character U+001B is no text; take it out"),
+        ("a\0:\0 \0", ", line 1: the character U+0000 is no text; save it as UTF-8"),
+    ],
+    ids=lambda value: "".join(filter(str.isalnum, value))[:12],
+)
+def test_a_fault_is_told_where_it_begins_and_with_what_to_do(text: str, told: str) -> None:
+    message = refused(text).removeprefix("here")
+    assert message.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty; settings are expected"),
+        (b"# nothing but this\n", "is empty; settings are expected"),
+        ("a: 1".encode("utf-16"), "save it as UTF-8"),
+        ("a: 1".encode("utf-16-le"), "save it as UTF-8"),
+        ("a: Größe".encode("latin-1"), "save it as UTF-8"),
+    ],
+    ids=["empty", "comments", "utf-16", "utf-16 without a mark", "latin-1"],
+)
+def test_what_an_editor_saved_otherwise_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"^--config x.*{told}"):
+        read_yaml(path, "--config x")
