@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ UNREAD = {
     "export_onnx": ("fail_on_suspicion", "gpu", "resume"),
     "predict": ("fail_on_suspicion", "resume"),
 }
+# What argparse says where the name of a file may have been taken for a flag.
+LEADING = re.compile(r"expected (at least )?one argument|unrecognized arguments: (.* )?-[^-]")
 LONGEST_COMMAND = 120  # characters; an error line is clipped, and half a command is none
 
 
@@ -31,7 +34,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `InputError` instead of printing the usage."""
-        raise InputError(f"command line: {message}; see python {self.prog} --help")
+        hint = "; a name that begins with - is written ./-NAME" if LEADING.search(message) else ""
+        raise InputError(f"command line: {message}{hint}; see python {self.prog} --help")
 
     def print_help(self, file: object = None) -> None:
         """Print the help."""

@@ -69,7 +69,8 @@ def find_images(paths: Sequence[str], left_out: Counter[str]) -> list[str]:
         refuse_unusable(path, "--predict")
         if not os.path.isdir(path):
             if not os.path.exists(path):
-                raise InputError(f"--predict: there is no file or folder {path!r}")
+                hint = "; keys are set before --predict" if "=" in path else ""
+                raise InputError(f"--predict: there is no file or folder {path!r}{hint}")
             files.append(path)
             continue
         try:

@@ -15,7 +15,7 @@ from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
 from run.fingerprints import first_difference
 from run.folder import RunFolder
-from utils.errors import InputError
+from utils.errors import InputError, nearest
 from utils.paths import user_path
 
 # Keys that may change between a checkpoint and its resumption: where things are, how fast, how
@@ -146,12 +146,19 @@ def _find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -
     inside = folder.checkpoints / path
     path = inside if inside.is_file() else path
     if not path.is_file():
-        raise InputError(
-            f"--resume: there is no checkpoint {resume} here or in {folder.checkpoints}"
-        )
+        raise no_checkpoint(resume, folder)
     latest = read_latest(folder.checkpoints) if folder.holds(path) else None
     state = load_checkpoint(path)
     return judge(path, state, latest[1] if latest else state, num_epochs)
+
+
+def no_checkpoint(resume: str, folder: RunFolder) -> InputError:
+    """Return the error for a name by which no checkpoint is found, with those that there are."""
+    line = f"--resume: there is no checkpoint {resume} here or in {folder.checkpoints}"
+    if "=" in resume:
+        return InputError(f"{line}; keys are set before --resume")
+    there = [path.name for path in folder.checkpoints.glob("[!.]*.pt")]
+    return InputError(f"{line}{nearest(resume, there)}")
 
 
 def judge(

@@ -88,3 +88,15 @@ def test_half_a_command_is_never_offered() -> None:
     words = "this command without --export-clean", "this command with --report for --export-clean"
     task = "--export-clean"
     assert (own_command(arguments, task), own_command(arguments, task, "--report")) == words
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--predict", "-x.png"], ["--predict", "a.png", "-x.png"], ["--export", "-out"], ["-x.png"]],
+)
+def test_a_name_that_looks_like_a_flag_is_told_how_to_be_given(given: list[str]) -> None:
+    with pytest.raises(InputError, match=r"; a name that begins with - is written \./-NAME; see"):
+        parse_arguments(given)
+    with pytest.raises(InputError) as caught:
+        parse_arguments(["--predit", "x.png"])
+    assert "./-NAME" not in str(caught.value)

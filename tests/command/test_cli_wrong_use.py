@@ -27,6 +27,8 @@ BASELINE = str(PROJECT / "config" / "baseline_asd.yaml")
         ([*CPU, "sead.seed=1"], ["sead", "'seed'"]),
         (["--config", str(DIGITS), "--fast"], ["--fast", "--help"]),
         ([*CPU, "--resume", "x.pt"], ["no checkpoint x.pt"]),
+        ([*CPU, "--resume", "loader.num=2"], ["no checkpoint", "keys are set before --resume"]),
+        ([*CPU, "--predict", "loader.num=2"], ["no file", "keys are set before --predict"]),
         (
             [*CPU, "backdoor.target_label=10"],
             ["target_label", "0 to 9"],

@@ -183,3 +183,14 @@ def test_a_checkpoint_older_than_a_key_goes_on_with_its_default(
     torch.save(state, path)
     assert main(tiny_arguments) == 0
     assert main([*tiny_arguments, "global.class_floor=0.5"]) == 2
+
+
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for name in (LATEST, "best_model.pt", ".latest_model.pt.1-0.partial"):
+        (folder.checkpoints / name).touch()
+    with pytest.raises(InputError, match=r"no checkpoint latest_model .*did you mean 'latest_m"):
+        find_start(folder, "latest_model", None)
+    with pytest.raises(InputError, match=r"\(known: best_model.pt, latest_model.pt\)"):
+        find_start(folder, "7", None)
