@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from data.dataset.picture import UnreadableImage
+from data.dataset.spelling import composed
 from data.dataset.walk import SEEDS, TRAIN
 from data.export import THREADS, all_or_nothing, file_names, folder_names, write_images
 from data.imagefolder import apart, ending_of_content, places, write_as_png, write_card
-from data.names import composed
 from data.poison import TrainingSet
 from data.review import Review
 from utils.console import progress

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.dataset.decode import to_rgb, upright
 from data.dataset.picture import ENDINGS, opened
-from data.names import composed
+from data.dataset.spelling import composed
 from utils.files import write_text
 
 SPLIT, CARD = "train", "README.md"

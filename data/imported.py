@@ -19,8 +19,9 @@ from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.image_folder import readable_folders, truth_file
 from data.dataset.remarks import describe_left_out, judge_unreadable
+from data.dataset.spelling import composed
 from data.dataset.walk import TRIGGERED, Survey, subfolders
-from data.names import composed
+from data.names import Names
 from data.poison import Role, TrainingSet, Truth
 from data.settings import DataSettings
 from data.transform.build import before_trigger
@@ -59,8 +60,7 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     assert data.root is not None
     file = truth_file(data.root, config.data.truth)
     text = read_text(file, KEY)
-    rows, left_out = readable_rows(read_table(text, COLUMNS).rows, data.left_out)
-    order = places_of(rows, data.train, text)
+    rows, order, left_out = readable_rows(read_table(text, COLUMNS).rows, data, text)
     train = data.train.picked(order)
     roles = torch.tensor([kind_of(row, text) for row in rows], dtype=torch.uint8)
     original = original_labels(rows, train.labels, data.classes, text)
@@ -76,40 +76,55 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     return Poisoned(data, training, Truth(roles, original, data.test, triggered), tuple(lines))
 
 
-def readable_rows(rows: Sequence[Row], unreadable: Collection[str]) -> tuple[list[Row], list[str]]:
-    """Return the rows of images that are there, and a line about those that cannot be read."""
-    missing = {composed(file) for file in unreadable}
-    found = [row for row in rows if composed(row.cells["file"]) not in missing]
-    count = len(rows) - len(found)
-    if not count:
-        return found, []
-    return found, [f"{KEY}: {count} of {len(rows)} rows are of images that cannot be read"]
-
-
-def places_of(rows: Sequence[Row], train: Split, text: Text) -> Tensor:
-    """Return where the table's samples are among the images, (N,) int64.
+def readable_rows(
+    rows: Sequence[Row], data: ImageData, text: Text
+) -> tuple[list[Row], Tensor, list[str]]:
+    """Return the rows of images that are there, their places, and a line about the other ones.
 
     Raises:
-        InputError: one is not there, is named twice, or an image has no row.
+        InputError: a row's image is not there or is named twice, or an image has no row.
     """
-    assert train.files is not None
-    known = {composed(name): place for place, name in enumerate(train.files)}
+    train = data.train
+    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
+    places = places_of(rows, Names(training, data.left_out), text)
+    found = [row for row, place in zip(rows, places, strict=True) if place < len(train)]
+    refuse_missing(places, train, text)
+    order = torch.tensor([place for place in places if place < len(train)], dtype=torch.int64)
+    count = len(rows) - len(found)
+    if not count:
+        return found, order, []
+    line = f"{KEY}: {count} of {len(rows)} rows are of images that cannot be read"
+    return found, order, [line]
+
+
+def places_of(rows: Sequence[Row], names: Names, text: Text) -> list[int]:
+    """Return where the table's samples are among the images; those left out come behind the last.
+
+    Raises:
+        InputError: one is not there, or is named twice.
+    """
     lines: dict[int, int] = {}  # place -> line that names it
     for row in rows:
-        name = composed(row.cells["file"])
-        if name not in known:
+        name = row.cells["file"]
+        place = names.get(name)
+        if place is None:
             raise InputError(f"{text.line(row.line)}: there is no training image {name!r}")
-        if known[name] in lines:
-            first = lines[known[name]]
+        if place in lines:
+            first = lines[place]
             raise InputError(f"{text.line(row.line)}: {name!r} is in line {first} already")
-        lines[known[name]] = row.line
-    if len(lines) < len(train):
-        missing = next(name for name, place in known.items() if place not in lines)
+        lines[place] = row.line
+    return list(lines)
+
+
+def refuse_missing(places: Collection[int], train: Split, text: Text) -> None:
+    """Raise `InputError` if an image of `train` has no row."""
+    assert train.files is not None
+    missing = sorted(set(range(len(train))) - set(places))
+    if missing:
         raise InputError(
-            f"{text.where}: {len(train) - len(lines)} of {len(train)} training images have no row, "
-            f"{missing!r} among them; nothing may be left open"
+            f"{text.where}: {len(missing)} of {len(train)} training images have no row, "
+            f"{train.files[missing[0]]!r} among them; nothing may be left open"
         )
-    return torch.tensor(list(lines), dtype=torch.int64)
 
 
 def kind_of(row: Row, text: Text) -> Role:

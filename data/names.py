@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from data.dataset.spelling import composed
 from data.export import file_names
 from data.poison import TrainingSet
 from utils.errors import InputError, nearest
@@ -16,11 +16,6 @@ DATA_FOLDER = "data"  # of an export in which all images lie side by side
 MOST_HINTED = 5000  # names among which the nearest is looked for: that takes a while
 LONGEST = 120  # characters of a name in an error
 RAW = re.compile("[\udc80-\udcff]")  # how Python keeps bytes of a name that are no text
-
-
-def composed(name: str) -> str:
-    """Return a file name in one spelling: some systems store an umlaut as a letter and a dot."""
-    return unicodedata.normalize("NFC", name.strip()).removeprefix("./")
 
 
 class Names:

@@ -21,9 +21,9 @@ from data.chosen_set import source_of
 from data.dataset import ImageData, Split
 from data.dataset.cache import decode_once
 from data.dataset.remarks import judge_unreadable
+from data.dataset.spelling import composed
 from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
-from data.names import composed
 from data.poison import TrainingSet, leave_clean
 from data.seed_folder import KEY, seed_folder
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.names import Names, composed
+from data.dataset.spelling import composed
+from data.names import Names
 from data.poison import TrainingSet
 from data.settings import SeedsSection
 from utils.arrays import read_npy

@@ -13,10 +13,11 @@ import torch
 
 from data.dataset.cache import decode_once
 from data.dataset.headers import median_side
+from data.dataset.listing import refuse_breaking
 from data.dataset.remarks import describe_same, describe_test, judge_unreadable
 from data.dataset.settings import DataSection
 from data.dataset.source import ImageData, Outline, Request, Source
-from data.dataset.spelling import look_alike
+from data.dataset.spelling import composed, look_alike
 from data.dataset.walk import CLASSES, SEEDS, TEST, TRAIN, TRIGGERED, Survey, subfolders
 from utils.errors import InputError, nearest
 from utils.files import find_file
@@ -202,23 +203,25 @@ def class_folders(folder: Path, list_path: str | None) -> dict[str, int]:
             f"dataset_dir: {folder} must hold a folder for each of two classes or more, {found} "
             f"is there (links to folders are not followed)"
         )
+    refuse_breaking(names, folder)
     refuse_same_spelling(names, folder)
     return {name: label for label, name in enumerate(names)}
 
 
 def refuse_same_spelling(names: Sequence[str], folder: Path) -> None:
-    """Raise `InputError` if two class folders have the same name in two spellings.
+    """Raise `InputError` if two class folders have the same name but for the spelling.
 
-    Some systems store an umlaut as one letter, others as a letter and a dot. Both look the same in
-    every list and table, so that no list of verified samples could tell the classes apart.
+    Some systems store an umlaut as one letter, others as a letter and a dot, and a blank at an end
+    is not seen. No list of verified samples could tell such classes apart.
     """
     known: dict[str, str] = {}
     for name in names:
-        other = known.setdefault(unicodedata.normalize("NFC", name), name)
+        other = known.setdefault(composed(name), name)
         if other != name:
             raise InputError(
-                f"dataset_dir: {folder} holds two folders called {name!r}, once with composed "
-                f"letters ({other!a}) and once not ({name!a}); put their images into one"
+                f"dataset_dir: {folder} holds two folders called {composed(name)!r} but for blanks "
+                f"or composed letters, {other!a} and {name!a}; put their images into one, or "
+                f"rename it"
             )
 
 

@@ -1,9 +1,14 @@
-"""Names that a person can hardly tell apart."""
+"""Names of files and classes in one spelling, and such as a person can hardly tell apart."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+
+
+def composed(name: str) -> str:
+    """Return a file name in one spelling: some systems store an umlaut as a letter and a dot."""
+    return unicodedata.normalize("NFC", name.strip()).removeprefix("./")
 
 
 def look_alike(names: Iterable[str]) -> list[str]:

@@ -133,3 +133,47 @@ def test_the_table_may_lie_elsewhere_with_the_classes_beside_it_or_not(
     assert found.training.classes == before.training.classes
     assert torch.equal(found.training.labels, before.training.labels)
     assert torch.equal(found.training.images, before.training.images)
+
+
+SPELLINGS = ("train/0/\u00e9.png", "train/0/e\u0301.png")  # composed, and as a Mac has it
+
+
+def with_both(exported: Path, folder: Path, *rows: str) -> Path:
+    """Return a set with two images of one name in two spellings, and rows of the table for them."""
+    copied(exported, folder)
+    for number, name in enumerate(SPELLINGS):
+        noise(folder / name, 1000 + number)
+    rewrite(lambda table: table.extend({**table[0], "file": name} for name in rows))(folder)
+    rewrite(
+        lambda table: [row.update(given_label="", original_label="") for row in table[-len(rows) :]]
+    )(folder)
+    return folder
+
+
+def test_two_images_of_one_name_in_two_spellings_are_two(exported: Path, tmp_path: Path) -> None:
+    found, _ = lines_of(with_both(exported, tmp_path / "set", *SPELLINGS), tmp_path)
+    assert (found.training.files or ())[-2:] == SPELLINGS
+    assert len(found.training) == 302
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_an_image_without_a_row_is_named_in_its_own_spelling(
+    exported: Path, tmp_path: Path, named: int
+) -> None:
+    folder = with_both(exported, tmp_path / "set", SPELLINGS[named])
+    message = refused(folder, tmp_path)
+    assert f"1 of 302 training images have no row, {SPELLINGS[1 - named]!r}" in message
+    rewrite(lambda table: table.append({**table[-1]}))(folder)
+    assert "already" in refused(folder, tmp_path)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_broken_image_does_not_take_the_row_of_its_twin_in_spelling(
+    exported: Path, tmp_path: Path, broken: int
+) -> None:
+    folder = with_both(exported, tmp_path / "set", *SPELLINGS)
+    (folder / SPELLINGS[broken]).write_text("no image")
+    found, lines = lines_of(folder, tmp_path, "data.skip_unreadable=true")
+    assert (found.training.files or ())[-1] == SPELLINGS[1 - broken]
+    assert len(found.training) == 301
+    assert "data.truth: 1 of 302 rows are of images that cannot be read" in lines

@@ -216,7 +216,14 @@ def test_two_spellings_of_one_class_are_said_at_once(folder: Path) -> None:
         load_data(load_config(DIGITS, overrides).config)
 
 
-@pytest.mark.parametrize("other", ["A", "\uff41", "a "])
+@pytest.mark.parametrize("other", ["a ", " a", "a\u3000"])
+def test_two_classes_of_one_name_but_for_blanks_are_refused(folder: Path, other: str) -> None:
+    save(folder / "train" / other / "0.png")
+    with pytest.raises(InputError, match="two folders called 'a' but for blanks"):
+        load(folder)
+
+
+@pytest.mark.parametrize("other", ["A", "\uff41"])
 def test_classes_that_look_alike_are_said(folder: Path, other: str) -> None:
     save(folder / "train" / other / "0.png")
     lines = [line for line in load(folder).notices if "look alike" in line]
