@@ -50,6 +50,19 @@ def test_poison_outranks_hard_samples_of_its_own_target() -> None:
     assert score[950:].median() > score[hard].max()
 
 
+def test_samples_of_other_classes_keep_the_less_the_denser_the_target_stands() -> None:
+    against = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0])
+    labels = torch.tensor([3, 5, 3, 7, 5])
+    target = labels == 3
+    for dense in (0.5, 0.75):
+        score = suspicion(against, labels, {3: dense}, NOBODY)
+        assert torch.equal(score[~target], against[~target] * (1 - dense))
+        assert torch.equal(score[target], against[target])
+    both = suspicion(against, labels, {3: 0.25, 7: 0.5}, NOBODY)  # the densest of them counts
+    assert torch.equal(both, torch.where(labels == 5, against * 0.5, against))
+    assert torch.equal(suspicion(against, labels, {}, NOBODY), against)
+
+
 def test_what_a_person_says_decides_the_score_and_what_is_kept() -> None:
     findings = made_up(poisoned_from=950)
     review = Review(accepted=torch.tensor([990]), rejected=torch.tensor([10]))

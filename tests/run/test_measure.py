@@ -1,14 +1,16 @@
-"""ACC, ASR and recalls count samples, of the classes and images that they are defined over."""
+"""ACC, ASR, recalls and the quality of the pools count samples, each of its own kind."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from data.dataset import Split
-from data.poison import Truth
+from data.poison import Role, Truth
 from data.transform import Chain, Normalize
-from run.measure import Score, evaluate
+from defense import Pools
+from run.measure import PoolQuality, Score, evaluate, pool_quality, ranking_quality
 from utils.engine import Engine
 
 PLAIN = Chain([], Normalize(), 4, 4)
@@ -50,3 +52,50 @@ def test_what_cannot_be_measured_is_none() -> None:
     assert score(nothing, None) == Score(None, None, ())
     no_first = Split(shown([1, 2]), torch.tensor([1, 2]))
     assert score(no_first, None).recalls == (None, 1.0, 1.0)
+
+
+# Seven samples: three poisoned, two cross, two untouched.
+ROLES = [
+    Role.POISONED,
+    Role.POISONED,
+    Role.POISONED,
+    Role.CROSS,
+    Role.CROSS,
+    Role.CLEAN,
+    Role.CLEAN,
+]
+CLEAN_POOL = [False, False, True, False, True, True, True]
+LOSS = [9.0, 4.0, 1.0, 8.0, 6.0, 0.0, 2.0]  # 7 of the 12 pairs (poisoned, other) are in order
+
+
+def truth_of(roles: list[Role]) -> Truth:
+    nothing = Split(shown([]), torch.zeros(0, dtype=torch.int64))
+    marks = torch.tensor(roles, dtype=torch.uint8)
+    return Truth(marks, torch.zeros(len(roles), dtype=torch.int64), nothing, None)
+
+
+def test_the_quality_of_pools_is_over_poisoned_and_over_all_other_samples() -> None:
+    pools = Pools(torch.tensor(CLEAN_POOL), torch.tensor(LOSS))
+    found = pool_quality(pools, truth_of(ROLES))
+    assert found == PoolQuality(4, 1, tpr=2 / 3, fpr=1 / 4, auroc=pytest.approx(7 / 12))
+
+
+def test_the_score_of_a_meta_split_is_the_reduction() -> None:
+    loss = torch.tensor(LOSS)
+    pools = Pools(torch.tensor(CLEAN_POOL), loss, reduction=torch.tensor(ROLES) == Role.POISONED)
+    assert pool_quality(pools, truth_of(ROLES)).auroc == 1.0
+    assert pool_quality(Pools(pools.clean), truth_of(ROLES)).auroc is None
+
+
+def test_without_poison_only_clean_samples_count() -> None:
+    pools = Pools(torch.tensor([False, True, True, True]), torch.arange(4.0))
+    found = pool_quality(pools, truth_of([Role.CLEAN] * 3 + [Role.CROSS]))
+    assert found == PoolQuality(3, 0, tpr=None, fpr=1 / 4, auroc=None)
+
+
+def test_a_list_of_suspects_is_ranked_over_pairs_with_poison() -> None:
+    truth = truth_of(ROLES)
+    found = ranking_quality(torch.tensor(LOSS), truth.poisoned)
+    assert found == {"suspects_auroc": pytest.approx(7 / 12), "suspects_precision": 1 / 3}
+    assert ranking_quality(torch.tensor(LOSS), torch.zeros(7, dtype=torch.bool)) == {}
+    assert ranking_quality(torch.tensor(LOSS), None) == {}
