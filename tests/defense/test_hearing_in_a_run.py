@@ -1,4 +1,7 @@
-"""Witnesses and the share that the data give, in whole runs: vetoes hold, and runs go on alike."""
+"""Witnesses and the share that the data give, in whole runs: vetoes hold.
+
+`test_hearing_resumed.py` has runs that are stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,10 @@ from config.load import load_config
 from defense.asd import AdaptiveSplitting
 from report.accusations import accusations_of, kinds_seen
 from report.examine import gather
-from run.checkpoint import LATEST, load_checkpoint
 from run.session import Session
 from run.setup import set_up
-from tests.conftest import DIGITS, TINY, stopped
+from tests.conftest import DIGITS, TINY
 from training.draws import EpochDraws
-from training.mixmatch import MixMatch
 from utils.errors import InputError
 from utils.interrupt import Interrupt
 from witness.contradicted_group import ContradictedGroup
@@ -142,40 +143,6 @@ def test_columns_of_the_log_and_of_the_suspects(tmp_path: Path, with_vetoes: Non
 WAITS = "witness.heard=[unverified_group, contradicted_group]"
 
 
-@pytest.fixture(scope="module", params=[(), (WAITS,)], ids=["at once", "one waits"])
-def whole(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, tuple[str, ...]]:
-    """The folder of a run that is never stopped, and what it was given."""
-    storage = tmp_path_factory.mktemp("whole")
-    assert ASD.main(arguments(storage, *request.param)) == 0
-    return storage, request.param
-
-
-@pytest.mark.parametrize("after", [2, 11, 14, 25])
-def test_a_stopped_run_hears_the_same_and_ends_alike(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    after: int,
-    whole: tuple[Path, tuple[str, ...]],
-) -> None:
-    reference, more = whole
-    with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
-        with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path, *more))
-    assert ASD.main(arguments(tmp_path, *more)) == 0
-    ours, theirs = (
-        load_checkpoint(storage / "digits" / "checkpoint" / LATEST)
-        for storage in (tmp_path, reference)
-    )
-    for key in ("model_state_dict", "average_state_dict"):
-        first, second = flat(ours[key]), flat(theirs[key])
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-    assert log(tmp_path) == log(reference)
-
-
 def veto_others(_: ContradictedGroup, case: Case) -> Statement:
     """Object to every seventh sample that is not verified, of class 4 above all."""
     assert case.model_loss is not None
@@ -214,11 +181,6 @@ def test_what_was_told_is_checked_when_a_checkpoint_is_read(session: Session, to
     state = {**session.defense.state_dict(), "told": told}
     with pytest.raises(ValueError, match="losses of 300 samples"):
         session.defense.load_state_dict(state)
-
-
-def flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    inner = state.get("network", state)
-    return {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)}
 
 
 def test_the_paper_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
