@@ -17,7 +17,12 @@ FILES = ("model.json", "model.safetensors", "result.json")
 MOST_BYTES = 8 * 2**20
 ON_TINY = (*TINY, "num_epochs=2", "global.epoch_first=1", "global.epoch_second=1", "global.n=0")
 ON_TINY += ("global.epoch_third=2",)
+NAMES = ["cifar10_badnets_asd", "cifar10_badnets_none"]  # that the pages promise
 SHIPPED = sorted(path.parent for path in ready_models.FOLDER.glob("*/model.json"))
+
+
+def test_two_models_are_shipped() -> None:
+    assert [folder.name for folder in SHIPPED] == NAMES
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)

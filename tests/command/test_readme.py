@@ -6,7 +6,7 @@ import csv
 import importlib
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,13 @@ from data.build import load_data, poison_data
 from data.dataset import DATASETS
 from defense import DEFENSES
 from model import NETWORKS
+from repair import REPAIRS
 from tests.conftest import tiny_config
 from tests.pages import add_part_of_the_page
 from utils.errors import InputError
 from utils.files import PROJECT
 from utils.streams import Streams
+from witness import WITNESSES
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md"]
@@ -58,9 +60,19 @@ def test_a_run_with_that_attack(stripe: str, tiny_arguments: list[str], tmp_path
         assert next(csv.DictReader(file))["asr"]
 
 
-@pytest.mark.parametrize("name", [*ATTACKS, *DATASETS, *NETWORKS, *DEFENSES])
-def test_every_part_is_in_the_readme(name: str) -> None:
-    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", README)
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("defences", [*DEFENSES, *REPAIRS]),
+        ("witnesses", WITNESSES),
+        ("attacks", ATTACKS),
+        ("data sets", DATASETS),
+        ("networks", NETWORKS),
+    ],
+)
+def test_every_part_is_in_the_readme(kind: str, names: Iterable[str]) -> None:
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| {kind} | ")]
+    assert sorted(re.findall(r"`([^`]+)`", row.split("|")[2])) == sorted(names)
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -101,16 +100,21 @@ def test_an_interrupted_list_lets_its_run_save(
     given += ["--defense", "none", "--", *TINY, "global.epoch_third=400", *longer]
     log = tmp_path / "long_none" / "log.csv"
 
+    over = threading.Event()  # a signal after the list's end would hit another test
+
     def interrupt_once_it_trains() -> None:
-        end = time.monotonic() + 120
-        while not log.exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not log.exists() and not over.wait(0.05):
+            pass
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
     watcher = threading.Thread(target=interrupt_once_it_trains)
     watcher.start()
-    assert run_all.main(given) == 128 + signal.SIGINT
-    watcher.join()
+    try:
+        assert run_all.main(given) == 128 + signal.SIGINT
+    finally:
+        over.set()
+        watcher.join()
     # The run itself has saved and ended, too.
     assert "stopped; saved at epoch" in capfd.readouterr().out
     state = load_checkpoint(tmp_path / "long_none" / "checkpoint" / LATEST)

@@ -163,12 +163,14 @@ def test_a_batch_gives_the_same_bits_with_any_number_of_threads(dtype: torch.dty
     images, ones, zeros = random(5, 24, 6, 6).to(dtype), torch.ones(24), torch.zeros(24)
     threads = torch.get_num_threads()
     found = []
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
-        norm = nn.BatchNorm2d(24)
-        result = Normalised.apply(images, None, ones, zeros, norm, True, "gelu")
-        found.append([result, norm.running_mean, norm.running_var])
-    torch.set_num_threads(threads)
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            norm = nn.BatchNorm2d(24)
+            result = Normalised.apply(images, None, ones, zeros, norm, True, "gelu")
+            found.append([result, norm.running_mean, norm.running_var])
+    finally:
+        torch.set_num_threads(threads)
     assert all(
         torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True)
     )

@@ -14,7 +14,7 @@ from model.compiled import CompiledConv2d
 from model.place import place_network
 from model.resnet_cifar import BasicBlock
 from utils.engine import Engine
-from utils.precision import cpu_has, has_amx, native_bf16
+from utils.precision import cpu_has
 
 CPU = torch.device("cpu")
 sizes = st.integers(1, 7)
@@ -104,4 +104,3 @@ def test_narrow_layers_stay_pytorchs_bit_for_bit(
 
 def test_a_probe_that_this_pytorch_lacks_means_no() -> None:
     assert not cpu_has("_is_something_of_2040_supported")
-    assert native_bf16(CPU) or not has_amx()

@@ -21,7 +21,7 @@ OPTIONS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-component-update "
     "--disable-background-networking --disable-sync --remote-debugging-pipe"
 )
-PATIENCE = 60  # seconds until an answer or a file must be there
+PATIENCE = 200  # seconds until an answer or a file must be there
 
 
 class Browser:

@@ -16,10 +16,9 @@ import ASD
 from run.lock import refuse_if_held, sole_writer
 from run.resume import Resumption
 from tests.conftest import DIGITS, TINY
-from tests.run.processes import SHORT, wait_until
+from tests.run.processes import PATIENCE, SHORT, opened, wait_until
 from utils import launch
 from utils.errors import InputError, TrainingError
-from utils.files import PROJECT
 from utils.launch import DONE, LOST_CONTACT
 from utils.place import Place, is_first_process, read_place
 
@@ -56,9 +55,7 @@ def is_gone(process: int) -> bool:
 def test_workers_listen_on_loopback_alone_and_end_with_a_killed_launcher(tmp_path: Path) -> None:
     command = [sys.executable, "ASD.py", "--config", str(DIGITS), "--gpu", "cpu,cpu", *TINY, *SHORT]
     command += [f"storage_dir={tmp_path}", "semi.mixmatch.train_iteration=100000"]
-    running = subprocess.Popen(
-        command, cwd=PROJECT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    running = opened(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until((tmp_path / "digits" / "manifest.json").exists, running)
     workers = children(running.pid)
     assert len(workers) == 2
@@ -69,7 +66,7 @@ def test_workers_listen_on_loopback_alone_and_end_with_a_killed_launcher(tmp_pat
         refuse_if_held(tmp_path / "digits")
     running.send_signal(signal.SIGKILL)
     running.wait()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not all(is_gone(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -80,12 +77,11 @@ def test_workers_listen_on_loopback_alone_and_end_with_a_killed_launcher(tmp_pat
 def test_a_terminated_launcher_has_its_processes_save(tmp_path: Path) -> None:
     command = [sys.executable, "ASD.py", "--config", str(DIGITS), "--gpu", "cpu,cpu", *TINY, *SHORT]
     command += [f"storage_dir={tmp_path}", "semi.mixmatch.train_iteration=100000"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    running = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload]
+    running = opened(command)
     wait_until((tmp_path / "digits" / "manifest.json").exists, running)
     workers = children(running.pid)
     running.send_signal(signal.SIGTERM)
-    out, errors = running.communicate(timeout=200)
+    out, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 128 + signal.SIGTERM, errors
     assert out.count("stopped; saved at epoch 0") == 1
     assert (tmp_path / "digits" / "checkpoint" / "latest_model.pt").exists()

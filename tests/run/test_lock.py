@@ -20,9 +20,8 @@ from run.lock import holder_file, lock_file, refuse_if_held, sole_writer
 from run.resume import Resumption, find_start
 from run.standing import refuse_if_ended_since, refuse_without_checkpoint
 from tests.run.checkpoints import whole_state
-from tests.run.processes import finished, start, wait_until
+from tests.run.processes import finished, opened, start, wait_until
 from utils.errors import InputError
-from utils.files import PROJECT
 
 SCRATCH = Resumption(None, None, False, "from scratch")
 HOLD = """
@@ -38,11 +37,10 @@ with sole_writer(Path(sys.argv[1]), Resumption(None, None, False, "")):
 
 def hold(folder: Path) -> subprocess.Popen[str]:
     """Start a process that holds the lock of `folder` until its input ends."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    process = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload]
+    process = opened([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stderr=None)
+    assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    return process  # type: ignore[no-any-return]
+    return process
 
 
 def test_a_folder_is_written_by_one_process_however_that_ends(tmp_path: Path) -> None:

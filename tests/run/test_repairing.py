@@ -22,7 +22,7 @@ from run.repairing import repaired_session
 from run.setup import set_up
 from tests.conftest import DIGITS, TINY
 from tests.data.own_data_cases import make_folder, names
-from tests.run.processes import finished, wait_until
+from tests.run.processes import PATIENCE, finished, opened, wait_until
 from utils.files import PROJECT
 from utils.interrupt import Interrupt
 
@@ -111,7 +111,7 @@ def test_killed_in_any_stage_and_done_again_it_has_the_same_bits(
     name = f"killed_{function}{call}_{method}"
     words = given(storage, name, f"repair.method={method}", "repair.of=x_none")
     command = [sys.executable, "-c", killed(method, function, call), *words]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (storage / name).exists()
     assert ASD.main(words) == 0
@@ -138,8 +138,7 @@ def test_a_repair_is_written_by_one_process(
     )
     words = given(storage, "held_nad", "repair.method=nad", "repair.of=x_none")
     command = [sys.executable, "-c", code, str(storage), *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    first = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload]
+    first = opened(command)
     wait_until((storage / "met").exists, first)
     said = f"held_nad: is being written by process {first.pid} on {socket.gethostname()}"
     for _ in range(2):

@@ -22,8 +22,8 @@ import ASD
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import TIME_COLUMNS
 from tests.conftest import DIGITS, RESNET, TINY
+from tests.run.processes import opened
 from training.mixmatch import MixMatch
-from utils.files import PROJECT
 
 KILLS = int(os.environ.get("ASD_KILLS", "4"))
 # A little longer than the other tests' run, so that most kills fall into it, not before it.
@@ -38,8 +38,7 @@ def start(storage: Path, before: str = "pass") -> subprocess.Popen[str]:
     """Start a run as a process of its own, perhaps with a fault built in before."""
     code = f"import os, sys, signal; {before}; import ASD; sys.exit(ASD.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *arguments(storage)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    return opened(command, stderr=subprocess.STDOUT)
 
 
 def finish(storage: Path) -> str:

@@ -90,10 +90,15 @@ def test_a_gpu_that_is_not_there_or_not_free_is_named(
 def test_the_reference_computes_without_tf32(
     monkeypatch: pytest.MonkeyPatch, reference: bool
 ) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not reference)
-    make_repeatable(deterministic=False, benchmark=False, reference=reference)
-    assert torch.backends.cudnn.allow_tf32 is not reference
-    assert not torch.backends.cuda.matmul.allow_tf32
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", reference)  # as it must not stay
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        make_repeatable(deterministic=False, benchmark=False, reference=reference)
+        assert torch.backends.cudnn.allow_tf32 is not reference
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def test_nothing_is_compiled_where_the_probe_fails(

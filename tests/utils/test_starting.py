@@ -12,7 +12,7 @@ import pytest
 
 from utils.files import PROJECT
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds
 ENDLESS = "import time\nprint('reading', flush=True)\ntime.sleep(600)\n"
 PROGRAMS = {
     "ASD": ["ASD.py"],
