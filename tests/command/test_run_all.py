@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ import ASD
 import run_all
 from command.jobs import is_finished, plan_job, plan_jobs
 from command.listing import COLUMNS, over_seeds, report
-from run.checkpoint import LATEST, load_checkpoint
 from tests.conftest import DIGITS, TINY
 from utils.errors import InputError
 
@@ -90,37 +86,6 @@ def test_a_failure_stops_nothing_and_finished_runs_are_skipped(
     for change, same in changes.items():
         overrides = [*SHORT, f"storage_dir={runs}", change]
         assert is_finished(plan_job(good, "none", overrides)) == same
-
-
-def test_an_interrupted_list_lets_its_run_save(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    longer = ["num_epochs=400", f"storage_dir={tmp_path}"]
-    given = [str(write(tmp_path, "long")), "--gpu", "cpu", "--csv", str(tmp_path / "t.csv")]
-    given += ["--defense", "none", "--", *TINY, "global.epoch_third=400", *longer]
-    log = tmp_path / "long_none" / "log.csv"
-
-    over = threading.Event()  # a signal after the list's end would hit another test
-
-    def interrupt_once_it_trains() -> None:
-        while not log.exists() and not over.wait(0.05):
-            pass
-        if not over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
-
-    watcher = threading.Thread(target=interrupt_once_it_trains)
-    watcher.start()
-    try:
-        assert run_all.main(given) == 128 + signal.SIGINT
-    finally:
-        over.set()
-        watcher.join()
-    # The run itself has saved and ended, too.
-    assert "stopped; saved at epoch" in capfd.readouterr().out
-    state = load_checkpoint(tmp_path / "long_none" / "checkpoint" / LATEST)
-    assert 1 <= state["epoch"] < 400
-    job = plan_jobs(run_all.parse(given))[0]
-    assert not is_finished(job)
 
 
 def test_a_defence_of_its_own_has_a_name_of_its_own(tmp_path: Path) -> None:
