@@ -24,7 +24,7 @@ LONG = {
     "tests/repair/test_repair.py::test_the_students_loss_and_gradient_are_plain_formulas": 36,
     "tests/run/checkpoints.py::whole_state": 34,
     "tests/run/test_checkpoint.py::test_a_damaged_latest_falls_back_to_the_one_before": 32,
-    "tests/run/test_repairing.py::test_a_repair_is_written_by_one_process": 33,
+    "tests/run/test_repairing.py::test_a_repair_is_written_by_one_process": 32,
     "tests/utils/test_gpu.py::test_passes_send_their_numbers_pinned_and_wait_for_none": 32,
 }
 # Functions that take more today, and how many.
