@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -171,6 +172,19 @@ def test_presets_beyond_the_paper_hear_a_witness(path: Path) -> None:
     if config.defense == "asd":
         assert config.needs_hearing
         assert config.global_.epsilon == "auto"
+
+
+def test_presets_hear_whom_the_page_on_witnesses_names() -> None:
+    page = (PROJECT / "docs" / "witnesses.md").read_text(encoding="utf-8")
+    told = re.search(r"`laptop/\*\.yaml` hear five: (.*?)\. ", page)
+    assert told
+    five = re.findall("`(.+?)`", told[1])
+    assert len(five) == 5
+    for pattern in ("cifar10_small.yaml", "small/*.yaml", "laptop/*.yaml"):
+        paths = list(CONFIG.glob(pattern))
+        assert paths
+        for path in paths:
+            assert {choice.name for choice in load_config(path).config.witness.heard} == set(five)
 
 
 def test_one_percent_of_all_samples_are_poisoned_in_robust() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import json
 import os
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from report.write import doubts
 from tests.report.made_up import made_up
 from tests.report.report_example import make_findings
 from utils.errors import InputError, TrainingError
+from utils.files import PROJECT
 
 
 def test_the_history_keeps_what_the_splits_say() -> None:
@@ -87,6 +90,16 @@ def test_a_benchmark_run_leaves_a_full_list(finished: tuple[Path, list[str]]) ->
     kept = (run / "report" / "purified.txt").read_text().split()
     assert kept == sorted((row["file"] for row in rows if row["kept"] == "1"), key=int)
     assert set(map(str, manifest["seed_indices"])) <= set(kept)
+
+
+def test_a_report_is_the_files_that_the_page_names(finished: tuple[Path, list[str]]) -> None:
+    run, _ = finished
+    page = (PROJECT / "docs" / "report-and-verdict.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(.+?)` \|", page.partition("\n## ")[0], re.MULTILINE))
+    if importlib.util.find_spec("tensorboard") is None:
+        named.remove("events/")
+    found = {path.name + "/" * path.is_dir() for path in (run / "report").iterdir()}
+    assert found == named
 
 
 def test_result_and_verdict_agree(finished: tuple[Path, list[str]]) -> None:
