@@ -43,3 +43,15 @@ def test_each_cell_is_what_its_file_says(page: str) -> None:
         attack = marked.rstrip("*")
         folder = FOLDERS[marked[len(attack) :]]
         assert cells == [told(attack, method, folder) for method in COLUMNS], marked
+
+
+def test_the_rows_of_a_narrow_network_are_what_their_files_say() -> None:
+    lines = (PROJECT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    heads = [line for line in lines if line.endswith("| recall of «cat», plain / ASD |")]
+    start = max(index for index, line in enumerate(lines) if line in heads) + 2
+    table = [line.strip("|").split("|") for line in lines[start : start + 2]]
+    for attack, *cells, recalls in ([cell.strip() for cell in row] for row in table):
+        assert cells == [told(attack, method, "table_width16") for method in COLUMNS], attack
+        files = (f"{attack}_none_100.json", f"{attack}_100.json")
+        found = [json.loads((PROJECT / "results" / "table_width16" / f).read_text()) for f in files]
+        assert recalls == " / ".join(f"{result['recalls']['cat']:.2f}" for result in found)
