@@ -77,8 +77,10 @@ def assert_same_end(storage: Path, reference: Path) -> None:
         load_checkpoint(folder / "digits" / "checkpoint" / LATEST)
         for folder in (storage, reference)
     )
-    for key in ("model_state_dict", "optimizer_state_dict", "epoch", "best_acc", "best_epoch"):
+    weights = ("model_state_dict", "optimizer_state_dict")
+    for key in (*weights, "defense_state_dict", "history", "epoch", "best_acc", "best_epoch"):
         assert_same(ours[key], theirs[key], key)
+    assert len(ours["history"]["losses"]) == 3  # of each stage; the suspects follow from these
     assert log_without_times(storage) == log_without_times(reference)
     assert (storage / "digits" / "result.json").exists()
 
