@@ -41,12 +41,14 @@ Written by `python -m command.reference` from the code; do not edit it.
 
 A YAML of the published code runs once its two paths point somewhere. A YAML may start from
 another one: `extends: baseline_asd.yaml`. Mappings are merged, all else is replaced. Naming another
-network, optimiser, schedule, loss or attack replaces the one before, with its settings. On the
-command line `key.subkey=value` sets any key. An unknown key is an error that names the nearest one.
+network, optimiser, schedule, loss or attack replaces the one before, with its settings. A section
+with nothing below it keeps what it inherits. On the command line `key.subkey=value` sets any key.
+An unknown key is an error that names the nearest one.
 
 What stands below `methods.<name>` counts for that defence or repair alone, on top of the rest of
 its file: `methods: {{none: {{num_epochs: 200}}}}`. It may hold what a method trains with:
-{OF_METHOD}.
+{OF_METHOD}. What another method alone reads is an error there; typed on the command line it has no
+effect, and a line says so.
 """
 # Where a part is named, and the table of what may be named there.
 PARTS: dict[str, Registry[Any]] = {
