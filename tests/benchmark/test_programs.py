@@ -63,7 +63,7 @@ CASES = [(name, line) for name, lines in WRONG.items() for line in lines]
 
 def programs() -> list[str]:
     """Return the modules of benchmarks and assets that are programs with a command line."""
-    files = [*(PROJECT / "benchmark").glob("*.py"), *(PROJECT / "assets").glob("*.py")]
+    files = [*(PROJECT / "benchmark").glob("[!_]*.py"), *(PROJECT / "assets").glob("[!_]*.py")]
     texts = {f"{file.parent.name}.{file.stem}": file.read_text(encoding="utf-8") for file in files}
     return sorted(name for name, text in texts.items() if "sys.argv" in text or "def main(" in text)
 

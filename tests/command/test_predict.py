@@ -252,7 +252,9 @@ def test_without_a_model_a_line_says_what_makes_it(
     given = ["--config", str(DIGITS), f"storage_dir={tmp_path}", "--predict", str(images)]
     message = refused(capfd, *given)
     assert str(tmp_path / "digits" / DESCRIPTION) in message
-    assert f"python ASD.py --config {DIGITS}" in message
+    # The command as it was given, or in words where that is long.
+    assert f"--config {DIGITS}" in message or "this command without --predict" in message
+    assert "trains to the end" in message
     assert not (tmp_path / "digits").exists()
 
 
