@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hypothesis import settings
 
 from config.load import Loaded, load_config
 from data.dataset import ImageData, Split
+from training.mixmatch import MixMatch
 from utils.files import PROJECT
 
 # The same examples at every run, and no time limit on one: the machine may be busy.
@@ -124,3 +126,12 @@ def stopped(function: Callable[..., Any], at_call: int) -> Callable[..., Any]:
         return function(*given)
 
     return call
+
+
+@contextmanager
+def killed_before_step(at: int) -> Iterator[None]:
+    """Let what trains inside be killed before its MixMatch step number `at`, from 1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MixMatch, "step", stopped(MixMatch.step, at))
+        with pytest.raises(KeyboardInterrupt):
+            yield

@@ -15,7 +15,7 @@ import torch
 import ASD
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import Session
-from tests.conftest import stopped
+from tests.conftest import killed_before_step
 from tests.defense.test_hearing_in_a_run import WAITS, arguments, log, veto_others, veto_some
 from tests.run.test_resume import assert_same
 from training.mixmatch import MixMatch
@@ -97,14 +97,10 @@ def assert_ends_alike(storage: Path, whole: Whole) -> None:
 
 
 @pytest.mark.parametrize("at", [2, 11, 14, 25])
-def test_a_killed_run_hears_the_same_and_ends_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, whole: Whole
-) -> None:
+def test_a_killed_run_hears_the_same_and_ends_alike(tmp_path: Path, at: int, whole: Whole) -> None:
     """It goes on from the end of its last epoch."""
-    with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", stopped(MixMatch.step, at))
-        with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path, *whole.more))
+    with killed_before_step(at):
+        ASD.main(arguments(tmp_path, *whole.more))
     assert_ends_alike(tmp_path, whole)
 
 

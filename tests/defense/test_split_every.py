@@ -21,9 +21,8 @@ from defense.settings import GlobalSection
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import TIME_COLUMNS, Session
 from run.setup import set_up
-from tests.conftest import DIGITS, TINY, stopped
+from tests.conftest import DIGITS, TINY, killed_before_step
 from tests.run.test_distributed import in_two_processes
-from training.mixmatch import MixMatch
 from utils.interrupt import Interrupt
 from utils.world import World
 
@@ -123,13 +122,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("after", [2, 4, 5, 13])
 def test_a_run_that_is_stopped_between_two_splits_ends_alike(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    whole: Path, tmp_path: Path, after: int
 ) -> None:
     """Before step 4 and 13, with which epochs that keep their pools begin, and inside of epochs."""
-    with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
-        with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path, EVERY_2))
+    with killed_before_step(after):
+        ASD.main(arguments(tmp_path, EVERY_2))
     assert ASD.main(arguments(tmp_path, EVERY_2)) == 0
     ours, theirs = saved(tmp_path), saved(whole)
     weights = theirs["model_state_dict"]

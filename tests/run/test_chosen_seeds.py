@@ -14,10 +14,9 @@ import ASD
 from config.load import load_config
 from data.build import assemble, load_data
 from run.checkpoint import LATEST, load_checkpoint
-from tests.conftest import DIGITS, TINY, stopped
+from tests.conftest import DIGITS, TINY, killed_before_step
 from tests.data.own_data_cases import OWN, draw_image, folder, make_folder, refused  # noqa: F401
 from tests.run.test_distributed import run_tiny
-from training.mixmatch import MixMatch
 from utils.errors import InputError
 from utils.streams import Streams
 from witness.hearing import Hearing
@@ -90,10 +89,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stopped_run_keeps_its_start_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, whole: Path
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", stopped(MixMatch.step, after))
-        with pytest.raises(KeyboardInterrupt):
-            ASD.main(arguments(tmp_path))
+    with killed_before_step(after):
+        ASD.main(arguments(tmp_path))
     # Where it goes on, the witnesses might say something else; they are not even asked.
     monkeypatch.setattr(Hearing, "most_trusted", never)
     assert ASD.main(arguments(tmp_path)) == 0

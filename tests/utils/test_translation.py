@@ -14,10 +14,10 @@ from command.arguments import parse_arguments
 from model import NETWORKS, build_network
 from run.session import Session
 from run.setup import set_up
-from tests.conftest import DIGITS, TINY, stopped
+from tests.conftest import DIGITS, TINY, killed_before_step
 from tests.defense.staged import METHODS, prepared
 from tests.training.test_speed import narrow
-from training.mixmatch import OF_MIXMATCH, MixMatch
+from training.mixmatch import OF_MIXMATCH
 from utils import translation
 from utils.engine import Engine, choose_engine, settled
 from utils.interrupt import Interrupt
@@ -179,10 +179,8 @@ def test_a_run_that_goes_on_counts_from_there(
 ) -> None:
     session = session_of(tmp_path)
     ASD.begin(session)
-    with monkeypatch.context() as patch:
-        patch.setattr(MixMatch, "step", stopped(MixMatch.step, 5))  # in the second epoch
-        with pytest.raises(KeyboardInterrupt):
-            ASD.train(session, Interrupt())
+    with killed_before_step(5):  # in the second epoch
+        ASD.train(session, Interrupt())
     monkeypatch.setattr(translation, "MEASURED", {"cpu": CARD})
     capsys.readouterr()
     again = session_of(tmp_path)
