@@ -1,7 +1,7 @@
 """A key of the command line: `key.subkey=value`, the value in YAML, or the very text of a path.
 
-In a shell nobody writes comments, or numbers to the base of 8: what YAML would make of `K #1` and
-of `010` is another value than the one that was typed.
+In a shell nobody writes comments: what YAML would make of `K #1` is another value than the one that
+was typed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from utils.plain_yaml import DEEPEST, parse_yaml
 COMMAND_LINE = "command line"
 NOTHING = ("", "~", "null", "Null", "NULL")  # YAML's spellings
 EXPLICIT = ("'", '"', "!!")  # how a text begins that is written in YAML
-# Integers that are no decimal ones: `010` is 8 and `1:30` is 90.
-OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+)")
 
 
 def read_override(argument: str) -> dict[str, Any]:
@@ -66,19 +64,13 @@ def read_value(value: str, where: str, is_text: bool) -> Any:
         refuse_control_characters(value, where)
         return value
     data = parse_yaml(value, where)
-    refuse_unseen(value, where)
+    refuse_comment(value, where)
     return data
 
 
-def refuse_unseen(value: str, where: str) -> None:
-    """Raise `InputError` for a comment, or an integer to another base than 10, in valid YAML."""
+def refuse_comment(value: str, where: str) -> None:
+    """Raise `InputError` for a comment in valid YAML."""
     scalars = [token for token in yaml.scan(value) if isinstance(token, yaml.ScalarToken)]
-    for scalar in scalars:
-        if scalar.plain and OTHER_BASE.fullmatch(scalar.value):
-            raise InputError(
-                f"{where}: {scalar.value!r} would not be read to the base of 10; write a number "
-                f"without leading zeros and colons, or a text in quotes"
-            )
     inside = [range(scalar.start_mark.index, scalar.end_mark.index) for scalar in scalars]
     for sign in re.finditer(r"(?:^|(?<=\s))#", value):
         if not any(sign.start() in span for span in inside):

@@ -23,8 +23,8 @@ from data.dataset.picture import UnreadableImage
 from data.dataset.walk import CLASSES, TEST, TRIGGERED
 from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
-from utils.errors import InputError, TrainingError
-from utils.files import why_unwritten, write_atomically, write_text
+from utils.errors import InputError, TrainingError, why_refused
+from utils.files import write_atomically, write_text
 from utils.paths import lies_in
 from utils.tables import table_text
 
@@ -87,7 +87,7 @@ def all_or_nothing(folder: Path, argument: str) -> Iterator[Path]:
     except OSError as error:
         name = error.filename2 or error.filename
         where = "" if name is None else f"{name}: "
-        raise TrainingError(f"{argument}: {where}{why_unwritten(error)}; {left}") from error
+        raise TrainingError(f"{argument}: {where}{why_refused(error)}; {left}") from error
     except (UnreadableImage, TrainingError) as error:
         raise TrainingError(f"{argument}: {error}; {left}") from error
     finally:
@@ -136,7 +136,7 @@ def write_images(images: Tensor | Sequence[Tensor], paths: Sequence[Path]) -> No
             for _ in progress(written, "export", unit="image", total=len(paths)):
                 pass
     except OSError as error:
-        raise TrainingError(f"the images could not be written: {why_unwritten(error)}") from error
+        raise TrainingError(f"the images could not be written: {why_refused(error)}") from error
 
 
 def index_table(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.console import say
-from utils.errors import TrainingError
-from utils.files import why_unwritten, write_atomically
+from utils.errors import TrainingError, why_refused
+from utils.files import write_atomically
 
 FILE = "events.out.tfevents.asd"  # TensorBoard reads any file with `tfevents` in its name
 STEP = "epoch"  # the column that is the axis of all curves
@@ -47,7 +47,7 @@ def write_events(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             with open(written, "rb") as source:
                 write_atomically(folder / FILE, lambda file: shutil.copyfileobj(source, file))
     except OSError as error:
-        why = why_unwritten(error)
+        why = why_refused(error)
         raise TrainingError(f"{folder}: the events could not be written: {why}") from error
 
 

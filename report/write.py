@@ -21,8 +21,8 @@ from run.describe import manifest_of
 from run.folder import RunFolder
 from run.session import Session
 from run.standing import standing_of
-from utils.errors import InputError, TrainingError
-from utils.files import why_unwritten, write_text
+from utils.errors import InputError, TrainingError, why_refused
+from utils.files import write_text
 
 SHOWN = 3  # doubtful samples named in a line; the page lists all
 PAGE_FILE = "report.html"
@@ -41,7 +41,7 @@ def write_report(
     except TrainingError as error:  # names the file
         raise InputError(f"report: {error}") from error
     except OSError as error:
-        why = why_unwritten(error)
+        why = why_refused(error)
         raise InputError(f"report: {session.folder.report} cannot be written: {why}") from error
 
 

@@ -11,7 +11,7 @@ import torch
 
 from config.load import Loaded, load_config
 from config.schema import Config
-from data.apart import refuse_own_folders_among_images
+from data.apart import refuse_among_images, refuse_own_folders_among_images
 from data.survey import survey
 from run.folder import RunFolder
 from run.lock import refuse_if_held, sole_writer
@@ -65,6 +65,7 @@ def set_up(arguments: argparse.Namespace, interrupt: Interrupt) -> Setup:
             refuse_if_held(folder.path)
     loaded = settle_auto(arguments, loaded, device, start)
     config = loaded.config
+    refuse_among_images(folder.path, "--name", config)
     start.refuse_other_experiment(config)
     for line in [*loaded.notices, notice, start.why]:
         if line is not None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
+LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 # Of a run that is done, where `--fail-on-suspicion` asks what it thinks of the data.
 EXIT_POISONED, EXIT_CANNOT_TELL = 3, 4
@@ -22,9 +26,28 @@ class TrainingError(Exception):
 
 
 def of_system(error: OSError) -> str:
-    """Return the line for what the system has refused."""
+    """Return the line for what the system has refused, wherever in a program that was."""
     where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{error.strerror or error}"
+    return f"{where}{why_refused(error)}"
+
+
+def why_refused(error: BaseException) -> str:
+    """Return why the system has refused something, and what to do, for the end of a line.
+
+    Args:
+        error: of the system, or one that a library has raised while it handled that.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__  # torch.save tells of a full disk as a wrong position in the file
+    if cause is None:
+        return " ".join(str(error).split())
+    why = cause.strerror or str(cause)
+    if cause.errno in FULL:
+        return f"the disk is full ({why}); free a part of it"
+    if cause.errno in LOCKED:
+        return f"{why}; make it accessible, or name another place"
+    return why
 
 
 def by_nearness(word: str, known: Iterable[str], count: int = 8) -> list[str]:

@@ -16,15 +16,13 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from utils.console import say
-from utils.errors import InputError, TrainingError
+from utils.errors import InputError, TrainingError, why_refused
 from utils.paths import user_path
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOCK = "lock"  # file in a folder that one process at a time may write
 PATIENCE = 2.0  # seconds of waiting for a lock after which that is said
 ABANDONED = 3600.0  # seconds after which nobody writes to a temporary file any more
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
-LOCKED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _numbers = itertools.count()  # of this process's temporary files
 
 
@@ -79,25 +77,6 @@ def no_empty_folders(folder: Path) -> Iterator[None]:
         raise
 
 
-def why_unwritten(error: BaseException) -> str:
-    """Return why something could not be written, and what to do, for the end of a line.
-
-    Args:
-        error: of the system, or one that a library has raised while it handled that.
-    """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__context__  # torch.save tells of a full disk as a wrong position in the file
-    if cause is None:
-        return " ".join(str(error).split())
-    why = cause.strerror or str(cause)
-    if cause.errno in FULL:
-        return f"the disk is full ({why}); free a part of it"
-    if cause.errno in LOCKED:
-        return f"{why}; make it writable, or name another place"
-    return why
-
-
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file that appears at `path` whole or not at all.
 
@@ -118,7 +97,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
         flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise TrainingError(f"{path} could not be written: {why_unwritten(error)}") from error
+        raise TrainingError(f"{path} could not be written: {why_refused(error)}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # gone already where all went well
@@ -144,9 +123,7 @@ def made_folder(folder: Path, key: str) -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise InputError(
-            f"{key}: {folder} cannot be written ({error.strerror}); name another place"
-        ) from error
+        raise InputError(f"{key}: {folder} cannot be written: {why_refused(error)}") from error
     return folder
 
 

@@ -24,6 +24,8 @@ LARGEST_FILE = 1 << 20  # bytes
 MOST_NODES = 20_000  # values and keys, aliases counted as what they stand for
 DEEPEST = 32  # mappings and lists in each other, and parts of a dotted key
 LONGEST_NUMBER = 100  # characters
+# Numbers that are no decimal ones in YAML 1.1, and do not look it: `010` is 8 and `1:30` is 90.
+OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 LARGEST_INTEGER = 2**63  # exclusive, as of a seed or a tensor's element
 TAG = "tag:yaml.org,2002:"
 MERGE = TAG + "merge"
@@ -128,6 +130,10 @@ class PlainLoader(yaml.SafeLoader):
         text = self.construct_scalar(node)
         if len(text) > LONGEST_NUMBER:
             raise problem(f"a number of {len(text):,} digits", node.start_mark)
+        if OTHER_BASE.fullmatch(text):
+            what = f"{text!r} would not be read to the base of 10"
+            remedy = "write a number without leading zeros and colons, or a text in quotes"
+            raise problem(f"{what}; {remedy}", node.start_mark)
         if kind == "number":
             return super().construct_yaml_float(node)
         value = super().construct_yaml_int(node)

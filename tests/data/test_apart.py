@@ -92,3 +92,13 @@ def test_nothing_is_written_by_a_run_that_is_refused(
     assert ASD.main(given) == 2  # the default is ./storage
     assert "storage_dir: storage lies in" in capsys.readouterr().err
     assert sorted(os.walk(bare.parent)) == before
+
+
+def test_a_run_named_like_a_folder_of_images_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(os.walk(folder))
+    given = [f"dataset_dir={folder}", f"storage_dir={folder}"]  # train/ is there, storage is not
+    assert ASD.main(["--config", str(OWN), "--gpu", "cpu", "--name", "train", *given]) == 2
+    assert f"--name: {folder / 'train'} lies in" in capsys.readouterr().err
+    assert sorted(os.walk(folder)) == before

@@ -195,7 +195,7 @@ def test_the_furthest_rise_is_told_and_standing_still_is_not(tmp_path: Path) -> 
         (TrainingError("a.csv could not be written: why"), "a.csv could not be written: why"),
         (
             OSError(errno.EROFS, os.strerror(errno.EROFS), "a.csv"),
-            "report cannot be written: Read-only file system; make it writable, or name another "
+            "report cannot be written: Read-only file system; make it accessible, or name another "
             "place",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,9 @@ def test_what_was_asked_for_on_stdout_is_missed(
     assert (code, capsys.readouterr().err.count("\n")) == (1, 1)
 
 
+REMEDY = "Permission denied; make it accessible, or name another place"
+
+
 def test_what_the_system_refuses_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,5 +126,8 @@ def test_what_the_system_refuses_is_one_line(
 
     monkeypatch.setattr(ASD, "parse_arguments", refuse)
     assert ASD.main([]) == 1
-    assert capsys.readouterr().err == f"error: {tmp_path}: Permission denied\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}: {REMEDY}\n"
     assert of_system(OSError("no number")) == "no number"
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/log.csv")
+    told = "/data/log.csv: the disk is full (No space left on device); free a part of it"
+    assert of_system(full) == told  # as where a file is written by the project itself

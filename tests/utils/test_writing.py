@@ -72,7 +72,7 @@ class Refused:
     ("number", "told"),
     [
         (errno.ENOSPC, "the disk is full (No space left on device); free a part of it"),
-        (errno.EROFS, "Read-only file system; make it writable, or name another place"),
+        (errno.EROFS, "Read-only file system; make it accessible, or name another place"),
         (errno.EIO, "Input/output error"),
     ],
 )
