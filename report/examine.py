@@ -75,8 +75,7 @@ def gather(
     found = stand_out(suspects, lost, read_thresholds()["poisoned_from"])
     trusted = seeds if origin == "verified" else seeds[:0]
     against = evidence(opinion, history, labels, classes, testimony)
-    standing_out = {one.label: one.excess for one in found}
-    standing_out |= dict.fromkeys(testimony.accused, SURE)
+    standing_out = {one.label: one.excess for one in found} | dict.fromkeys(testimony.accused, SURE)
     return Findings(
         training=training,
         opinion=opinion,
@@ -88,4 +87,5 @@ def gather(
         poisoned=None,
         testimony=testimony,
         origin=origin,
+        rejected=tuple(review.rejected.tolist()),
     )

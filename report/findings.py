@@ -68,6 +68,7 @@ class Findings:
         poisoned: (N,) bool, the truth; None where nobody knows it.
         testimony: of witnesses beside the model.
         origin: of the seeds.
+        rejected: indices of the samples that a person calls poisoned.
     """
 
     training: TrainingSet
@@ -80,6 +81,7 @@ class Findings:
     poisoned: Tensor | None
     testimony: Testimony = NOBODY
     origin: Origin = "verified"
+    rejected: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.training)

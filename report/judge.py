@@ -32,17 +32,19 @@ SMALLEST_SHARE = 0.005  # of the samples, poisoned: that much would have to show
 
 @dataclass(frozen=True)
 class Accusation:
-    """What another witness says against a class.
+    """What another witness, or a person, says against a class.
 
     Attributes:
         strength: 0..1; from `accuse_by_witness_from` on the verdict is `poisoned`.
         estimate: about how many samples of the class are poisoned, at least 1.
         reason: a sentence for a reader.
+        complete: whether the estimate is of all poison; a person has but looked at some samples.
     """
 
     strength: float
     estimate: Estimate
     reason: str
+    complete: bool = True
 
     def __post_init__(self) -> None:
         if self.estimate.count < 1:
@@ -99,7 +101,7 @@ class Charge:
         name: of the class.
         estimate: about how many of its samples are poisoned.
         reason: a sentence for a reader.
-        by_witness: whether a witness brings it, who names the samples.
+        by_witness: whether a witness brings it, who names all samples.
     """
 
     name: str
@@ -145,7 +147,7 @@ def charge_by_witness(
         if said.strength >= limits["accuse_by_witness_from"]
     ]
     return [
-        Charge(name, said.estimate, said.reason, by_witness=True)
+        Charge(name, said.estimate, said.reason, by_witness=said.complete)
         for _, name, said in sorted(strong, key=lambda one: one[:2])
     ]
 

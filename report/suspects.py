@@ -7,12 +7,18 @@ from typing import Any
 
 from data.formats.format import rounded
 from report.findings import Findings
+from report.marks import keep_aside, read_marks, unplaced
 from utils.errors import InputError
 from utils.files import write_text
 from utils.tables import read_table, table_text
 from utils.texts import read_text
 
 FILE_NAME = "suspects.csv"
+ALWAYS = (  # columns; `loss_<stage>` and `witness_<name>` beside them
+    *("rank", "file", "index", "label", "predicted", "probability", "score", "given_probability"),
+    *("reduction", "polluted_epochs", "vetoed_by", "kept", "poisoned"),
+    *("given_label", "predicted_label", "is_label_issue", "label_quality"),
+)
 
 
 def suspects(findings: Findings, first: int | None = None) -> list[dict[str, Any]]:
@@ -64,11 +70,26 @@ def row_of(findings: Findings, rank: int, index: int) -> dict[str, Any]:
     return row
 
 
-def write_suspects(findings: Findings, folder: Path) -> Path:
-    """Write `suspects.csv` to `folder`; return its path."""
-    rows = suspects(findings)
-    write_text(folder / FILE_NAME, table_text(list(rows[0]), rows, mark=True))
-    return folder / FILE_NAME
+def write_suspects(findings: Findings, folder: Path) -> list[str]:
+    """Write `suspects.csv` to `folder`; return lines to say.
+
+    What a person has added to the one before stays: columns beside those of the report, and a file
+    that is no longer such a table, or that marks samples on which this run does not train.
+    """
+    path, rows, lines = folder / FILE_NAME, suspects(findings), []
+    marks = read_marks(path, is_own)
+    if marks is None or unplaced(marks, [row["file"] for row in rows]):
+        what = "is no table of samples" if marks is None else "marks samples that are not there"
+        lines = [f"report: {path} {what} any more; it is kept as {keep_aside(path).name}"]
+    if marks is not None and marks.columns:
+        rows = [row | marks.on(row["file"]) for row in rows]
+    write_text(path, table_text(list(rows[0]), rows, mark=True))
+    return lines
+
+
+def is_own(column: str) -> bool:
+    """Return whether a column is the report's, and not one that a person has added."""
+    return column in ALWAYS or column.startswith(("loss_", "witness_"))
 
 
 def read_ranks(path: Path) -> dict[str, int]:

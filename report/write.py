@@ -54,7 +54,7 @@ def _write(
     lines = [*tell_lost(findings, has_floor), *doubts(findings)]
     lines += what_moved(before, findings, verdict)
     folder.mkdir(parents=True, exist_ok=True)
-    write_suspects(findings, folder)
+    lines += write_suspects(findings, folder)
     write_purified(findings, session.folder.purified)
     write_sheets(findings, folder)
     write_page(folder / PAGE_FILE, page_content(session, findings, verdict, result))

@@ -9,11 +9,15 @@ import torch
 
 from data.chosen_set import dataset_name
 from data.transform.settings import TransformSection
+from run.folder import RunFolder
 from run.measure import Score
 from run.product import Description, FrameSection
 from run.versions import git_commit, versions
 from utils.console import say
 from utils.device import device_name
+from utils.errors import InputError
+from utils.files import find_file
+from utils.paths import lies_in
 
 if TYPE_CHECKING:
     from config.schema import Config
@@ -28,15 +32,28 @@ def begin_folder(session: Session) -> Path | None:
 
     Returns:
         where an earlier run of that name was moved, if there was one.
+
+    Raises:
+        InputError: it cannot be made, or that would take the review's file away.
     """
     folder, earlier = session.folder, None
     if folder.holds_a_run():
+        refuse_review_inside(session.config.review, folder)
         earlier = folder.move_aside()
         say(f"the earlier run was moved to {earlier}")
     folder.create()
     folder.write_config(session.config.as_yaml())
     folder.write_json("manifest.json", manifest_of(session))
     return earlier
+
+
+def refuse_review_inside(review: str | None, folder: RunFolder) -> None:
+    """Raise `InputError` where moving the earlier run aside would take the review's file away."""
+    if review is not None and lies_in(find_file(review, "review"), folder.path):
+        raise InputError(
+            f"review: {review} lies in the folder of the earlier run, which is moved aside where "
+            f"one begins anew; copy it to another place, and name that"
+        )
 
 
 def result_of(session: Session, score: Score) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def named(pattern: str) -> Findings:
 
 def test_no_cell_is_a_formula_and_all_names_come_back(tmp_path: Path) -> None:
     findings = named(EVIL + "/-{0}, ü.png")
-    file = write_suspects(findings, tmp_path)
+    write_suspects(findings, tmp_path)
+    file = tmp_path / FILE_NAME
     raw = file.read_bytes().decode("utf-8")
     assert raw.startswith("\ufeffrank,file,")
     assert not any(sign in raw for sign in (",=", ",@", ",+", '"=', '"@', '"+', ',"-'))
@@ -40,7 +41,8 @@ def test_no_cell_is_a_formula_and_all_names_come_back(tmp_path: Path) -> None:
 
 def test_ranks_are_read_with_and_without_the_mark(tmp_path: Path) -> None:
     findings = named("=a/{0}.png")
-    file = write_suspects(findings, tmp_path)
+    write_suspects(findings, tmp_path)
+    file = tmp_path / FILE_NAME
     wanted = {findings.name(i): rank for rank, i in enumerate(findings.order.tolist(), 1)}
     assert read_ranks(file) == wanted
     file.write_bytes(file.read_bytes()[3:])
@@ -59,7 +61,8 @@ def test_a_foreign_file_has_no_ranks(tmp_path: Path) -> None:
 
 def test_a_list_with_a_verdict_added_is_a_review(tmp_path: Path) -> None:
     findings = named(EVIL + "/-{0}, ü.png")
-    head, *rows = write_suspects(findings, tmp_path).read_text("utf-8").splitlines()
+    write_suspects(findings, tmp_path)
+    head, *rows = (tmp_path / FILE_NAME).read_text("utf-8").splitlines()
     lines = [f"{head},verdict", *(f"{row},poisoned" for row in rows[:3]), f"{rows[3]},clean"]
     (tmp_path / "review.csv").write_text("\n".join(lines), encoding="utf-8")
     review = read_review(str(tmp_path / "review.csv"), findings.training)

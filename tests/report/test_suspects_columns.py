@@ -11,7 +11,7 @@ import torch
 
 from defense.history import History
 from report.findings import Findings, Opinion
-from report.suspects import write_suspects
+from report.suspects import FILE_NAME, write_suspects
 from tests.report.report_example import COUNT, STAGES, make_findings
 from utils.files import PROJECT
 from witness.hearing import Testimony
@@ -54,7 +54,8 @@ def findings_of_one() -> Findings:
 
 
 def first_row(folder: Path) -> dict[str, str]:
-    with write_suspects(findings_of_one(), folder).open(newline="", encoding="utf-8-sig") as file:
+    write_suspects(findings_of_one(), folder)
+    with (folder / FILE_NAME).open(newline="", encoding="utf-8-sig") as file:
         return next(csv.DictReader(file))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,7 +178,9 @@ def test_stopped_with_a_schedule_that_belongs_to_one_stage(
     assert_same_end(tmp_path / "b" / method, tmp_path / "a" / method)
 
 
-def test_a_review_that_grows_after_isolation_changes_nothing(tmp_path: Path) -> None:
+def test_a_review_that_grows_after_isolation_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is isolated is settled; before, it is at least what a person calls poisoned."""
     review = tmp_path / "review.csv"
     rows = "".join(f"{index},poisoned\n" for index in range(100, 150))
@@ -188,5 +191,10 @@ def test_a_review_that_grows_after_isolation_changes_nothing(tmp_path: Path) -> 
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert ASD.main([*given, f"review={review}"]) == 0
     assert log_of(tmp_path / "abl")[5]["clean_pool"] == "285"
+    inside = tmp_path / "abl" / "review.csv"
+    shutil.copy(review, inside)
+    assert ASD.main([*given, f"review={inside}", "--resume", "False"]) == 2
+    assert "copy it to another place" in capsys.readouterr().err
+    assert inside.is_file()  # nothing was moved
     assert ASD.main([*given, f"review={review}", "--resume", "False"]) == 0
     assert log_of(tmp_path / "abl")[5]["clean_pool"] == "250"
