@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 from command.arguments import own_command
@@ -23,7 +22,6 @@ from data.chosen_set import source_of
 from data.clean import FOLDERS, read_kept, reviewed, write_clean
 from data.dataset.remarks import describe_left_out
 from data.export import export, make_empty_folder
-from data.own import sample_path
 from data.poison import leave_clean
 from data.review import read_review
 from report.verdict import EPOCH, read_report
@@ -82,8 +80,8 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     review = read_review(config.review, material.training, material.data.left_out)
     kept, remarks = reviewed(kept, review)
     make_empty_folder(folder, task, data.root)
-    root = None if config.truth_known else data.root  # our trigger is in no file
-    locate = None if root is None else partial(sample_path, root=root, config=config)
+    home = material.training.home
+    locate = None if home is None else home.path
     layout = arguments.layout or FOLDERS
     lines += [*review.lines(), *remarks]
     lines += age_of_list(run_folder, start, config.num_epochs)

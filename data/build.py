@@ -116,7 +116,8 @@ def poison_data(
     if found is not None:
         return found
     if dry_run and attack.learns:
-        return leave_clean(data)
+        training, truth = leave_clean(data)
+        return replace(training, home=None), truth  # as it will be when the trigger is learnt
     with locked(folder, "storage_dir"):
         found = read_poison(path, data)  # perhaps another run has made it in the meantime
         if found is None:

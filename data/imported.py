@@ -22,7 +22,7 @@ from data.dataset.remarks import describe_left_out, judge_unreadable
 from data.dataset.spelling import composed
 from data.dataset.walk import TRIGGERED, Survey, subfolders
 from data.names import Names
-from data.poison import Role, TrainingSet, Truth
+from data.poison import Role, TrainingSet, Truth, as_defended
 from data.settings import DataSettings
 from data.transform.build import before_trigger
 from utils.errors import InputError, nearest
@@ -66,7 +66,7 @@ def import_truth(config: DataSettings, data: ImageData, cache: Path) -> Poisoned
     original = original_labels(rows, train.labels, data.classes, text)
     triggered, lines = read_triggered(config, data, cache)
     data = replace(data, train=train, test=by_number(data.test))
-    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
+    training = as_defended(data)
     poisoned = int((roles == Role.POISONED).sum())
     lines = [
         f"{file}: {poisoned} of {len(rows)} training samples are poisoned",
@@ -85,8 +85,7 @@ def readable_rows(
         InputError: a row's image is not there or is named twice, or an image has no row.
     """
     train = data.train
-    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
-    places = places_of(rows, Names(training, data.left_out), text)
+    places = places_of(rows, Names(as_defended(data), data.left_out), text)
     found = [row for row, place in zip(rows, places, strict=True) if place < len(train)]
     refuse_missing(places, train, text)
     order = torch.tensor([place for place in places if place < len(train)], dtype=torch.int64)

@@ -24,7 +24,7 @@ from data.dataset.remarks import judge_unreadable
 from data.dataset.spelling import composed
 from data.dataset.walk import SEEDS, TRAIN, Survey, subfolders
 from data.held_out import choose_held_out, hold_out, refuse_too_large
-from data.poison import TrainingSet, leave_clean
+from data.poison import as_defended
 from data.seed_folder import KEY, seed_folder
 from data.seeds import draw_seeds, number_to_draw, read_seeds, refuse_few
 from data.settings import DataSettings
@@ -73,9 +73,9 @@ def verify(config: DataSettings, data: ImageData, streams: Streams, cache: Path)
     lines: list[str] = []
     if folder is not None:
         data, seeds, lines = from_folder(config, data, folder, cache)
-        refuse_few(seeds, as_training(data), least, f"{KEY}: {folder}")
+        refuse_few(seeds, as_defended(data), least, f"{KEY}: {folder}")
     elif schedule.seed_indices is not None:
-        seeds = read_seeds(schedule.seed_indices, as_training(data), least)
+        seeds = read_seeds(schedule.seed_indices, as_defended(data), least)
     else:
         return draw_unverified(config, data, streams)
     if len(data.test):
@@ -83,11 +83,6 @@ def verify(config: DataSettings, data: ImageData, streams: Streams, cache: Path)
     places = choose_held_out(data, seeds, schedule.seed_num, streams)
     data, seeds, more = hold_out(data, seeds, places)
     return Verified(data, seeds, True, len(places) > 0, (*lines, *more))
-
-
-def as_training(data: ImageData) -> TrainingSet:
-    """Return the training part of `data`, as it is."""
-    return leave_clean(data)[0]
 
 
 def unverified(data: ImageData, folder: Path | None) -> Verified:
@@ -106,7 +101,7 @@ def unverified(data: ImageData, folder: Path | None) -> Verified:
 
 def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> Verified:
     """Draw seeds from the data; they count as checked where the data are known to be clean."""
-    training = as_training(data)
+    training = as_defended(data)
     count = number_to_draw(config.global_, training)
     everything = torch.ones(len(training), dtype=torch.bool)
     seeds = draw_seeds(training, everything, count, streams)
@@ -126,13 +121,6 @@ def draw_unverified(config: DataSettings, data: ImageData, streams: Streams) -> 
 # --------------------------------------------------------------------- a folder of checked images
 
 
-def sample_path(file: str, root: Path, config: DataSettings) -> Path:
-    """Return where the image `file` of a training set (`TrainingSet.files`) is on the disk."""
-    first, _, rest = file.partition("/")
-    folder = seed_folder(config) if first == SEEDS else None
-    return root / file if folder is None else folder / rest
-
-
 def from_folder(
     config: DataSettings, data: ImageData, folder: Path, cache: Path
 ) -> tuple[ImageData, Tensor, list[str]]:
@@ -146,7 +134,8 @@ def from_folder(
     first = len(data.train)
     if new:
         refuse_too_large(data)
-        data = replace(data, train=data.train.joined(checked.picked(torch.tensor(new))))
+        train = data.train.joined(checked.picked(torch.tensor(new)))
+        data = replace(data, train=train, added=folder)
     indices = torch.tensor([*seeds, *range(first, first + len(new))], dtype=torch.int64)
     return data, indices.sort().values, lines
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from data.attack import Attack, LabelRule
 from data.dataset import ImageData, Split
+from data.home import Home
 from utils.errors import InputError
 from utils.streams import Streams
 
@@ -41,6 +42,8 @@ class TrainingSet:
         classes: names.
         mapped: the images stay in host memory, or in a memory map, and are read batch by batch.
         files: N paths relative to the data set's folder, where each image is a file of its own.
+        home: where these files are; None where they do not hold the pixels, since an attack of
+            our own has changed some.
     """
 
     images: Tensor
@@ -48,6 +51,7 @@ class TrainingSet:
     classes: tuple[str, ...]
     mapped: bool = False
     files: tuple[str, ...] | None = None
+    home: Home | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -269,9 +273,15 @@ def triggered_split(test: Split, attack: Attack) -> Split:
     return Split(images, rule.relabel(test.labels[others]))
 
 
+def as_defended(data: ImageData) -> TrainingSet:
+    """Return the training part of `data` as it is."""
+    train, root = data.train, data.root
+    home = None if root is None or train.files is None else Home(root, data.added)
+    return TrainingSet(train.images, train.labels, data.classes, files=train.files, home=home)
+
+
 def leave_clean(data: ImageData) -> tuple[TrainingSet, Truth]:
     """Return the data set as it is, for a run without an attack."""
     roles = torch.zeros(len(data.train), dtype=torch.uint8)
-    train = data.train
-    training = TrainingSet(train.images, train.labels, data.classes, files=train.files)
+    training = as_defended(data)
     return training, Truth(roles, data.train.labels, data.test, None)

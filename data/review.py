@@ -133,7 +133,7 @@ def find_listed(text: Text, names: Names) -> Iterator[tuple[int, Said]]:
             raise InputError(
                 f"{where}: verdict {verdict[:40]!r}; {CLEAN} or {POISONED} is expected"
             )
-        yield names.find(name, where, text.doubt), Said(where, (name,), verdict)
+        yield names.find_path(name, where, text.doubt), Said(where, (name,), verdict)
 
 
 def find_exported(text: Text, names: Names) -> Iterator[tuple[int, Said]]:

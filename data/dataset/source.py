@@ -141,6 +141,8 @@ class ImageData:
         root: the folder to which the splits' files are relative; None where it has no files.
         left_out: files of training images on which no run with these data trains: they cannot be
             read, are more than `data.train_samples`, or are held out.
+        added: the folder of the verified images that were added to the training images as
+            `seeds/<class>/...`; None where none were.
     """
 
     train: Split
@@ -150,6 +152,7 @@ class ImageData:
     frame: Frame | None = None
     root: Path | None = None
     left_out: tuple[str, ...] = ()
+    added: Path | None = None
 
     @property
     def num_classes(self) -> int:

@@ -23,15 +23,9 @@ from data.formats.format import (
     verdicts_in,
     write_json,
 )
+from data.names import DATA_FOLDER, without_ending
 
 FILE = "labels.json"
-
-
-def without_ending(file: str) -> str:
-    """Return a path without the ending of its last part."""
-    folder, slash, name = file.rpartition("/")
-    stem, dot, _ = name.rpartition(".")
-    return folder + slash + (stem if dot and stem else name)
 
 
 class FiftyOne(Format):
@@ -94,7 +88,8 @@ def read_labels(labels: dict[str, Any], labels_count: bool) -> Iterator[Said]:
     for name, target in labels.items():
         label = as_mapping(target)
         attributes = as_mapping(label.get("attributes"))
-        names = (as_text(attributes.get("file")), name)
+        path = name if "/" in name else f"{DATA_FOLDER}/{name}"  # where its exports keep images
+        names = (as_text(attributes.get("file")), path)
         words = as_list(label.get("tags")) + as_list(attributes.get("tags"))
         words += [target, label.get("label")] if labels_count else []
         for verdict in verdicts_in(words):

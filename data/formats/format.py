@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from data.export import file_names
+from data.names import paths_for_tools
 from data.poison import TrainingSet
 from utils.errors import TrainingError
 from utils.files import write_text
@@ -53,10 +53,9 @@ class Listing:
         return len(self.training)
 
     @cached_property
-    def files(self) -> Sequence[str]:
-        """Paths below the data set's folder; of a set without files, below that of `--export`."""
-        files = self.training.files
-        return file_names(self.training) if files is None else files
+    def files(self) -> Sequence[str | None]:
+        """Paths below the folder that the tool is given; see `paths_for_tools`."""
+        return paths_for_tools(self.training)
 
     def label(self, index: int) -> str:
         """Return the name of the given label of a sample."""

@@ -63,7 +63,7 @@ class LabelStudio(Format):
         }
         return {
             "data": {
-                IMAGE: LOCAL + quote(os.fsencode(listing.files[index])),
+                IMAGE: LOCAL + quote(os.fsencode(listing.files[index] or "")),
                 "file": listing.training.name(index),
                 "given_label": listing.label(index),
                 "own_label": listing.own_label(index),

@@ -57,7 +57,7 @@ class Sarif(Format):
     def _result(self, listing: Listing, index: int) -> dict[str, Any]:
         """Return the result for one sample."""
         given, own = listing.label(index), listing.own_label(index)
-        file = os.fsencode(listing.files[index])
+        file = os.fsencode(listing.files[index] or "")
         identity = hashlib.sha256(file + b"\0" + given.encode("utf-8", "surrogateescape"))
         score = rounded(listing.score[index])
         return {

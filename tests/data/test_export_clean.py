@@ -135,6 +135,22 @@ def test_triggered_images_are_in_no_file_and_are_written(run: Run) -> None:
             assert torch.equal(torch.from_numpy(np.array(image)), expected)
 
 
+def test_files_of_a_set_that_was_poisoned_elsewhere_are_copied(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was changed here: what lies on the disk is what was trained on."""
+    rows = "".join(f"{name},clean\n" for name in run.names)
+    (run.data / "index.csv").write_text(f"file,kind\n{rows}")
+    run.arguments.append("data.truth=index.csv")
+    write_manifest(run.folder, run.arguments[4:])
+    run.keep(*run.names[1:])
+    assert run.export() == 0
+    assert run.written() == sorted(FILES[1:])
+    for name, file in zip(run.names[1:], FILES[1:], strict=True):
+        assert (run.target / file).read_bytes() == (run.data / name).read_bytes()
+    assert "4 of 5 images, of 2 classes, copied" in capsys.readouterr().out
+
+
 def test_without_a_report_a_line_says_what_makes_it(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

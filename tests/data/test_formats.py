@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from data.formats import FORMATS, Listing, write_formats
+from data.home import Home
 from data.poison import TrainingSet
 from data.review import read_review
 from tests.conftest import colourful_images
 from utils.errors import InputError
 
 COUNT = 6
+HOME = Home(Path("/sets/ours"))
 FILES = tuple(f"train/{'ab'[i % 2]}/Größe {i}.png" for i in range(COUNT))
 
 
@@ -30,7 +32,7 @@ def listing(
     probabilities = torch.full((COUNT, 2), 0.25)
     probabilities[:, 0] = 0.75
     return Listing(
-        training=TrainingSet(colourful_images(COUNT, 4), labels, classes, files=files),
+        training=TrainingSet(colourful_images(COUNT, 4), labels, classes, files=files, home=HOME),
         order=torch.arange(COUNT - 1, -1, -1),
         score=torch.linspace(0, 1, COUNT),
         predicted=torch.zeros(COUNT, dtype=torch.int64),

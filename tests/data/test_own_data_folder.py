@@ -11,7 +11,7 @@ import ASD
 from config.load import load_config
 from data.dataset import DATASETS
 from data.dataset.image_folder import ImageFolder
-from data.own import sample_path
+from data.names import Names
 from tests.conftest import DIGITS
 from tests.data.own_data_cases import (  # noqa: F401 (fixtures)
     CLASSES,
@@ -42,9 +42,11 @@ def test_checked_images_are_found_among_the_training_images_or_added(folder: Pat
     assert torch.bincount(labels).tolist() == [3, 3, 3]
     assert any("6 are training images, 3 are added" in line for line in found.lines)
     assert any("'seeds/big cats/new.png' repeats" in line for line in found.lines)
-    overrides = [f"dataset_dir={folder}", f"global.seed_dir={checked}"]
-    config = load_config(OWN, overrides).config
-    assert all(sample_path(file, folder, config).is_file() for file in seed_files(found))
+    assert found.training.home is not None
+    assert all(found.training.home.path(file).is_file() for file in seed_files(found))
+    named = Names(found.training)
+    assert [named.by_path(str(checked / name / "new.png")) for name in CLASSES[1:]] == [37, 38]
+    assert named.by_path(str(folder / CLASSES[1] / "new.png")) is None
 
 
 def test_the_folder_beside_train_is_taken_without_being_named(folder: Path) -> None:
@@ -101,10 +103,10 @@ def test_class_folders_alone_may_have_a_class_called_seeds(tmp_path: Path) -> No
         (root / name).rename(root / "train" / name)
     checked = f"global.seed_dir={tmp_path / 'checked'}"
     found = material(root, checked, "global.seed_num=1")
-    config = load_config(OWN, [f"dataset_dir={root}", checked]).config
     assert "seeds/seeds/0.png" in seed_files(found)
+    assert found.training.home is not None
     for file in found.training.files or ():
-        assert sample_path(file, root, config).is_file(), file
+        assert found.training.home.path(file).is_file(), file
 
 
 @pytest.mark.parametrize(

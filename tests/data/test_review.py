@@ -10,6 +10,7 @@ import torch
 
 import ASD
 from command.arguments import parse_arguments
+from data.home import Home
 from data.poison import TrainingSet
 from data.review import Review, read_review, refuse_emptied
 from run.checkpoint import load_checkpoint
@@ -21,7 +22,8 @@ from utils.tables import table_text
 
 
 def files_of_six(names: tuple[str, ...] | None = None) -> TrainingSet:
-    return TrainingSet(colourful_images(6, 4), torch.arange(6) % 2, ("a", "b"), files=names)
+    home = None if names is None else Home(Path("/sets/ours"))
+    return TrainingSet(colourful_images(6, 4), torch.arange(6) % 2, ("a", "b"), False, names, home)
 
 
 def write(tmp_path: Path, text: str) -> str:
