@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from repair import REPAIRS
+from report.content import tested_images
 from report.verdict import Verdict
 from run.product import DESCRIPTION, WEIGHTS, Description
 from utils.files import write_text
@@ -125,7 +126,7 @@ def measured(result: Mapping[str, Any]) -> list[str]:
     """Return ACC and, under an attack of our own, ASR, as a table."""
     rows = ["| | |", "|---|---|"]
     if result.get("acc") is not None:
-        rows.append(f"| accuracy on the test images (ACC) | {result['acc']:.2%} |")
+        rows.append(f"| accuracy on {tested_images(result)} (ACC) | {result['acc']:.2%} |")
     if result.get("asr") is not None:
         attack = quoted(result.get("attack"))
         rows.append(

@@ -44,6 +44,20 @@ class PageContent:
         return self.standing.finished
 
     @property
+    def tested_on(self) -> str:
+        """On what ACC was measured."""
+        return tested_images(self.result)
+
+    @property
     def knows_truth(self) -> bool:
         """Whether it is known which samples are poisoned."""
         return self.findings.poisoned is not None
+
+
+def tested_images(result: Mapping[str, Any]) -> str:
+    """Return on what ACC was measured, with its number where a result tells it."""
+    count = result.get("tested_samples")
+    number = "" if count is None else f"{count:,} "
+    if result.get("tested_on_held_out"):
+        return f"{number}verified images that were held out of training"
+    return f"{number}test images"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from data.formats import FORMATS
+from data.formats.due import due
 from data.poison import TrainingSet
 from data.review import Review
 from defense.history import History
@@ -28,7 +29,8 @@ def examine(session: Session) -> Findings:
     With several processes all of them must come here.
     """
     training, batch = session.training, session.config.speed.evaluation_batch
-    wanted = any(FORMATS.get(name).needs_probabilities for name in session.config.report_formats)
+    formats = due(session.config.report_formats, session.folder.report)
+    wanted = any(FORMATS.get(name).needs_probabilities for name in formats)
     chain, engine = session.test_chain, session.engine
     opinion = ask(session.model, training, chain, engine, batch, all_classes=wanted)
     truth = session.truth.poisoned if session.config.truth_known else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from config.no_effect import is_ignored
 from data.formats import FORMATS, Listing, write_formats
+from data.formats.due import due
 from report.content import PageContent
 from report.events import write_events
 from report.findings import SEEDS_ARE, Findings
@@ -61,7 +62,7 @@ def _write(
     write_events(session.folder.events, session.progress.rows)
     said = asdict(verdict) | {EPOCH: session.progress.epoch}
     write_text(folder / VERDICT_FILE, json.dumps(said, indent=2) + "\n")
-    formats = [FORMATS.get(name)() for name in dict.fromkeys(session.config.report_formats)]
+    formats = [FORMATS.get(name)() for name in due(session.config.report_formats, folder)]
     lines += write_formats(formats, as_listing(findings, verdict), folder)
     return [*lines, f"report: {folder / PAGE_FILE}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,10 @@ import torch
 from data.chosen_set import dataset_name
 from data.transform.settings import TransformSection
 from run.folder import RunFolder
+from run.made_with import made_with
 from run.measure import Score
 from run.product import Description, FrameSection
-from run.versions import git_commit, versions
 from utils.console import say
-from utils.device import device_name
 from utils.errors import InputError
 from utils.files import find_file
 from utils.paths import lies_in
@@ -58,7 +58,7 @@ def refuse_review_inside(review: str | None, folder: RunFolder) -> None:
 
 def result_of(session: Session, score: Score) -> dict[str, Any]:
     """Return the content of `result.json`; all figures are of the last epoch."""
-    config, state = session.config, session.progress
+    config, state, classes = session.config, session.progress, session.training.classes
     return {
         "defense": config.repair.method or config.defense,
         "dataset": config.dataset,
@@ -66,10 +66,10 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
         "epochs": state.epoch,
         "acc": score.acc,
         **({"asr": score.asr} if config.truth_known else {}),
-        "recalls": dict(zip(session.training.classes, score.recalls, strict=False)),
+        "recalls": dict(zip_longest(classes, score.recalls)) if score.recalls else {},
         "seconds": round(sum(row["seconds"] for row in state.rows), 1),
-        "device": device_name(session.engine.device),
-        "engine": str(session.engine),
+        "tested_samples": len(session.truth.clean_test),
+        "tested_on_held_out": session.material.holds_out,
         "seed": session.setup.streams.seed,
         "training_samples": len(session.training),
         **known_truth(session),
@@ -78,8 +78,7 @@ def result_of(session: Session, score: Score) -> dict[str, Any]:
         "best_acc": None if state.best_epoch < 0 else state.best_acc,
         "best_epoch": None if state.best_epoch < 0 else state.best_epoch,
         "fingerprints": session.material.fingerprints,
-        "git_commit": git_commit(),
-        "versions": versions(),
+        **made_with(session),
     }
 
 
@@ -97,7 +96,7 @@ def attack_of(config: Config) -> dict[str, str]:
 
 def describe_model(session: Session, score: Score, verdict: dict[str, Any] | None) -> Description:
     """Return what `model.json` says of the network as it is."""
-    config, frame = session.config, session.material.frame
+    config, frame, made = session.config, session.material.frame, made_with(session)
     normalize = config.transform.test.remaining.normalize
     return Description(
         network=config.network,
@@ -112,8 +111,8 @@ def describe_model(session: Session, score: Score, verdict: dict[str, Any] | Non
         dataset=dataset_name(config)[0],
         epochs=session.progress.epoch,
         data_fingerprint=session.material.fingerprints["data"],
-        git_commit=git_commit(),
-        versions=versions(),
+        git_commit=made["git_commit"],
+        versions=made["versions"],
     )
 
 
@@ -134,10 +133,7 @@ def manifest_of(session: Session) -> dict[str, Any]:
         "seed_indices": seeds,
         **({} if files is None else {"seed_files": [files[index] for index in seeds]}),
         **({} if held_out is None else {"held_out_files": list(held_out)}),
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "device": device_name(session.engine.device),
-        "engine": str(session.engine),
+        **made_with(session),
     }
 
 

@@ -37,6 +37,10 @@ class ResultFile(BaseModel):
     suspects_auroc: Share = None
     suspects_precision: Share = None
     fingerprints: dict[str, str] = Field(default_factory=dict)
+    device: Name = None
+    engine: Name = None
+    git_commit: Name = None
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Cleanlab(Format):
     """(N, K) probabilities of the classes and (N,) given labels, in the order of the samples."""
 
     needs_probabilities: ClassVar[bool] = True
+    leaves = (PROBABILITIES, LABELS)
 
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write both arrays; return a line."""

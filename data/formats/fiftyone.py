@@ -31,6 +31,8 @@ FILE = "labels.json"
 class FiftyOne(Format):
     """`fiftyone/labels.json`; samples or labels tagged `clean` or `poisoned` are read back."""
 
+    leaves = ("fiftyone",)
+
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write `labels.json`; return lines."""
         labels: dict[str, Any] = {}

@@ -85,6 +85,7 @@ class Format(ABC):
     """How one tool wants to have suspects, and how it gives verdicts back."""
 
     needs_probabilities: ClassVar[bool] = False
+    leaves: ClassVar[tuple[str, ...]] = ()  # names of what it writes, below the report's folder
 
     @abstractmethod
     def write(self, listing: Listing, folder: Path) -> list[str]:

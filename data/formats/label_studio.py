@@ -45,6 +45,8 @@ CONFIG = f"""<View>
 class LabelStudio(Format):
     """`label_studio/tasks.json` and `config.xml`; exports are read back."""
 
+    leaves = ("label_studio",)
+
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write tasks and labelling interface; return a line."""
         tasks = [self._task(listing, rank, i) for rank, i in enumerate(listing.order.tolist(), 1)]

@@ -33,6 +33,8 @@ RULES = [
 class Sarif(Format):
     """`asd.sarif`: the samples that are not kept, the most suspicious first."""
 
+    leaves = (FILE,)
+
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write the file; return lines."""
         suspects = [index for index in listing.order.tolist() if not bool(listing.kept[index])]

@@ -34,6 +34,37 @@ def test_a_run_writes_what_is_asked_for(
         assert float(row["label_quality"]) == pytest.approx(1 - float(row["score"]), abs=1e-5)
     tasks = json.loads((report / "label_studio" / "tasks.json").read_text())
     assert [task["data"]["rank"] for task in tasks] == list(range(1, 301))
+    last = int(tasks[-1]["data"]["file"])  # the least suspicious
+    looked_at_again(tmp_path / "digits", last, tiny_arguments)
+    tasks = json.loads((report / "label_studio" / "tasks.json").read_text())
+    assert tasks[0]["data"]["file"] == str(last)
+    image = tasks[0]["data"]["image"].rpartition("=")[2]
+    assert any(image.endswith(found) for found in named_in(report))
+
+
+def looked_at_again(run: Path, poisoned: int, arguments: list[str]) -> None:
+    """Rank anew with a review, on another machine; nothing is asked for another tool."""
+    trained_on = {"device": "a GPU", "engine": "fast", "git_commit": "f" * 40, "versions": {}}
+    result = json.loads((run / "result.json").read_text()) | trained_on
+    (run / "result.json").write_text(json.dumps(result))
+    review = run.parent / "review.csv"
+    review.write_text(f"file,verdict\n{poisoned},poisoned\n")
+    assert ASD.main([*arguments, f"review={review}", "--report"]) == 0
+    told = json.loads((run / "result.json").read_text())
+    assert told.items() >= trained_on.items()
+    assert told["reported_with"]["device"].startswith("CPU")
+    model = json.loads((run / "model.json").read_text())
+    assert (model["git_commit"], model["versions"]) == ("f" * 40, {})
+    assert (told["tested_samples"], told["tested_on_held_out"]) == (360, False)
+    assert "accuracy on 360 test images" in (run / "model_card.md").read_text(encoding="utf-8")
+    assert "share of 360 test images" in (run / "report" / "report.html").read_text("utf-8")
+
+
+def named_in(report: Path) -> list[str]:
+    """What the SARIF log names."""
+    (run,) = json.loads((report / "asd.sarif").read_text())["runs"]
+    places = (result["locations"][0]["physicalLocation"] for result in run["results"])
+    return [place["artifactLocation"]["uri"] for place in places]
 
 
 @pytest.mark.parametrize(
