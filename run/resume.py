@@ -35,6 +35,8 @@ MAY_CHANGE: tuple[str, ...] = (
 )
 # How devices compute: a run may go on with more processes than it began with, which is said.
 MAY_CHANGE += ("sync_bn", "benchmark", "deterministic")
+# Keys that earlier versions did not write where they were null, which is not their default.
+ONCE_LOST = (("seed", "seed"), ("abl", "ascent_bound"))
 READ_FROM = ("dataset_dir", "seed_dir", "seed_indices", "review")
 
 
@@ -180,9 +182,19 @@ def judge(
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's settings with keys that are younger than it at their defaults."""
     try:
-        return Config.model_validate(settings).as_yaml()
+        return Config.model_validate(with_what_was_lost(settings)).as_yaml()
     except ValidationError:  # it has a key that is no more; the comparison names it
         return settings
+
+
+def with_what_was_lost(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings with the nulls that its version did not write."""
+    found = dict(settings)
+    for name, key in ONCE_LOST:
+        section = found.get(name)
+        if isinstance(section, dict):
+            found[name] = {key: None, **section}
+    return found
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,14 @@ import inspect
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from utils.errors import nearest
@@ -88,6 +95,24 @@ class Section(BaseModel):
     def spelt_out(cls, given: Any) -> Any:
         """Return the mapping that a plain value stands for, where it stands for one."""
         return given
+
+    @model_serializer(mode="wrap")
+    def _keep_what_is_taken_away(
+        self, dump: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Dump the section; `exclude_none` leaves out what is nothing by default, and no more.
+
+        A None in place of another default says something, and would be that default when read.
+        """
+        dumped: dict[str, Any] = dump(self)
+        if not info.exclude_none:
+            return dumped
+        for name, field in type(self).model_fields.items():
+            if getattr(self, name) is not None or name in (info.exclude or ()):
+                continue
+            if field.get_default(call_default_factory=True, validated_data={}) is not None:
+                dumped[(info.by_alias and field.alias) or name] = None
+        return dumped
 
     @model_validator(mode="before")
     @classmethod

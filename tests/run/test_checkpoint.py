@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from config.load import load_config
 from run.checkpoint import (
     BEST,
     LATEST,
@@ -22,7 +23,8 @@ from run.checkpoint import (
 )
 from run.folder import RunFolder
 from run.restore import restore_network
-from run.resume import find_start
+from run.resume import find_start, what_differs
+from tests.conftest import DIGITS
 from tests.run.checkpoints import MALICIOUS_FORMS, save_malicious, whole_state
 from utils.errors import InputError, TrainingError
 from utils.files import write_atomically
@@ -194,3 +196,23 @@ def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path: Pa
         find_start(folder, "latest_model", None)
     with pytest.raises(InputError, match=r"\(known: best_model.pt, latest_model.pt\)"):
         find_start(folder, "7", None)
+
+
+@pytest.mark.parametrize(
+    ("null", "given"),
+    [
+        (("seed", "seed"), ["seed.seed=null"]),
+        (("abl", "ascent_bound"), ["defense=abl", "abl.ascent_bound=null"]),
+    ],
+)
+def test_a_null_that_earlier_versions_did_not_write_is_no_default(
+    null: tuple[str, str], given: list[str]
+) -> None:
+    section, key = null
+    config = load_config(DIGITS, given).config
+    kept = config.as_yaml()
+    assert kept[section].pop(key) is None
+    assert what_differs(kept, config) == []
+    left_out = load_config(DIGITS, given[:-1]).config
+    assert what_differs(kept, left_out) == [f"{section}.{key}"]
+    assert what_differs(config.as_yaml(), left_out) == [f"{section}.{key}"]

@@ -19,9 +19,10 @@ import pytest
 import torch
 
 import ASD
+from command.jobs import is_finished, plan_job
 from run.checkpoint import LATEST, load_checkpoint
 from run.session import TIME_COLUMNS
-from tests.conftest import DIGITS, RESNET, TINY
+from tests.conftest import DIGITS, RESNET, TINY, killed_before_step
 from tests.run.processes import opened
 from training.mixmatch import MixMatch
 
@@ -239,3 +240,21 @@ def test_an_own_checkpoint_is_known_however_its_path_is_written(
     path = tmp_path / "runs" / "digits" / "checkpoint" / LATEST
     assert ASD.main([*given, "--resume", str(path)]) == 0
     assert [place.name for place in (tmp_path / "runs").iterdir() if place.is_dir()] == ["digits"]
+
+
+def test_a_run_that_has_drawn_its_seed_goes_on_with_it(tmp_path: Path) -> None:
+    """The drawn seed is the checkpoint's; the same command goes on, and its end is the same."""
+    drawn = [*arguments(tmp_path / "drawn"), "seed.seed=null"]
+    with killed_before_step(12):  # of 8 in an epoch
+        ASD.main(drawn)
+    path = tmp_path / "drawn" / "digits" / "checkpoint" / LATEST
+    state = load_checkpoint(path)
+    assert state["config"]["seed"].pop("seed") is None
+    torch.save(state, path)  # as earlier versions left it
+    assert ASD.main(drawn) == 0
+    end = load_checkpoint(path)
+    assert (end["seed"], end["config"]["seed"]["seed"]) == (state["seed"], None)
+    whole = [*arguments(tmp_path / "whole"), f"seed.seed={state['seed']}"]
+    assert ASD.main(whole) == 0
+    assert_same_end(tmp_path / "drawn", tmp_path / "whole")
+    assert is_finished(plan_job(DIGITS, None, drawn[4:]))
