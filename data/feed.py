@@ -22,11 +22,14 @@ def consecutive(start: int, stop: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
+SMALLEST_BATCH = 2  # samples; BatchNorm has nothing to compare in a single one
+
+
 def training_batches(count: int, size: int, first: int = 0) -> list[slice]:
     """Return the slices of `count` samples that training takes steps on, from batch `first` on.
 
-    All are of `size` samples but the last, which may be smaller, yet not of one: BatchNorm has
-    nothing to compare in a single sample, so that one joins the batch before it.
+    All are of `size` samples but the last, which may be smaller, yet not of one, which joins
+    the batch before it: see `SMALLEST_BATCH`.
     """
     parts = consecutive(0, count, size)
     if len(parts) > 1 and parts[-1].stop - parts[-1].start == 1:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from data.feed import training_batches
+from data.feed import SMALLEST_BATCH, training_batches
 from defense.defense import Pools, Setting
+from defense.pool_sizes import refuse_too_small
 from defense.settings import OF_OPTIMIZER, OF_POOLS
 from defense.split import lowest
 from defense.staged import StagedDefense
@@ -27,7 +28,6 @@ from training.supervised import Supervised
 from training.torch_parts import build_optimizer
 from utils.section import Section
 
-SMALLEST_POOL = 2  # samples to isolate; BatchNorm has nothing to compare in a single one
 ISOLATE, FINE_TUNE, UNLEARN = "isolation", "fine-tuning", "unlearning"
 
 
@@ -51,8 +51,13 @@ class AntiBackdoorLearning(StagedDefense):
         self.isolated: Tensor | None = None  # (N,) bool, from the end of the first stage on
         ground = setting.ground
         self.plain = replace(ground, chain=ground.seen(augmented=False))
-        wanted = round(self.settings.fraction * len(ground.training))
-        self.count = max(SMALLEST_POOL, wanted, len(setting.knowledge.review.rejected))
+        total, rejected = len(ground.training), len(setting.knowledge.review.rejected)
+        wanted = max(SMALLEST_BATCH, round(self.settings.fraction * total))
+        self.count = max(wanted, rejected)
+        key, remedy = "abl.fraction", "lower it"
+        if rejected > wanted:
+            key, remedy = "review", "look again at what it calls poisoned"
+        refuse_too_small(key, total - self.count, total, remedy)
 
     def pool_size(self, stage: str) -> str:
         """Return how many samples are trusted; the isolated ones are unlearnt at the end."""

@@ -13,6 +13,7 @@ from data.review import refuse_emptied
 from defense.asd_checks import refuse_another_end, refuse_empty_polluted_pool, refuse_two_losses
 from defense.defense import Defense, PlannedStage, Pools, Setting
 from defense.exclusion import Exclusion
+from defense.pool_sizes import refuse_small_shares
 from defense.restored import checked_flags, checked_losses
 from defense.schedule import (
     CLASS_AGNOSTIC,
@@ -76,6 +77,7 @@ class AdaptiveSplitting(Defense):
         seeds = setting.knowledge.seeds
         verified = torch.bincount(setting.ground.training.labels[seeds], minlength=len(self.sizes))
         refuse_empty_polluted_pool(setting.config, self.sizes, verified)
+        refuse_small_shares(setting.config, count)
         learner, mixmatch = setting.learner, self.semi.mixmatch
         self.alignment = Alignment(self._prior) if mixmatch.alignment else None
         self.mixmatch = MixMatch(

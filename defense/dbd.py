@@ -19,6 +19,7 @@ from data.feed import training_batches
 from data.transform import TRANSFORMATIONS, Chain
 from data.transform.flip import RandomHorizontalFlip
 from defense.defense import Pools, Setting
+from defense.pool_sizes import refuse_too_small
 from defense.settings import HALF, OF_SPLIT
 from defense.split import class_agnostic
 from defense.staged import StagedDefense
@@ -84,6 +85,8 @@ class Decoupling(StagedDefense):
         self.head: ProjectionHead | None = None
         share = setting.config.global_.epsilon
         self.half = HALF if share == "auto" else share  # nobody else than the model is heard
+        total = len(setting.ground.training)
+        refuse_too_small("global.epsilon", math.floor(self.half * total), total)
         self.batch = min(settings.contrastive.batch_size, len(setting.ground.training))
 
     def pool_size(self, stage: str) -> str:

@@ -24,8 +24,6 @@ from utils.errors import TrainingError
 from utils.section import Section
 from utils.streams import Purpose, Streams
 
-SMALLEST_BATCH = 2  # samples; BatchNorm has no variance of a single one
-
 
 @dataclass(frozen=True)
 class RepairSetting:

@@ -13,9 +13,9 @@ from typing import Any
 from config.schema import Config
 from data.clean_subset import draw_clean, verified_samples
 from data.dataset import Split
+from data.feed import SMALLEST_BATCH
 from model import Network
 from repair import REPAIRS, RepairSetting
-from repair.repair import SMALLEST_BATCH
 from repair.settings import RepairSection
 from run.choosing import choose_seeds
 from run.describe import begin_folder

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from data.feed import Feed, consecutive
+from data.feed import SMALLEST_BATCH, Feed, consecutive
 from data.transform import Draws
 from training.ground import Ground
 from training.mixmatch import Batch, Mix
@@ -105,7 +105,7 @@ def batch_sizes(loader: SemiLoaderSection, clean: int, total: int) -> tuple[int,
 
     L + 2 U is three batches, since an unlabelled sample is seen twice. In proportion to the pools
     U / (L + U) is the polluted pool's share, but U is at most a batch, as published, and a multiple
-    of its eighth, so that a compiled step meets few shapes.
+    of its eighth, so that a compiled step meets few shapes, and never a single sample.
 
     Args:
         loader: batch size, and how the pools are balanced.
@@ -115,7 +115,7 @@ def batch_sizes(loader: SemiLoaderSection, clean: int, total: int) -> tuple[int,
     size = loader.batch_size
     if loader.balance == "equal":
         return size, size
-    share, grain = 1 - clean / total, max(1, size // GRAINS)
+    share, grain = 1 - clean / total, max(SMALLEST_BATCH, size // GRAINS)
     wanted = 3 * size * share / (1 + share)
     unlabelled = min(size, max(grain, grain * round(wanted / grain)))
     return 3 * size - 2 * unlabelled, unlabelled

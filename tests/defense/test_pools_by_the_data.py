@@ -46,7 +46,7 @@ def test_a_step_always_holds_three_batches(size: int, clean: int) -> None:
     loader = SemiLoaderSection(batch_size=size, balance="pools")
     labelled, unlabelled = batch_sizes(loader, clean, 1000)
     assert labelled + 2 * unlabelled == 3 * size
-    assert 1 <= unlabelled <= size <= labelled
+    assert 2 <= unlabelled <= size <= labelled
 
 
 @pytest.mark.parametrize(("clean", "expected"), [(10, (64, 64)), (500, (64, 64)), (940, (176, 8))])
