@@ -19,6 +19,7 @@ class Cleanlab(Format):
 
     needs_probabilities: ClassVar[bool] = True
     leaves = (PROBABILITIES, LABELS)
+    names_files: ClassVar[bool] = False
 
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write both arrays; return a line."""

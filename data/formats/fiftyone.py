@@ -1,7 +1,8 @@
 """FiftyOne: a FiftyOneImageClassificationDataset, and what people tag in the app.
 
-`labels.json` names an image by its path below the data's folder without the ending; FiftyOne takes
-that folder as `data_path` and the file as `labels_path`, so no image is copied.
+`labels.json` is its `labels_path`, and `data.json`, which says where each image is, its
+`data_path`: so no image is copied. Given a folder, FiftyOne would take any file that differs from
+an image in the ending only for that image. The folder that `--export` writes holds no such files.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from data.formats.format import (
 )
 from data.names import DATA_FOLDER, without_ending
 
-FILE = "labels.json"
+FILE, PLACES = "labels.json", "data.json"
+TAKEN_OFF = ".image"  # FiftyOne takes the last ending off each name in `data.json`
 
 
 class FiftyOne(Format):
@@ -34,31 +36,25 @@ class FiftyOne(Format):
     leaves = ("fiftyone",)
 
     def write(self, listing: Listing, folder: Path) -> list[str]:
-        """Write `labels.json`; return lines."""
+        """Write `labels.json` and, of a set that is on the disk, `data.json`; return lines."""
         labels: dict[str, Any] = {}
-        left_out = 0
+        places: dict[str, str] = {}
         for rank, index in enumerate(listing.order.tolist(), 1):
-            name = without_ending(listing.files[index])
-            if name in labels:  # FiftyOne tells images by names without endings
-                left_out += 1
-                continue
-            labels[name] = {
-                "label": listing.label(index),
-                "confidence": rounded(listing.given[index]),
-                "attributes": {
-                    "file": listing.training.name(index),
-                    "own_label": listing.own_label(index),
-                    "own_probability": rounded(listing.probability[index]),
-                    "suspicion": rounded(listing.score[index]),
-                    "rank": rank,
-                    "kept": bool(listing.kept[index]),
-                },
-            }
+            name = listing.training.name(index)
+            if not listing.is_on_disk:
+                labels[without_ending(listing.files[index] or name)] = told(listing, rank, index)
+            elif is_text(place := str(listing.place(index))):
+                labels[name] = told(listing, rank, index)
+                places[name + TAKEN_OFF] = place
         path = make_folder(folder / "fiftyone") / FILE
         write_json(path, {"classes": list(listing.training.classes), "labels": labels})
         lines = [f"for FiftyOne: {path}"]
-        if left_out:
-            lines.append(f"{left_out} images differ from another one in the ending only; not in it")
+        if listing.is_on_disk:
+            write_json(path.with_name(PLACES), places)
+            lines = [f"for FiftyOne: {path}, and where the images are in {PLACES}"]
+        if len(labels) < len(listing):
+            left_out = len(listing) - len(labels)
+            lines.append(f"{left_out} images have a name that is no text; FiftyOne takes none such")
         return lines
 
     def read(self, content: Any, classes: Sequence[str]) -> Iterator[Said] | None:
@@ -70,6 +66,31 @@ class FiftyOne(Format):
         if isinstance(content.get("labels"), dict):
             return read_labels(content["labels"], labels_count)
         return None
+
+
+def told(listing: Listing, rank: int, index: int) -> dict[str, Any]:
+    """Return what FiftyOne shall show of a sample."""
+    return {
+        "label": listing.label(index),
+        "confidence": rounded(listing.given[index]),
+        "attributes": {
+            "file": listing.training.name(index),
+            "own_label": listing.own_label(index),
+            "own_probability": rounded(listing.probability[index]),
+            "suspicion": rounded(listing.score[index]),
+            "rank": rank,
+            "kept": bool(listing.kept[index]),
+        },
+    }
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name is text, as FiftyOne's database wants it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_samples(samples: list[Any], labels_count: bool) -> Iterator[Said]:

@@ -12,12 +12,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from data.home import absolute
 from data.names import paths_for_tools
 from data.poison import TrainingSet
 from utils.errors import TrainingError
 from utils.files import write_text
 
 CLEAN, POISONED = "clean", "poisoned"
+NOT_IN_FILES = (
+    "paths in it are below the folder that --export FOLDER writes: no file holds what the run saw"
+)
 VERDICTS = (CLEAN, POISONED)
 
 
@@ -57,6 +61,17 @@ class Listing:
         """Paths below the folder that the tool is given; see `paths_for_tools`."""
         return paths_for_tools(self.training)
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether files hold the very pixels; else only those that `--export` writes do."""
+        return self.training.files is not None and self.training.home is not None
+
+    def place(self, index: int) -> Path:
+        """Return where the file of a sample is, in whole; for a set that is on the disk."""
+        home = self.training.home
+        assert home is not None
+        return Path(absolute(home.path(self.training.name(index))))
+
     def label(self, index: int) -> str:
         """Return the name of the given label of a sample."""
         return self.training.classes[int(self.training.labels[index])]
@@ -86,6 +101,7 @@ class Format(ABC):
 
     needs_probabilities: ClassVar[bool] = False
     leaves: ClassVar[tuple[str, ...]] = ()  # names of what it writes, below the report's folder
+    names_files: ClassVar[bool] = True
 
     @abstractmethod
     def write(self, listing: Listing, folder: Path) -> list[str]:
@@ -103,7 +119,12 @@ class Format(ABC):
 
 def write_formats(formats: Iterable[Format], listing: Listing, folder: Path) -> list[str]:
     """Write `listing` for each of the tools; return lines to say."""
-    return [line for each in formats for line in each.write(listing, folder)]
+    lines = []
+    for each in formats:
+        lines += each.write(listing, folder)
+        if each.names_files and not listing.is_on_disk:
+            lines[-1] += f"; {NOT_IN_FILES}"
+    return lines
 
 
 def make_folder(folder: Path) -> Path:

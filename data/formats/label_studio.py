@@ -49,33 +49,46 @@ class LabelStudio(Format):
 
     def write(self, listing: Listing, folder: Path) -> list[str]:
         """Write tasks and labelling interface; return a line."""
-        tasks = [self._task(listing, rank, i) for rank, i in enumerate(listing.order.tolist(), 1)]
+        ranked = enumerate(listing.order.tolist(), 1)
+        tasks = [
+            self._task(listing, rank, index, file)
+            for rank, index in ranked
+            if (file := listing.files[index]) is not None
+        ]
         place = make_folder(folder / "label_studio")
         write_json(place / "tasks.json", tasks)
         write_text(place / "config.xml", CONFIG)
-        return [f"for Label Studio: {place / 'tasks.json'}, and the interface in config.xml"]
+        lines = [f"for Label Studio: {place / 'tasks.json'}, and the interface in config.xml"]
+        if len(tasks) < len(listing):
+            left_out = len(listing) - len(tasks)
+            lines.append(
+                f"{left_out} verified images lie outside of the data set's folder; not in it"
+            )
+        return lines
 
-    def _task(self, listing: Listing, rank: int, index: int) -> dict[str, Any]:
-        """Return the task for one sample."""
+    def _task(self, listing: Listing, rank: int, index: int, file: str) -> dict[str, Any]:
+        """Return the task for one sample, of which `file` is the path below the served folder."""
+        kept, suspicion = bool(listing.kept[index]), float(listing.score[index])
         choice = {
             "from_name": CONTROL,
             "to_name": IMAGE,
             "type": "choices",
-            "value": {"choices": [CLEAN if bool(listing.kept[index]) else POISONED]},
+            "value": {"choices": [CLEAN if kept else POISONED]},
         }
         return {
             "data": {
-                IMAGE: LOCAL + quote(os.fsencode(listing.files[index] or "")),
+                IMAGE: LOCAL + quote(os.fsencode(file)),
                 "file": listing.training.name(index),
                 "given_label": listing.label(index),
                 "own_label": listing.own_label(index),
                 "rank": rank,
-                "suspicion": rounded(listing.score[index]),
+                "suspicion": rounded(suspicion),
             },
             "predictions": [
                 {
                     "model_version": "asd",
-                    "score": rounded(listing.score[index]),
+                    # Of the choice, as Label Studio reads it: how sure the model is.
+                    "score": rounded(1 - suspicion if kept else suspicion),
                     "result": [choice],
                 }
             ],

@@ -1,9 +1,10 @@
-"""Formats of other tools: what is written for them, and what people said in them."""
+"""Formats of other tools: what is written for them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -15,9 +16,7 @@ import torch
 from data.formats import FORMATS, Listing, write_formats
 from data.home import Home
 from data.poison import TrainingSet
-from data.review import read_review
 from tests.conftest import colourful_images
-from utils.errors import InputError
 
 COUNT = 6
 HOME = Home(Path("/sets/ours"))
@@ -25,14 +24,16 @@ FILES = tuple(f"train/{'ab'[i % 2]}/Größe {i}.png" for i in range(COUNT))
 
 
 def listing(
-    files: tuple[str, ...] | None = FILES, classes: tuple[str, ...] = ("a", "b")
+    files: tuple[str, ...] | None = FILES,
+    classes: tuple[str, ...] = ("a", "b"),
+    home: Home | None = HOME,
 ) -> Listing:
     """Return six samples: the last is the worst; 5 and 4 are not kept."""
     labels = torch.arange(COUNT) % 2
     probabilities = torch.full((COUNT, 2), 0.25)
     probabilities[:, 0] = 0.75
     return Listing(
-        training=TrainingSet(colourful_images(COUNT, 4), labels, classes, files=files, home=HOME),
+        training=TrainingSet(colourful_images(COUNT, 4), labels, classes, files=files, home=home),
         order=torch.arange(COUNT - 1, -1, -1),
         score=torch.linspace(0, 1, COUNT),
         predicted=torch.zeros(COUNT, dtype=torch.int64),
@@ -51,27 +52,28 @@ def written(tmp_path: Path, name: str, file: str, given: Listing | None = None) 
     return json.loads((tmp_path / file).read_text("ascii"))
 
 
-def test_fiftyone_finds_images_by_names_without_endings(tmp_path: Path) -> None:
+def imported(folder: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return image and label of each sample, as FiftyOne 1.22.1 puts them together.
+
+    Of `data.json` it takes the last ending off each name, and looks for the names of `labels.json`.
+    """
+    labels = json.loads((folder / "labels.json").read_text("ascii"))["labels"]
+    places = json.loads((folder / "data.json").read_text("ascii"))
+    by_name = {os.path.normpath(os.path.splitext(key)[0]): place for key, place in places.items()}
+    assert len(by_name) == len(places)
+    return {name: (by_name[name], label) for name, label in labels.items()}
+
+
+def test_fiftyone_is_told_where_each_image_is(tmp_path: Path) -> None:
     content = written(tmp_path, "fiftyone", "fiftyone/labels.json")
     assert set(content) == {"classes", "labels"} and content["classes"] == ["a", "b"]
-    assert list(content["labels"]) == [file[: -len(".png")] for file in reversed(FILES)]
-    worst = content["labels"][FILES[5][:-4]]
+    assert list(content["labels"]) == list(reversed(FILES))
+    worst = content["labels"][FILES[5]]
     assert (worst["label"], worst["confidence"]) == ("b", 0.25)
     assert worst["attributes"]["file"] == FILES[5]
     assert (worst["attributes"]["rank"], worst["attributes"]["kept"]) == (1, False)
-
-
-def test_fiftyones_layout_in_every_part(tmp_path: Path) -> None:
-    """As its importer reads it: names are paths below the data's folder, without their endings."""
-    given = listing()
-    for file in FILES:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    content = written(tmp_path, "fiftyone", "fiftyone/labels.json", given)
-    found = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.png")]
-    by_name = {path.with_suffix("").as_posix(): path.as_posix() for path in found}
-    assert content["labels"].keys() == by_name.keys()
-    for name, label in content["labels"].items():
+    for name, (place, label) in imported(tmp_path / "fiftyone").items():
+        assert place == f"/sets/ours/{name}" == f"/sets/ours/{label['attributes']['file']}"
         assert set(label) == {"label", "confidence", "attributes"}
         assert label["label"] in content["classes"]
         assert type(label["confidence"]) is float and 0 <= label["confidence"] <= 1
@@ -84,15 +86,74 @@ def test_fiftyones_layout_in_every_part(tmp_path: Path) -> None:
             "rank": int,
             "kept": bool,
         }
-        assert label["attributes"]["file"] == by_name[name]
 
 
-def test_two_images_that_fiftyone_cannot_tell_apart_are_said(tmp_path: Path) -> None:
-    files = ("a/1.png", "a/1.jpg", "a/.x", "b/2.png", "b/3.png", "b.b/4")
+def test_fiftyone_shows_the_image_that_is_judged(tmp_path: Path) -> None:
+    """Of files that differ in the ending alone, beside any other file, each is itself."""
+    stems = ("a.png", "a.jpg", "a", "a.b.png", "a.b", ".x")
+    files = tuple(f"train/a/{stem}" for stem in stems)
+    given = listing(files)
+    assert write_formats([FORMATS.get("fiftyone")()], given, tmp_path)
+    found = imported(tmp_path / "fiftyone")
+    assert {place for place, _ in found.values()} == {f"/sets/ours/{file}" for file in files}
+    for place, label in found.values():
+        file = label["attributes"]["file"]
+        assert place == f"/sets/ours/{file}"
+        assert label["attributes"]["rank"] == COUNT - files.index(file)
+
+
+def test_fiftyone_is_given_no_name_that_its_database_refuses(tmp_path: Path) -> None:
+    files = ("train/a/\udce9.png", *FILES[1:])
     lines = FORMATS.get("fiftyone")().write(listing(files), tmp_path)
-    assert "1 images differ from another one in the ending only" in lines[1]
-    content = json.loads((tmp_path / "fiftyone" / "labels.json").read_text())
-    assert set(content["labels"]) == {"a/1", "a/.x", "b/2", "b/3", "b.b/4"}
+    assert len(imported(tmp_path / "fiftyone")) == COUNT - 1
+    assert lines[1].startswith("1 images have a name that is no text")
+
+
+@pytest.mark.parametrize("checked", [Path("/checked"), HOME.root / "checked"])
+def test_a_verified_image_of_another_folder_is_where_it_is(tmp_path: Path, checked: Path) -> None:
+    """It is called `seeds/<class>/<file>`, and no such path is there."""
+    added = "seeds/b/\u00fc 1.png"
+    given = listing((*FILES[:5], added), home=Home(HOME.root, checked))
+    place = checked / "b" / "\u00fc 1.png"
+    formats = [FORMATS.get(name)() for name in ("fiftyone", "label_studio", "sarif")]
+    lines = write_formats(formats, given, tmp_path)
+    assert imported(tmp_path / "fiftyone")[added][0] == str(place)
+    tasks = json.loads((tmp_path / "label_studio" / "tasks.json").read_text("ascii"))
+    log = json.loads((tmp_path / "asd.sarif").read_text("ascii"))
+    where = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+    if checked.parent == HOME.root:
+        assert unquote(tasks[0]["data"]["image"]).endswith("?d=checked/b/\u00fc 1.png")
+        assert unquote(where["uri"]) == "checked/b/\u00fc 1.png" and "uriBaseId" in where
+        assert len(tasks) == COUNT
+    else:
+        assert [task["data"]["file"] for task in tasks] == list(reversed(FILES[:5]))
+        assert "1 verified images lie outside of the data set's folder; not in it" in lines
+        assert where == {"uri": place.as_uri()}
+
+
+@pytest.mark.parametrize("files", [FILES, None])
+def test_where_no_file_holds_what_was_seen_the_export_is_named(
+    tmp_path: Path, files: tuple[str, ...] | None
+) -> None:
+    """An attack of our own: a reviewer would see the pictures as they were before it."""
+    given = listing(files, home=None)
+    for name in FORMATS:
+        (tmp_path / name).mkdir()
+        lines = write_formats([FORMATS.get(name)()], given, tmp_path / name)
+        assert ("--export FOLDER" in lines[-1]) is (name != "cleanlab")
+    labels = json.loads((tmp_path / "fiftyone" / "fiftyone" / "labels.json").read_text("ascii"))
+    assert list(labels["labels"]) == [f"train/{'ab'[i % 2]}/{i}" for i in reversed(range(COUNT))]
+    assert not (tmp_path / "fiftyone" / "fiftyone" / "data.json").exists()
+    told = labels["labels"]["train/b/5"]["attributes"]["file"]
+    assert told == given.training.name(5)
+    folder = tmp_path / "label_studio" / "label_studio"
+    image = json.loads((folder / "tasks.json").read_text("ascii"))[0]["data"]["image"]
+    assert image.endswith("?d=train/b/5.png")
+    log = json.loads((tmp_path / "sarif" / "asd.sarif").read_text("ascii"))
+    assert [uri_of(result) for result in log["runs"][0]["results"]] == [
+        "train/b/5.png",
+        "train/a/4.png",
+    ]
 
 
 def test_label_studio_gets_tasks_with_predictions(tmp_path: Path) -> None:
@@ -105,7 +166,11 @@ def test_label_studio_gets_tasks_with_predictions(tmp_path: Path) -> None:
     assert prediction["score"] == 1 and prediction["result"][0]["value"] == {
         "choices": ["poisoned"]
     }
-    assert tasks[5]["predictions"][0]["result"][0]["value"] == {"choices": ["clean"]}
+    clean = tasks[4]["predictions"][0]
+    assert clean["result"][0]["value"] == {"choices": ["clean"]}
+    assert clean["score"] == pytest.approx(0.8) and tasks[4]["data"]["suspicion"] == pytest.approx(
+        0.2
+    )
 
 
 def test_sarif_has_what_its_schema_asks_for(tmp_path: Path) -> None:
@@ -121,6 +186,30 @@ def test_sarif_has_what_its_schema_asks_for(tmp_path: Path) -> None:
         base = result["locations"][0]["physicalLocation"]["artifactLocation"]["uriBaseId"]
         assert base in run["originalUriBaseIds"]
     assert [result["level"] for result in run["results"]] == ["error", "warning"]  # b is the target
+
+
+def test_github_gets_what_it_wants_of_a_result_and_a_rule(tmp_path: Path) -> None:
+    """Code scanning needs them all; sarif-multitool names what is missing as GH1001 and on."""
+    run = written(tmp_path, "sarif", "asd.sarif")["runs"][0]
+    for rule in run["tool"]["driver"]["rules"]:
+        assert rule["id"] and rule["defaultConfiguration"]["level"]
+        for text in ("shortDescription", "fullDescription", "help"):
+            assert rule[text]["text"]
+    for result in run["results"]:
+        assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"] and result["partialFingerprints"]
+        (where,) = (each["physicalLocation"] for each in result["locations"])
+        assert where["artifactLocation"]["uri"] and where["region"]["startLine"] >= 1
+
+
+def test_a_class_name_is_no_link_and_no_placeholder(tmp_path: Path) -> None:
+    names = ("[x](http:evil.example)", "{0} \\[")
+    log = written(tmp_path, "sarif", "asd.sarif", listing(classes=names))
+    for result, given in zip(log["runs"][0]["results"], reversed(names), strict=True):
+        text = result["message"]["text"]
+        assert not set(re.sub(r"\\.|\{\{|\}\}", "", text)) & set("[]{}\\")
+        plain = re.sub(r"\\(.)", r"\1", text).replace("{{", "{").replace("}}", "}")
+        assert plain.startswith(f"Labelled {given!r}; the model sees {names[0]!r} (75%).")
 
 
 def uri_of(result: dict[str, Any]) -> str:
@@ -152,141 +241,3 @@ def test_names_that_are_no_text_and_sets_without_files_are_written(
     texts = [path for path in tmp_path.rglob("*") if path.suffix in (".json", ".sarif")]
     assert texts or name == "cleanlab"  # which has CSV and NumPy files
     assert all(path.read_bytes().isascii() for path in texts)
-
-
-# ------------------------------------------------------------------------------ what people said
-
-
-def annotation(choice: str, cancelled: bool = False) -> dict[str, Any]:
-    result = {"from_name": "verdict", "to_name": "image", "type": "choices"}
-    return {"was_cancelled": cancelled, "result": [{**result, "value": {"choices": [choice]}}]}
-
-
-def label_studio_export(tasks: list[dict[str, Any]]) -> Any:
-    tasks[0]["annotations"] = [annotation("clean", cancelled=True), annotation("poisoned")]
-    tasks[1]["annotations"] = [annotation("Clean")]
-    tasks[2]["annotations"] = [annotation("unsure")]
-    return tasks  # the other predictions say `clean`, which nobody has said
-
-
-def label_studio_without_our_fields(tasks: list[dict[str, Any]]) -> Any:
-    label_studio_export(tasks)
-    return [{**task, "data": {"image": task["data"]["image"]}} for task in tasks]
-
-
-def label_studio_minimal(tasks: list[dict[str, Any]]) -> Any:
-    rows = [{**task["data"], "id": number} for number, task in enumerate(tasks)]
-    rows[0]["verdict"], rows[1]["verdict"] = "poisoned", {"choices": ["clean"]}
-    return rows
-
-
-@pytest.mark.parametrize(
-    "export", [label_studio_export, label_studio_without_our_fields, label_studio_minimal]
-)
-@pytest.mark.parametrize("files", [FILES, None])
-def test_label_studio_exports_are_reviews(
-    tmp_path: Path, export: Callable[[Any], Any], files: tuple[str, ...] | None
-) -> None:
-    given = listing(files)
-    tasks = written(tmp_path, "label_studio", "label_studio/tasks.json", given)
-    review = tmp_path / "export.json"
-    review.write_text(json.dumps(export(tasks)))
-    found = read_review(str(review), given.training)
-    assert (found.rejected.tolist(), found.accepted.tolist()) == ([5], [4])
-
-
-def fiftyone_samples(labels: dict[str, Any]) -> Any:
-    """Return the export of a FiftyOneDataset, its images flat in `data/`."""
-    samples = []
-    for number, (name, label) in enumerate(labels.items()):
-        attributes = label.pop("attributes")
-        truth = {"_cls": "Classification", "tags": [], **label, **attributes}
-        path = f"data/{name.rpartition('/')[2]}.png"
-        samples.append({"filepath": path, "tags": [], "ground_truth": truth, "x": None, "y": 1})
-        assert number or samples[0]["ground_truth"]["rank"] == 1
-    samples[0]["tags"] = ["validation", "poisoned"]
-    samples[1]["ground_truth"]["tags"] = ["clean"]
-    return {"samples": samples}
-
-
-def fiftyone_flat(labels: dict[str, Any]) -> Any:
-    content = fiftyone_samples(labels)
-    for sample in content["samples"]:
-        sample["ground_truth"] = {"label": "a", "tags": sample["ground_truth"]["tags"]}
-    return content
-
-
-def fiftyone_labels(labels: dict[str, Any]) -> Any:
-    names = list(labels)
-    return {
-        "classes": ["clean", "poisoned"],
-        "labels": {names[0]: "poisoned", names[1]: {"label": "clean"}, names[2]: None},
-    }
-
-
-def fiftyone_tagged_labels(labels: dict[str, Any]) -> Any:
-    names = list(labels)
-    labels[names[0]]["tags"] = ["poisoned"]
-    labels[names[1]]["attributes"]["tags"] = ["clean"]
-    return {"classes": ["a", "b"], "labels": labels}
-
-
-@pytest.mark.parametrize(
-    "export", [fiftyone_samples, fiftyone_flat, fiftyone_labels, fiftyone_tagged_labels]
-)
-def test_fiftyone_exports_are_reviews(tmp_path: Path, export: Callable[[Any], Any]) -> None:
-    labels = written(tmp_path, "fiftyone", "fiftyone/labels.json")["labels"]
-    review = tmp_path / "export.json"
-    review.write_text(json.dumps(export(labels)))
-    found = read_review(str(review), listing().training)
-    assert (found.rejected.tolist(), found.accepted.tolist()) == ([5], [4])
-
-
-def refused(tmp_path: Path, content: Any, given: Listing | None = None) -> str:
-    review = tmp_path / "export.json"
-    review.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(InputError, match="review: ") as caught:
-        read_review(str(review), (given or listing()).training)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_what_we_wrote_ourselves_is_no_review(tmp_path: Path) -> None:
-    """Also where classes are called as verdicts are: a label is no verdict then."""
-    for given in (listing(), listing(classes=("clean", "Poisoned"))):
-        content = written(tmp_path, "fiftyone", "fiftyone/labels.json", given)
-        assert "calls no sample clean or poisoned" in refused(tmp_path, content, given)
-        tasks = written(tmp_path, "label_studio", "label_studio/tasks.json", given)
-        assert "calls no sample clean or poisoned" in refused(tmp_path, tasks, given)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ("[", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ('{"labels": {"x": "clean", "x": "poisoned"}}', "'x' is there twice"),
-        ('{"a": ' + "9" * 5000 + "}", "no JSON"),
-        ([], "no export of FiftyOne or Label Studio"),
-        ([1, None, "x"], "no export of FiftyOne or Label Studio"),
-        ({"samples": 3, "labels": []}, "no export of FiftyOne or Label Studio"),
-        ({"samples": [None, 3, {"tags": 3, "filepath": []}]}, "calls no sample"),
-        ({"samples": [{"tags": ["clean"]}]}, "sample 0: there is no training sample ''"),
-        ({"labels": {"train/a/9": "clean"}}, "label 'train/a/9': there is no training sample"),
-        ({"labels": {"other/b/Größe 0": "clean"}}, "there is no training sample"),
-        ({"samples": [{"filepath": FILES[0], "tags": ["clean", "poisoned"]}]}, "called clean"),
-        ([{"data": {"image": "http://[x"}, "annotations": [annotation("clean")]}], "task 0"),
-        ([{"data": 3, "annotations": {"result": 3}}], "calls no sample"),
-    ],
-)
-def test_what_is_no_review_is_told_in_a_line(tmp_path: Path, content: Any, told: str) -> None:
-    assert told in refused(tmp_path, content)
-
-
-def test_an_image_of_another_class_folder_is_not_taken_for_ours(tmp_path: Path) -> None:
-    """`Größe 0.png` is one file here, in class a; the same name in another folder is another."""
-    content = {"samples": [{"filepath": "/elsewhere/c/Größe 0.png", "tags": ["clean"]}]}
-    assert "no training sample" in refused(tmp_path, content)
-    content["samples"][0]["filepath"] = "/elsewhere/train/a/Größe 0.png"
-    (tmp_path / "export.json").write_text(json.dumps(content))
-    assert read_review(str(tmp_path / "export.json"), listing().training).accepted.tolist() == [0]

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from data.formats import FORMATS
+from data.home import Home
 from data.review import read_review
 from tests.data.test_formats import FILES, listing
 
@@ -61,14 +62,14 @@ def test_label_studio_accepts_tasks_and_interface(tmp_path: Path) -> None:
 
 def test_fiftyone_imports_and_its_tags_come_back(tmp_path: Path) -> None:
     fiftyone = pytest.importorskip("fiftyone")
-    given = listing()
+    given = listing(home=Home(tmp_path))
     for index, file in enumerate(FILES):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(given.training.images[index].numpy()).save(tmp_path / file)
     FORMATS.get("fiftyone")().write(given, tmp_path)
     dataset = fiftyone.Dataset.from_dir(
         dataset_type=fiftyone.types.FiftyOneImageClassificationDataset,
-        data_path=str(tmp_path),
+        data_path=str(tmp_path / "fiftyone" / "data.json"),
         labels_path=str(tmp_path / "fiftyone" / "labels.json"),
     )
     assert len(dataset) == len(FILES)
