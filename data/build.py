@@ -21,7 +21,7 @@ from data.dataset.settings import DataSection
 from data.imported import Poisoned, import_truth
 from data.kept import POISON_FILE, read_poison, write_poison
 from data.own import verify
-from data.poison import TrainingSet, Truth, check_target, leave_clean, poison
+from data.poison import TrainingSet, Truth, leave_clean, poison
 from data.seed_folder import describe_unread
 from data.seeds import verified_seeds
 from data.settings import DataSettings
@@ -84,7 +84,6 @@ def build_attack(backdoor: BackdoorSection, data: ImageData, streams: Streams) -
     Raises:
         InputError: it does not fit the data.
     """
-    check_target(backdoor.target_label, data.num_classes)
     height, width = data.train.images.shape[1:3]
     rule = LabelRule(backdoor.label_rule, backdoor.target_label, data.num_classes)
     attack_class = ATTACKS.get(backdoor.attack.name)
@@ -207,22 +206,48 @@ def assemble(
     streams: Streams,
     device: torch.device = CPU,
     dry_run: bool = False,
+    needs_seeds: bool = True,
 ) -> Material:
     """Poison benchmark data and draw their verified samples; find those of own data.
+
+    Args:
+        config: of the data.
+        data: as loaded.
+        streams: of the run.
+        device: on which an attack learns.
+        dry_run: leave out an attack that learns.
+        needs_seeds: raise where verified samples cannot be drawn, since there are too few.
 
     Raises:
         InputError: attack or verified samples do not fit the data.
     """
     if config.truth_known:
         known = with_truth(config, data, streams, device, dry_run)
-        seeds = verified_seeds(config.global_, known.training, known.truth.untouched, streams)
+        seeds, told = drawn_seeds(config, known, streams, needs_seeds)
         checked = not config.global_.chosen
-        lines = (*known.lines, *describe_unread(config))
+        lines = (*known.lines, *told, *describe_unread(config))
         return Material(known.data, known.training, known.truth, seeds, checked, lines=lines)
     found = verify(config, data, streams, image_cache(config))
     training, truth = leave_clean(found.data)
     lines = (*found.lines, *describe_unread(config))
     return Material(found.data, training, truth, found.seeds, found.checked, found.holds_out, lines)
+
+
+def drawn_seeds(
+    config: DataSettings, known: Poisoned, streams: Streams, needed: bool
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the verified samples (n,) int64 of data whose truth is known, and lines to say.
+
+    An attack may leave a class without a clean sample. Who trains without verified ones is not kept
+    from it: such a run has none.
+    """
+    try:
+        clean = known.truth.untouched
+        return verified_seeds(config.global_, known.training, clean, streams), ()
+    except InputError as error:
+        if needed or config.global_.seed_indices is not None:
+            raise
+        return torch.empty(0, dtype=torch.int64), (f"{error}; none are drawn, nor are any needed",)
 
 
 def describe_poison(training: TrainingSet, truth: Truth) -> tuple[str, ...]:

@@ -161,14 +161,6 @@ def draw(members: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return members[order[:count]].sort().values
 
 
-def check_target(target: int, num_classes: int) -> None:
-    """Raise `InputError` unless `target` is one of the classes."""
-    if target >= num_classes:
-        raise InputError(
-            f"backdoor.target_label: {target}, but the classes are 0 to {num_classes - 1}"
-        )
-
-
 def assign_roles(
     train: Split, attack: Attack, ratio: float, selection: Selection, streams: Streams
 ) -> Tensor:
@@ -245,8 +237,6 @@ def poison(
 
     The trigger is applied once, to the stored images, before any augmentation.
     """
-    rule = attack.context.rule
-    check_target(rule.target_label, data.num_classes)
     images, labels = data.train.own_copy(), data.train.labels.clone()
     roles = assign_roles(data.train, attack, ratio, selection, streams)
     poisoned = torch.nonzero(roles == Role.POISONED).flatten()

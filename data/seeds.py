@@ -39,14 +39,23 @@ def verified_seeds(
     if schedule.seed_indices is not None:
         least = 1 if schedule.seed_num == "auto" else schedule.seed_num
         return read_seeds(schedule.seed_indices, training, least)
-    return draw_seeds(training, clean, number_to_draw(schedule, training), streams)
+    return draw_seeds(training, clean, number_to_draw(schedule, training, clean), streams)
 
 
-def number_to_draw(schedule: SeedsSection, training: TrainingSet) -> int:
-    """Return `seed_num`; where that is left open, ten a class, and at most half of the smallest."""
+def number_to_draw(
+    schedule: SeedsSection, training: TrainingSet, clean: Tensor | None = None
+) -> int:
+    """Return `seed_num`; where that is left open, ten a class, and at most half of the smallest.
+
+    Args:
+        schedule: that says so.
+        training: the set.
+        clean: (N,) bool, samples that may be drawn; None: all.
+    """
     if schedule.seed_num != "auto":
         return schedule.seed_num
-    smallest = int(torch.bincount(training.labels, minlength=training.num_classes).min())
+    labels = training.labels if clean is None else training.labels[clean]
+    smallest = int(torch.bincount(labels, minlength=training.num_classes).min())
     return max(1, min(MOST_DRAWN, smallest // 2))
 
 

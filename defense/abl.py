@@ -35,6 +35,7 @@ class AntiBackdoorLearning(StagedDefense):
     """Trains on all samples, then on all but the isolated ones, then against those."""
 
     ignored_keys: ClassVar[tuple[str, ...]] = (*OF_OPTIMIZER, *OF_POOLS)
+    needs_seeds: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = AblSection
 
     def __init__(self, setting: Setting) -> None:

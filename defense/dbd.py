@@ -64,6 +64,7 @@ class Decoupling(StagedDefense):
         "semi.mixmatch.adjustment",
         *(key for key in OF_SPLIT if key != "global.epsilon"),
     )
+    needs_seeds: ClassVar[bool] = False
     Settings: ClassVar[type[Section]] = DbdSection
     loss_names: ClassVar[tuple[str, ...]] = ("loss", "loss_x", "loss_u")
     learner_stage: ClassVar[str | None] = MIXMATCH

@@ -100,12 +100,14 @@ class Defense(ABC):
         ignored_keys: dotted keys and sections that the method does not read, though others do.
         loss_names: of what `steps` yields, in order.
         supports_weight_average: whether it may keep a moving average of the network (`semi.ema`).
+        needs_seeds: whether it starts from verified samples.
         Settings: what the YAML may set below the method's name; `setting.config.own` has them.
     """
 
     ignored_keys: ClassVar[tuple[str, ...]] = ()
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
     supports_weight_average: ClassVar[bool] = False
+    needs_seeds: ClassVar[bool] = True
     Settings: ClassVar[type[Section]] = Section
 
     @classmethod  # noqa: B027 - most have nothing to refuse

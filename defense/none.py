@@ -19,6 +19,7 @@ class NoDefense(Defense):
     """The paper's «No Defense»: cross entropy on the poisoned set, whole epochs."""
 
     ignored_keys: ClassVar[tuple[str, ...]] = OF_POOLS
+    needs_seeds: ClassVar[bool] = False
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -10,6 +10,7 @@ from data.build import assemble, load_data, seeds_fingerprint
 from data.dataset.decode import Frame
 from data.poison import TrainingSet, Truth
 from data.review import Review, read_review
+from defense import DEFENSES
 from run.setup import Setup
 from utils.console import say
 
@@ -61,7 +62,9 @@ def read_material(setup: Setup, dry_run: bool = False) -> Material:
     with setup.world.one_after_the_other():  # the first downloads, decodes, makes; others read
         data, lines = load_data(config)
         begins = setup.start.own_state is None
-        made = assemble(config, data, setup.streams, setup.device, dry_run and begins)
+        needs_seeds = DEFENSES.get(config.defense).needs_seeds
+        unlearnt = dry_run and begins
+        made = assemble(config, data, setup.streams, setup.device, unlearnt, needs_seeds)
     review = read_review(config.review, made.training, made.data.left_out)
     for line in [*lines, *made.lines, *review.lines()]:
         say(line)

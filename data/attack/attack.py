@@ -28,11 +28,21 @@ class LabelRule:
         name: `all_to_one`: the target, from every other class; `all_to_all`: the next class.
         target_label: of `all_to_one`, and the class that a clean-label attack poisons.
         num_classes: of the data.
+
+    Raises:
+        InputError: the target is none of the classes.
     """
 
     name: LabelRuleName
     target_label: int
     num_classes: int
+
+    def __post_init__(self) -> None:
+        if self.name == "all_to_one" and self.target_label >= self.num_classes:
+            raise InputError(
+                f"backdoor.target_label: {self.target_label}, but the classes are 0 to "
+                f"{self.num_classes - 1}"
+            )
 
     def relabel(self, labels: Tensor) -> Tensor:
         """Return the attacker's labels (n,) int64 for images whose true ones are `labels` (n,)."""

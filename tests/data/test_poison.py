@@ -16,7 +16,7 @@ from data.attack import Attack, AttackContext, LabelRule
 from data.attack.badnets import TRIGGER_FOLDER, BadNets, draw_trigger
 from data.build import assemble, load_data, poison_data
 from data.dataset import ImageData, Split
-from data.poison import Role, check_target, choose_exactly, choose_officially, poison
+from data.poison import Role, choose_exactly, choose_officially, poison
 from data.seeds import draw_seeds, read_seeds
 from tests.conftest import DIGITS, TINY, colourful_images, tiny_config
 from utils.errors import InputError
@@ -187,7 +187,8 @@ def test_a_patch_beyond_the_image_and_two_triggers_are_refused() -> None:
 
 def test_target_must_be_a_class() -> None:
     with pytest.raises(InputError, match=r"target_label: 10.*0 to 9"):
-        check_target(10, 10)
+        LabelRule("all_to_one", 10, 10)
+    assert LabelRule("all_to_all", 10, 10).target_label == 10  # which nobody reads
 
 
 def test_seeds_are_clean_and_of_every_class() -> None:
