@@ -85,7 +85,7 @@ def export_clean_data(arguments: argparse.Namespace) -> None:
     layout = arguments.layout or FOLDERS
     lines += [*review.lines(), *remarks]
     lines += age_of_list(run_folder, start, config.num_epochs)
-    for line in [*lines, write_clean(material.training, kept, folder, locate, layout)]:
+    for line in [*lines, *write_clean(material.training, kept, folder, locate, layout)]:
         say(line)
 
 

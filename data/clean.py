@@ -12,11 +12,20 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+import torch
+
 from data.dataset.picture import UnreadableImage
 from data.dataset.spelling import composed
 from data.dataset.walk import SEEDS, TRAIN
 from data.export import THREADS, all_or_nothing, file_names, folder_names, write_images
-from data.imagefolder import apart, ending_of_content, places, write_as_png, write_card
+from data.imagefolder import (
+    apart,
+    count_classes,
+    ending_of_content,
+    places,
+    write_as_png,
+    write_card,
+)
 from data.poison import TrainingSet
 from data.review import Review
 from utils.console import progress
@@ -27,6 +36,7 @@ from utils.texts import MOST_BYTES
 Locate = Callable[[str], Path]
 FOLDERS, IMAGEFOLDER = "folders", "imagefolder"
 LAYOUTS = (FOLDERS, IMAGEFOLDER)
+MOST_NAMED = 10  # classes in a line
 
 
 def read_kept(path: Path, training: TrainingSet, remedy: str) -> list[int]:
@@ -83,8 +93,8 @@ def write_clean(
     folder: Path,
     locate: Locate | None,
     layout: str = FOLDERS,
-) -> str:
-    """Fill `folder`, which is empty, with `<class>/...`, or leave it so; return a line to say.
+) -> list[str]:
+    """Fill `folder`, which is empty, with `<class>/...`, or leave it so; return lines to say.
 
     Args:
         training: as the run saw it.
@@ -97,24 +107,53 @@ def write_clean(
         TrainingError: a file cannot be read or written; nothing is left in `folder`.
     """
     paths = clean_paths(training, kept, locate is None)
-    classes = {path.parts[0] for path in paths}
+    emptied = classes_without(training, kept)
     made = set[int]()
     with all_or_nothing(folder, "--export-clean") as below:
         if layout == IMAGEFOLDER:
             paths, made = places(
                 paths, lambda number: ending_of_kept(training, kept[number], locate)
             )
-            write_card(below, len(kept), len(training), classes)
+            folders = class_folders(training, locate is None)
+            gone = [folders[label] for label in emptied]
+            write_card(below, len(kept), len(training), folders, gone)
         if locate is None:
             images = [training.images[index] for index in kept]  # views, for the memory's sake
             write_images(images, [below / path for path in paths])
         else:
             copy_files([locate(training.name(index)) for index in kept], paths, below, made)
     how = "written as PNG files" if locate is None else "copied"
-    line = f"{len(kept)} of {len(training)} images, of {len(classes)} classes, {how} to {folder}"
+    classes = count_classes(training.num_classes - len(emptied))
+    line = f"{len(kept)} of {len(training)} images, of {classes}, {how} to {folder}"
     if made:
         line += f"; {len(made)} of them were written as PNG, since the loader knows no such files"
-    return line
+    return [line, *describe_emptied([training.classes[label] for label in emptied])]
+
+
+def classes_without(training: TrainingSet, kept: Sequence[int]) -> list[int]:
+    """Return the labels of which no sample is kept, sorted."""
+    left = set(training.labels[torch.tensor(kept, dtype=torch.int64)].tolist())
+    return [label for label in range(training.num_classes) if label not in left]
+
+
+def describe_emptied(names: Sequence[str]) -> list[str]:
+    """Return a line where classes are left without an image."""
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:MOST_NAMED])) + (", ..." if names[MOST_NAMED:] else "")
+    return [f"no image is kept of {count_classes(len(names))}: {shown}"]
+
+
+def class_folders(training: TrainingSet, as_pngs: bool) -> list[str]:
+    """Return the folder of each class, in the order of the labels."""
+    first: dict[int, int] = {}
+    for index, label in enumerate(training.labels.tolist()):
+        first.setdefault(label, index)
+    found = dict(zip(first, clean_paths(training, list(first.values()), as_pngs), strict=True))
+    return [
+        found[label].parts[0] if label in found else name
+        for label, name in enumerate(folder_names(training.classes))
+    ]
 
 
 def clean_paths(training: TrainingSet, kept: Sequence[int], as_pngs: bool) -> list[Path]:

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from data.dataset.picture import UnreadableImage
+from data.dataset.spelling import fitting
 from data.dataset.walk import CLASSES, TEST, TRIGGERED
 from data.poison import Role, TrainingSet, Truth
 from utils.console import progress
@@ -101,10 +102,10 @@ def folder_names(classes: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for label, name in enumerate(classes):
-        safe = re.sub(r"[^\w .-]", "_", name).strip(" .") or "class"
+        safe = fitting(re.sub(r"[^\w .-]", "_", name).strip(" .") or "class")
         taken = {other.casefold() for other in names}
         while safe.casefold() in taken:
-            safe = f"{safe}_{label}"
+            safe = fitting(f"{safe}_{label}")
         names.append(safe)
     return names
 

@@ -9,12 +9,15 @@ names the one split: load it as `datasets.load_dataset(DIR)`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+import yaml
+
 from data.dataset.decode import to_rgb, upright
 from data.dataset.picture import ENDINGS, opened
-from data.dataset.spelling import composed
+from data.dataset.spelling import composed, fitting
 from utils.files import write_text
 
 SPLIT, CARD = "train", "README.md"
@@ -48,14 +51,21 @@ configs:
   - split: train
     path:{paths}
   drop_labels: false
+  features:
+  - name: image
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:{names}
 ---
 
-# {kept:,} of {total:,} images, {classes} classes
+# {kept:,} of {total:,} images, {classes}
 
 The images that a run may keep: its model gives each of them its given label by itself, or a person
 has verified it. The others are poisoned, wrongly
 labelled or hard; `suspects.csv` of the run's report lists them with reasons.
-
+{emptied}
 ```python
 from datasets import load_dataset
 
@@ -85,7 +95,8 @@ def places(
             ending = ending_of(number)
         if ending is None:
             made.add(number)
-        found.append(Path(SPLIT, path.parts[0], flat_stem(path) + (ending or ".png")))
+        name = fitting(flat_stem(path), ending or ".png")
+        found.append(Path(SPLIT, path.parts[0], name))
     return apart(found), made
 
 
@@ -103,7 +114,7 @@ def apart(paths: Iterable[Path]) -> list[Path]:
     taken: set[str] = set()
     for number, place in enumerate(paths):
         while composed(str(place)).casefold() in taken:
-            place = place.with_name(f"{place.stem}_{number}{place.suffix}")
+            place = place.with_name(fitting(f"{place.stem}_{number}", place.suffix))
         taken.add(composed(str(place)).casefold())
         found.append(place)
     return found
@@ -129,18 +140,37 @@ def write_as_png(source: Path, target: Path) -> None:
     shown.save(target, format="PNG")
 
 
-def write_card(folder: Path, kept: int, total: int, classes: Collection[str]) -> None:
-    """Write the card, by which the loader knows the split.
+def write_card(
+    folder: Path, kept: int, total: int, classes: Sequence[str], emptied: Collection[str]
+) -> None:
+    """Write the card, by which the loader knows the split and the number of each label.
 
     Args:
         folder: to write it to.
         kept: number of images in the folder.
         total: number of images of which these were kept.
-        classes: names of the class folders.
+        classes: the folder of each label, whether it holds an image or not.
+        emptied: those of `classes` of which no image was kept.
     """
     special = any(name.startswith(SPECIAL) for name in classes)
     patterns = [PATTERN, SPECIAL_PATTERN] if special else [PATTERN]
-    paths = "".join(f"\n    - {pattern}" for pattern in patterns)
-    write_text(
-        folder / CARD, TEXT.format(kept=kept, total=total, classes=len(classes), paths=paths)
+    text = TEXT.format(
+        kept=kept,
+        total=total,
+        classes=count_classes(len(classes) - len(emptied)),
+        paths="".join(f"\n    - {pattern}" for pattern in patterns),
+        names="".join(f"\n          '{i}': {quoted(name)}" for i, name in enumerate(classes)),
+        emptied=f"\nNo image was kept of: {', '.join(map(quoted, emptied))}.\n" if emptied else "",
     )
+    write_text(folder / CARD, text)
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes, as YAML reads it whatever it holds."""
+    text: str = yaml.safe_dump(name, default_style='"', allow_unicode=True, width=math.inf)
+    return text.strip()
+
+
+def count_classes(count: int) -> str:
+    """Return a number of classes in words."""
+    return "1 class" if count == 1 else f"{count} classes"

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import unicodedata
 from collections.abc import Iterable
+
+MOST_BYTES = 255  # of the name of a file or a folder, on all usual file systems
+
+
+def fitting(stem: str, ending: str = "") -> str:
+    """Return the name of a file, cut where it is too long for one; then a digest tells it apart."""
+    name = stem + ending
+    if len(os.fsencode(name)) <= MOST_BYTES:
+        return name
+    tail = f"_{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{ending}"
+    room = MOST_BYTES - len(os.fsencode(tail))
+    stem = stem[:room]
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + tail
 
 
 def composed(name: str) -> str:

@@ -164,6 +164,9 @@ def test_any_class_names_give_distinct_folders_of_their_own(classes: list[str]) 
         assert Path(name).name == name
         assert name not in {"", ".", ".."}
     assert folder_names(["x_2", "x", "X"]) == ["x_2", "x", "X_2_2"]
+    long = folder_names(["x" * 255, "X" * 255, "日" * 100])
+    assert len({name.casefold() for name in long}) == 3
+    assert all(len(name.encode()) <= 255 for name in long)
     assert folder_names(["airplane", "0", "wide-body jet"]) == ["airplane", "0", "wide-body jet"]
 
 

@@ -74,7 +74,7 @@ def test_no_picture_of_any_format_is_passed_over(
     )
     target.mkdir()
     kept = list(range(len(files)))
-    line = write_clean(training, kept, target, lambda name: source / name, IMAGEFOLDER)
+    line = write_clean(training, kept, target, lambda name: source / name, IMAGEFOLDER)[0]
     assert "; 3 of them were written as PNG" in line
     found = load(target, tmp_path / "cache", monkeypatch)["train"]
     assert found.features["label"].names == ["__cats"]
@@ -103,7 +103,7 @@ def test_what_becomes_png_loses_nothing(tmp_path: Path) -> None:
     names = ("a/1.qoi", "a/1.png", "a/2.qoi")
     training = TrainingSet(torch.empty(0), torch.tensor([0, 0, 0]), ("a", "b"), files=names)
     target.mkdir()
-    line = write_clean(training, [0, 1, 2], target, lambda name: source / name, IMAGEFOLDER)
+    line = write_clean(training, [0, 1, 2], target, lambda name: source / name, IMAGEFOLDER)[0]
     assert line.endswith("; 2 of them were written as PNG, since the loader knows no such files")
     for name, file in zip(("1.png", "1_1.png", "2.png"), names, strict=True):
         with Image.open(target / "train" / "a" / name) as ours, Image.open(source / file) as theirs:
@@ -134,6 +134,46 @@ def test_what_lies_deeper_is_lifted_and_nothing_falls_together() -> None:
     assert len({path.as_posix().casefold() for path in found}) == len(paths)
     assert all(len(path.parts) == 3 for path in found)
     assert [path.name for path in found[3:]] == ["noise.jpg", "1.jpg"]
+
+
+def test_labels_keep_their_numbers_where_a_class_is_left_without_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    names = ("b", 'it\'s: a #1 \\ "é" 日本', "a")  # in no order
+    files = tuple(f"{name}/1.png" for name in names)
+    for file in files:
+        save(source / file)
+    training = TrainingSet(torch.empty(0), torch.arange(3), names, files=files)
+    target.mkdir()
+    lines = write_clean(training, [0, 2], target, lambda name: source / name, IMAGEFOLDER)
+    assert lines[1] == f"no image is kept of 1 class: {names[1]!r}"
+    found = load(target, tmp_path / "cache", monkeypatch)["train"]
+    assert tuple(found.features["label"].names) == names
+    assert sorted(found["label"]) == [0, 2]
+    assert "No image was kept of: " in (target / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("letter", ["x", "日", "\udce9"])
+def test_a_long_name_is_cut_and_stays_one_of_its_own(letter: str) -> None:
+    deep = letter * (200 // len(os.fsencode(letter)))
+    paths = [Path("a", deep, deep, f"{number}.jpeg") for number in range(3)]
+    paths += [Path("a", f"{deep}__{deep}__0.jpeg")]
+    found, _ = places(paths, lambda number: ".jpg")
+    assert all(len(os.fsencode(place.name)) <= 255 and place.suffix == ".jpeg" for place in found)
+    assert all(place.name.startswith(deep) for place in found)
+    assert len(set(found)) == len(paths)
+
+
+def test_a_class_that_is_left_without_an_image_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path, "train")
+    run.keep(run.names[0])
+    assert run.export() == 0
+    out = capsys.readouterr().out
+    assert "1 of 5 images, of 1 class, copied to" in out
+    assert "no image is kept of 1 class: 'Kühe 日本'" in out
 
 
 def test_through_the_command_line(tmp_path: Path) -> None:
