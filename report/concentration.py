@@ -92,13 +92,15 @@ class Suspects:
         chosen = torch.nonzero(counted & (self.predicted != self.labels)).flatten()
         values, order = self.against[chosen].sort(descending=True)
         chosen, classes, before = chosen[order], self.num_classes, 0
-        pairs = torch.zeros(classes, classes, dtype=torch.int64)
+        # Of the pairs of labels only those that occur: of thousands of classes most do not.
+        cells, at = (self.labels * classes + self.predicted)[chosen].unique(return_inverse=True)
+        given, counts = cells // classes, torch.zeros(len(cells), dtype=torch.float64)
+        nothing = torch.zeros(classes, dtype=torch.float64)
         for first in lengths(values, int(counted.sum()) // 4):
-            part = chosen[before:first]
-            cells = self.labels[part] * classes + self.predicted[part]
-            pairs += torch.bincount(cells, minlength=classes**2).view(classes, classes)
+            counts += torch.bincount(at[before:first], minlength=len(cells))
             before = first
-            yield first, pairs.sum(dim=1).double(), pairs.amax(dim=1).double()
+            most = nothing.scatter_reduce(0, given, counts, "amax")
+            yield first, nothing.index_add(0, given, counts), most
 
 
 def concentrations(

@@ -29,7 +29,8 @@ def test_who_starts_from_no_verified_sample_is_not_kept_from_training(
     manifest = json.loads((tmp_path / "digits" / "manifest.json").read_text())
     assert manifest["seed_indices"] == []
     for method in ("abl", "dbd"):
-        assert run(tmp_path, f"defense={method}", WHOLE_CLASS, "--check") == 0
+        named = ["--name", method, f"defense={method}", "--check"]
+        assert run(tmp_path, WHOLE_CLASS, *named) == 0
     given = ["--name", "digits_fine_pruning", "repair.method=fine_pruning", "repair.of=digits"]
     assert run(tmp_path, "defense=none", "num_epochs=1", WHOLE_CLASS, *given) == 0
 
