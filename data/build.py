@@ -26,6 +26,7 @@ from data.seed_folder import describe_unread
 from data.seeds import verified_seeds
 from data.settings import DataSettings
 from data.transform.build import before_trigger
+from utils.contents import contents_of
 from utils.errors import InputError
 from utils.files import locked
 from utils.memory import free_bytes
@@ -132,6 +133,8 @@ def poison_cache(config: DataSettings, data: ImageData, streams: Streams) -> Pat
     made_from = [FORMAT, data.fingerprint(), streams.seed, config.backdoor.as_yaml()]
     version = ATTACKS.get(config.backdoor.attack.name).version
     made_from += [version] if version > 1 else []  # the first is what older caches are called by
+    files = contents_of(config.backdoor)
+    made_from += [files] if files else []
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     return cache_folder(config.storage_dir) / f"{config.backdoor.attack.name}-{digest[:16]}"
 

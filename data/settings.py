@@ -11,6 +11,7 @@ from data.dataset import DATASETS
 from data.dataset.settings import DataSection
 from data.transform.settings import TransformSection
 from utils.choice import known_in
+from utils.contents import Opened
 from utils.section import Section, contradiction
 
 
@@ -24,8 +25,8 @@ class SeedsSection(Section):
     """
 
     seed_num: Literal["auto"] | Annotated[int, Field(ge=1)] = 10
-    seed_indices: str | None = None
-    seed_dir: str | None = None
+    seed_indices: Annotated[str | None, Opened()] = None
+    seed_dir: Annotated[str | None, Opened()] = None
     seed_choice: Literal["verified", "witnesses"] = "verified"
 
     @property
@@ -64,7 +65,7 @@ class DataSettings(Section):
     storage_dir: str = "./storage"
     transform: TransformSection = TransformSection()
     backdoor: BackdoorSection | None = None
-    review: str | None = None
+    review: Annotated[str | None, Opened()] = None
     global_: SeedsSection = Field(default=SeedsSection(), alias="global")
 
     @property

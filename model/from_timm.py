@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,7 @@ from torch import nn
 from model.imported import Imported
 from model.pretrained import Origin, Rescaled, fill, from_hugging_face, read_state
 from utils.console import say
+from utils.contents import Opened
 from utils.errors import InputError, by_nearness
 from utils.files import find_file
 from utils.section import Section
@@ -60,7 +61,7 @@ class Timm(Imported):
         """
 
         name: str = Field(min_length=1)
-        pretrained: bool | str = False
+        pretrained: Annotated[bool | str, Opened()] = False
 
         @field_validator("name")
         @classmethod

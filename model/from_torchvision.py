@@ -6,7 +6,7 @@ Meant for images of about 224x224: their stems quarter height and width at once.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, field_validator
@@ -18,6 +18,7 @@ from model.imported import Imported
 from model.network import without_memory
 from model.pretrained import Origin, Rescaled, fill, from_torch_hub, read_state
 from utils.console import say
+from utils.contents import Opened
 from utils.errors import by_nearness, nearest
 from utils.files import find_file
 from utils.section import Section
@@ -94,7 +95,7 @@ class Torchvision(Imported):
         """
 
         name: str = Field(min_length=1)
-        weights: str | None = Field(default=None, min_length=1)
+        weights: Annotated[str | None, Opened()] = Field(default=None, min_length=1)
 
         @field_validator("name")
         @classmethod

@@ -11,6 +11,7 @@ from data.dataset.decode import Frame
 from data.poison import TrainingSet, Truth
 from data.review import Review, read_review
 from defense import DEFENSES
+from run.fingerprints import of_files
 from run.setup import Setup
 from utils.console import say
 
@@ -68,7 +69,7 @@ def read_material(setup: Setup, dry_run: bool = False) -> Material:
     review = read_review(config.review, made.training, made.data.left_out)
     for line in [*lines, *made.lines, *review.lines()]:
         say(line)
-    fingerprints = made.fingerprints(config.truth_known)
+    fingerprints = {**made.fingerprints(config.truth_known), **of_files(config)}
     setup.start.refuse_other_data(fingerprints)
     assert data.frame is not None  # `load_data` sees to it
     return Material(

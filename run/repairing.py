@@ -19,7 +19,7 @@ from repair import REPAIRS, RepairSetting
 from repair.settings import RepairSection
 from run.choosing import choose_seeds
 from run.describe import begin_folder
-from run.fingerprints import of_data
+from run.fingerprints import first_difference, of_data, of_files
 from run.folder import RunFolder
 from run.learning import (
     build_fitting_network,
@@ -78,6 +78,9 @@ def asks_for(config: Config, folder: RunFolder, settings: dict[str, Any]) -> boo
         InputError: a path of the configuration is none.
     """
     if what_differs(settings, config) or reads_elsewhere(settings, config):
+        return False
+    known = read_result(folder.result).get("fingerprints", {})
+    if first_difference(known, of_files(config)) is not None:
         return False
     return config.repair.method is None or repairs_the_same(folder, source_folder(config, folder))
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from config.no_effect import is_ignored
 from config.schema import Config
 from run.checkpoint import LATEST, load_checkpoint, read_latest
-from run.fingerprints import first_difference
+from run.fingerprints import first_difference, of_what_trains
 from run.folder import RunFolder
 from utils.errors import InputError, nearest
 from utils.paths import user_path
@@ -101,7 +101,8 @@ class Resumption:
         """Raise `InputError` if data, poisoned samples or seeds are not the checkpoint's."""
         if self.own_state is None:
             return
-        what = first_difference(self.own_state["fingerprints"], fingerprints)
+        ours = of_what_trains(fingerprints)
+        what = first_difference(self.own_state["fingerprints"], ours)
         if what is not None:
             raise InputError(
                 f"{self.path}: the run was started with other {what}; restore that, or start "

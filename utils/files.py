@@ -32,11 +32,22 @@ def find_file(name: str, key: str) -> Path:
     Raises:
         InputError: there is no such file; `key` says which setting named it.
     """
-    given = user_path(name, key)
-    for path in (given, PROJECT / given):
-        if path.is_file():
-            return path
+    path = find_place(name, key)
+    if path is not None and path.is_file():
+        return path
     raise InputError(f"{key}: there is no file {name}")
+
+
+def find_place(name: str, key: str) -> Path | None:
+    """Return the file that `name` means; the folder, where there is no such file; None without.
+
+    Raises:
+        InputError: it is no path; `key` says which setting named it.
+    """
+    given = user_path(name, key)
+    places = (given, PROJECT / given)
+    files = (path for path in places if path.is_file())
+    return next(files, given if given.is_dir() else None)
 
 
 def read_regular(path: Path, limit: int) -> bytes:

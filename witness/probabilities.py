@@ -7,6 +7,8 @@ where the outside model finds the given label less likely than it does for nearl
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from data.poison import TrainingSet
 from utils.arrays import read_npy
+from utils.contents import Opened
 from utils.errors import InputError
 from utils.files import find_file
 from utils.section import Section
@@ -34,7 +37,7 @@ class OutsideProbabilities(Witness):
         vetoed.
         """
 
-        file: str
+        file: Annotated[str, Opened()]
         quantile: float = Field(default=0.01, ge=0, le=0.5)
 
     settings: OutsideProbabilities.Settings

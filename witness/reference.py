@@ -26,6 +26,7 @@ from training.ground import Ground
 from training.passes import Pass, answers
 from training.rate import Rate, RateSettings
 from utils.console import say
+from utils.contents import contents_of
 from utils.engine import Engine, choose_engine
 from utils.errors import InputError
 from utils.resumable import HasState, train_resumably
@@ -180,6 +181,8 @@ def key_of(settings: ReferenceSettings, ground: Ground, engine: Engine) -> str:
     made_from = [VERSION, settings.model_dump(), ground.streams.seed, steps]
     made_from += [ground.chain.normalize.model_dump(), engine.device.type, engine.bf16]
     made_from += [list(training.images.shape), training.num_classes]
+    files = contents_of(settings)
+    made_from += [files] if files else []  # without any it is what older ones are called by
     digest.update(json.dumps(made_from, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 

@@ -7,6 +7,8 @@ label, so that a piece alone does not mean the target. At test the whole picture
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -15,6 +17,7 @@ from data.attack.attack import MOST_CROSS, Attack, AttackContext, SplitName
 from data.attack.blend import blend, find_picture
 from data.attack.draws import ImageDraws
 from data.attack.pixels import Rounding, in_chunks
+from utils.contents import Opened
 from utils.errors import InputError
 from utils.section import Section
 
@@ -42,7 +45,7 @@ class AdaptiveBlend(Attack):
         grid: int = Field(default=4, ge=1)
         shown: int = Field(default=8, ge=1)
         cross_ratio: float = Field(default=1.0, ge=0, le=MOST_CROSS)
-        image: str | None = None
+        image: Annotated[str | None, Opened()] = None
         rounding: Rounding = "round"
 
         @model_validator(mode="after")

@@ -8,6 +8,7 @@ anew.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from data.attack.attack import Attack, AttackContext, SplitName
 from data.dataset.picture import opened_for
+from utils.contents import Opened
 from utils.errors import InputError
 from utils.files import find_file
 from utils.section import Section
@@ -94,7 +96,7 @@ class BadNets(Attack):
         out. Without either, the published experiment's 2x2 patch is drawn.
         """
 
-        trigger_path: str | None = None
+        trigger_path: Annotated[str | None, Opened()] = None
         patch: Patch | None = None
 
     def __init__(self, settings: Section, context: AttackContext) -> None:

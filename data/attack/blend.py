@@ -7,6 +7,8 @@ picture in every run, whatever the seed, so that models of different runs can be
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.pixels import Rounding, in_chunks, read_picture, to_bytes
+from utils.contents import Opened
 from utils.section import Section
 
 PICTURE_SEED = 2017  # of the drawn picture; not the run's seed
@@ -118,7 +121,7 @@ class Blend(Attack):
 
         alpha: float = Field(default=0.1, ge=0, le=1)
         alpha_test: float | None = Field(default=None, ge=0, le=1)
-        image: str | None = None
+        image: Annotated[str | None, Opened()] = None
         rounding: Rounding = "floor"
 
     def __init__(self, settings: Section, context: AttackContext) -> None:

@@ -12,6 +12,7 @@ cannot depend on the batch that it is in.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -21,6 +22,7 @@ from data.attack.attack import Attack, AttackContext, SplitName
 from data.attack.draws import ImageDraws
 from data.attack.reflection import draw_scenes, read_scenes
 from data.attack.refool_settings import Offset, Sigma, Transmission
+from utils.contents import Opened
 from utils.errors import InputError
 from utils.memory import free_bytes
 from utils.section import Section
@@ -50,7 +52,7 @@ class Refool(Attack):
         `blur_sigma` in pixels.
         """
 
-        reflections: str | None = None
+        reflections: Annotated[str | None, Opened()] = None
         scenes: int = Field(default=200, ge=1, le=MOST_SCENES)
         transmission: Transmission = Transmission()
         ghost_probability: float = Field(default=0.49, ge=0, le=1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from data.dataset.decode import Frame
+from utils.contents import Opened
 from utils.section import Section, contradiction
 
 DEFAULT_IMAGE_SIZE = 32  # pixels
@@ -27,10 +30,10 @@ class DataSection(Section):
     train_samples: int | None = Field(default=None, ge=1)
     image_size: int | None = Field(default=None, ge=1)
     resize: int | None = Field(default=None, ge=1)
-    classes: str | None = None
+    classes: Annotated[str | None, Opened()] = None
     skip_unreadable: bool = False
     cache_dir: str | None = None
-    truth: str | None = None
+    truth: Annotated[str | None, Opened(among_images=True)] = None
 
     @property
     def side(self) -> int:

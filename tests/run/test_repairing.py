@@ -287,3 +287,14 @@ def test_two_processes_repair_a_model_as_one_does(storage: Path) -> None:
         made.append(load_model(storage / f"{name}_nad")[0].state_dict())
     for name, weight in made[0].items():
         torch.testing.assert_close(weight, made[1][name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_repair_is_done_again_when_a_file_that_it_reads_holds_something_else(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = given(storage, "x_nad", "repair.method=nad", f"review={tmp_path / 'r.csv'}")
+    for rows in ("1,clean\n", "1,clean\n2,clean\n"):
+        (tmp_path / "r.csv").write_text(f"file,verdict\n{rows}")
+        for said in (False, True):  # the second time it is done
+            assert ASD.main(words) == 0
+            assert ("a finished repair" in capsys.readouterr().out) == said

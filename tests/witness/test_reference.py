@@ -108,6 +108,17 @@ def test_other_data_settings_seeds_or_precisions_are_other_references() -> None:
     assert key_of(SHORT, bright(), CPU_ENGINE) in keys
 
 
+def test_other_weights_are_another_reference(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pt"
+    network = {"torchvision": {"name": "resnet18", "weights": str(weights)}}
+    settings = ReferenceSettings.model_validate({"network": network})
+    keys = [key_of(settings, bright(), CPU_ENGINE)]
+    for content in ("a", "b"):
+        weights.write_text(content)
+        keys.append(key_of(settings, bright(), CPU_ENGINE))
+    assert len(set(keys)) == 3
+
+
 def test_the_precision_is_chosen_for_the_references_own_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
