@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from data.chosen_set import dataset_name
+from data.seen import listing_of
 from data.transform.settings import TransformSection
 from run.folder import RunFolder
 from run.made_with import made_with
@@ -126,6 +127,7 @@ def manifest_of(session: Session) -> dict[str, Any]:
         "dataset": config.dataset,
         "classes": list(session.training.classes),
         "fingerprints": material.fingerprints,
+        "listing": listing_of(config),
         **attack_of(config),
         **known_truth(session, indices=True),
         "seeds_checked": material.seeds_checked,

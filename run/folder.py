@@ -134,7 +134,7 @@ class RunFolder:
                 raise ValueError("no seed")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: no manifest of this project; {remedy}") from error
-        return {"seed": seed, "fingerprints": fingerprints}
+        return {"seed": seed, "fingerprints": fingerprints, "listing": manifest.get("listing")}
 
     def refuse_other_data(
         self, manifest: Mapping[str, Any], fingerprints: Mapping[str, str]

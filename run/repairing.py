@@ -14,6 +14,7 @@ from config.schema import Config
 from data.clean_subset import draw_clean, verified_samples
 from data.dataset import Split
 from data.feed import SMALLEST_BATCH
+from data.seen import listing_of
 from model import Network
 from repair import REPAIRS, RepairSetting
 from repair.settings import RepairSection
@@ -82,7 +83,19 @@ def asks_for(config: Config, folder: RunFolder, settings: dict[str, Any]) -> boo
     known = read_result(folder.result).get("fingerprints", {})
     if first_difference(known, of_files(config)) is not None:
         return False
+    if not sees_the_same_files(config, folder):
+        return False
     return config.repair.method is None or repairs_the_same(folder, source_folder(config, folder))
+
+
+def sees_the_same_files(config: Config, folder: RunFolder) -> bool:
+    """Return whether the images' files are as when the run began, as far as both are known."""
+    try:
+        before = folder.read_manifest("").get("listing")
+    except InputError:  # the figures stay those of a finished run
+        return True
+    now = None if before is None else listing_of(config)
+    return now is None or now == before
 
 
 def repairs_the_same(folder: RunFolder, source: RunFolder) -> bool:

@@ -16,6 +16,7 @@ from run.checkpoint import LATEST, load_checkpoint, read_latest
 from run.fingerprints import first_difference, of_what_trains
 from run.folder import RunFolder
 from utils.errors import InputError, nearest
+from utils.files import signature
 from utils.paths import user_path
 
 # Keys that may change between a checkpoint and its resumption: where things are, how fast, how
@@ -126,15 +127,6 @@ def find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) ->
     path = folder.checkpoints / LATEST
     before = {"latest": path, "seen": signature(path)}
     return replace(_find_start(folder, resume, num_epochs), **before)  # type: ignore[arg-type]
-
-
-def signature(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written anew; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _find_start(folder: RunFolder, resume: str | None, num_epochs: int | None) -> Resumption:

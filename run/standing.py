@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from run.folder import RunFolder
 from run.forecast import Span, time_left
 from run.lock import holder, is_held
-from run.resume import Resumption, signature
+from run.resume import Resumption
 from utils.errors import InputError
+from utils.files import signature
 
 if TYPE_CHECKING:
     from run.session import Session

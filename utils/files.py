@@ -50,6 +50,15 @@ def find_place(name: str, key: str) -> Path | None:
     return next(files, given if given.is_dir() else None)
 
 
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written anew; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def read_regular(path: Path, limit: int) -> bytes:
     """Return the content of a regular file, of `limit` bytes at most.
 
@@ -139,19 +148,24 @@ def made_folder(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, key: str) -> Iterator[None]:
+def locked(folder: Path, key: str, name: str = "") -> Iterator[None]:
     """Make `folder` and keep other processes out of it; the lock ends with the process.
 
+    Args:
+        folder: to lock.
+        key: the setting that named it.
+        name: of the one file in it that is locked; empty: the whole folder is.
+
     Raises:
-        InputError: the folder cannot be made or locked; `key` is the setting that named it.
+        InputError: the folder cannot be made or locked.
     """
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / (f"{name}.{LOCK}" if name else LOCK))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=PATIENCE)
         except Timeout:
-            say(f"{folder}: another process writes it; waiting")
+            say(f"{folder / name}: another process writes it; waiting")
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         raise InputError(

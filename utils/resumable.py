@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from utils.console import progress, say
 from utils.errors import InputError, TrainingError
-from utils.files import write_atomically
+from utils.files import locked, signature, write_atomically
 from utils.same_state import load_optimizer
 from utils.torch_file import read_tensors
 
@@ -34,7 +34,8 @@ def train_resumably(
 ) -> None:
     """Call `train_epoch` for every epoch; after each, the state of `parts` is kept at `path`.
 
-    What is kept there already is not done again. An epoch must depend on its number and on the
+    What is kept there already is not done again, and of several runs one trains: the others wait
+    for it, and read what it has kept. An epoch must depend on its number and on the
     parts alone; then a training that was killed and resumed ends with the same bits.
 
     Args:
@@ -49,8 +50,23 @@ def train_resumably(
         TrainingError: a weight is not finite any more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    first = restore(path, parts)
-    for epoch in progress(range(first, epochs), path.stem, unit="epoch"):
+    before, first = signature(path), restore(path, parts)
+    if first >= epochs:  # without the lock: it may lie where nobody may write
+        return
+    with locked(path.parent, "storage_dir", path.name):
+        if signature(path) != before:  # another run has gone on in the meantime
+            first = restore(path, parts)
+        train_on(path, parts, range(first, epochs), train_epoch)
+
+
+def train_on(
+    path: Path,
+    parts: Mapping[str, HasState],
+    epochs: range,
+    train_epoch: Callable[[int], None],
+) -> None:
+    """Train the epochs that are left; see `train_resumably`."""
+    for epoch in progress(epochs, path.stem, unit="epoch"):
         train_epoch(epoch)
         refuse_diverged(path, parts, epoch)
         state = {name: part.state_dict() for name, part in parts.items()}

@@ -13,6 +13,7 @@ import run_all
 from command.jobs import is_finished, plan_job, plan_jobs
 from command.listing import COLUMNS, over_seeds, report
 from tests.conftest import DIGITS, TINY
+from tests.data.own_data_cases import make_folder
 from utils.errors import InputError
 
 SHORT = (*TINY, "num_epochs=1")
@@ -267,3 +268,26 @@ def test_a_path_that_is_none_is_no_traceback(tmp_path: Path) -> None:
     assert ASD.main(["--config", str(good), "--gpu", "cpu", *after]) == 0
     for path in ("~nosuchuser/data", "a\0b"):
         assert not is_finished(plan_job(good, None, [*after, f"dataset_dir={path}"]))
+
+
+def test_a_changed_image_is_looked_at_again(tmp_path: Path) -> None:
+    root, runs = make_folder(tmp_path / "d", per_class=4), tmp_path / "runs"
+    more = ["dataset=image_folder", f"dataset_dir={root}", "data.image_size=16", "backdoor=null"]
+    more += ["data.train_samples=null", "num_classes=3", "global.seed_num=1", "defense=none"]
+    after = [*SHORT, *more, f"storage_dir={runs}"]
+    assert ASD.main(["--config", str(write(tmp_path, "own")), "--gpu", "cpu", *after]) == 0
+    job = plan_job(tmp_path / "own.yaml", None, after)
+    assert is_finished(job)
+    manifest = runs / "own" / "manifest.json"
+    whole = manifest.read_text()
+    image = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert not is_finished(job)
+    known = json.loads(whole)
+    del known["listing"]
+    for content in (json.dumps(known), ""):  # as an earlier version left it; lost
+        manifest.write_text(content)
+        assert is_finished(job)
+    manifest.write_text(whole)
+    root.rename(tmp_path / "elsewhere")  # the figures stay
+    assert is_finished(job)

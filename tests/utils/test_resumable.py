@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
+from utils import files
 from utils.errors import InputError, TrainingError
 from utils.resumable import HasState, read_kept, train_resumably
 
@@ -52,6 +54,32 @@ def test_what_is_left_is_trained_and_ends_with_the_same_bits(tmp_path: Path) -> 
     assert whole[0] == [0, 1, 2] and rest[0] == [1, 2]
     assert torch.equal(weights(whole[1]), weights(rest[1]))
     assert train(tmp_path / "part.pt")[0] == []
+
+
+def test_of_two_runs_one_trains_and_the_other_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first is in its first epoch, of which nothing is kept yet."""
+    path, waits, made = tmp_path / "shared.pt", Event(), parts()
+    second: list[tuple[list[int], dict[str, HasState]]] = []
+    other = Thread(target=lambda: second.append(train(path)))
+
+    def note(line: str) -> None:
+        assert line == f"{path}: another process writes it; waiting"
+        waits.set()
+
+    def train_epoch(epoch: int) -> None:
+        if epoch == 0:
+            other.start()
+            assert waits.wait(timeout=60)
+
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    monkeypatch.setattr(files, "say", note)
+    train_resumably(path, made, EPOCHS, train_epoch)
+    other.join()
+    ((trained, theirs),) = second
+    assert trained == []
+    assert torch.equal(weights(theirs), weights(made))
 
 
 def moment(value: Any) -> Callable[[dict[str, Any]], object]:
