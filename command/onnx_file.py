@@ -87,8 +87,8 @@ def write_onnx(network: Network, description: Description, file: Path) -> list[s
     write_atomically(file, lambda stream: stream.write(body))
     height, width = description.input_size
     return [
-        f"{file}: takes {INPUT} (any number, 3, {height}, {width}), RGB in 0..1; gives {OUTPUT} of "
-        f"{len(description.classes)} classes, whose names are in its metadata",
+        f"{file}: takes {INPUT} (any number, 3, {height}, {width}), RGB in 0..1, prepared as its "
+        f"metadata say; gives {OUTPUT} of {len(description.classes)} classes, named there, too",
         *lines,
     ]
 
@@ -149,6 +149,7 @@ def properties(description: Description) -> dict[str, str]:
     return {
         "classes": json.dumps(description.classes),
         "input": "RGB, 0..1, (N, 3, height, width)",
+        "preparation": json.dumps(description.model_dump(include={"frame", "transform"})),
         "dataset": description.dataset or "",
         "verdict_on_training_data": str(verdict.get("verdict", "")),
         "weights_sha256": description.weights_sha256,

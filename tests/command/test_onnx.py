@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,15 @@ def arguments(storage: Path, file: Path | str) -> list[str]:
     return [*start, "--export-onnx", str(file)]
 
 
+def assert_told(about: dict[str, str], told: dict[str, Any]) -> None:
+    """The file says of verdict and pictures what `model.json` says."""
+    assert about["verdict_on_training_data"] == "no_sign"
+    preparation = json.loads(about["preparation"])
+    assert preparation.keys() == {"frame", "transform"}
+    assert preparation["frame"].items() >= told["frame"].items()
+    assert preparation["transform"].items() >= told["transform"].items()
+
+
 def test_the_file_gives_what_predict_gives(
     storage: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +89,7 @@ def test_the_file_gives_what_predict_gives(
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == CLASSES
-    assert about["verdict_on_training_data"] == "no_sign"
+    assert_told(about, json.loads((storage / "digits" / "model.json").read_text()))
     frame = load_model(storage / "digits")[1].frame.frame()
     pixels = np.stack([read_image(Path(path), frame) for path in files])
     images = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
