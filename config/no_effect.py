@@ -8,15 +8,17 @@ that the run does not take are named only where somebody typed them: one YAML ha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from config.schema import Config
-from data.attack import ATTACKS
+from data.attack import ATTACKS, Attack
 from defense import DEFENSES
 from defense.settings import own_sections
 from repair import REPAIRS
 from repair.settings import OF_ANY_REPAIR
+from utils.contents import sections_in
 
 BY_DEFAULT = 1  # place of what nobody gave: after the first file, which holds keys for all
 
@@ -51,6 +53,24 @@ def all_to_all(config: Config) -> str | None:
     return "backdoor.label_rule" if is_so else None
 
 
+def chosen_by_attack(config: Config) -> str | None:
+    """Return the key of an attack that says itself which samples it poisons."""
+    if config.backdoor is None or ATTACKS.get(config.backdoor.attack.name).choose is Attack.choose:
+        return None
+    return f"backdoor.{config.backdoor.attack.name}"
+
+
+def without_meta_split(config: Config) -> str | None:
+    """Return the key that ends the run before stage 3."""
+    return "global.epoch_second" if config.global_.epoch_second >= config.num_epochs else None
+
+
+def nobody_heard(config: Config) -> str | None:
+    """Return the key that names no witness, where the reference is not asked for either."""
+    asked = config.witness.heard or config.global_.chosen or config.needs_hearing
+    return None if asked else "witness.heard"
+
+
 def given(key: str, of: Callable[[Config], object]) -> Callable[[Config], str | None]:
     """Return the condition that a key has a value."""
     return lambda config: key if of(config) not in (None, False) else None
@@ -79,6 +99,12 @@ RULES = (
     Rule(("speed.precision", "speed.compile", "speed.channels_last"),
          given("speed.reference", lambda c: c.speed.reference),
          "speed.reference is eager and fp32"),
+    Rule(("backdoor.selection",), chosen_by_attack, "the attack says itself which samples",
+         typed=True),
+    Rule(("meta", "global.meta_agreement", "global.epsilon_meta"), without_meta_split,
+         "global.epoch_second leaves no epoch to stage 3", typed=True),
+    Rule(("witness.vetoed", "witness.reference"), nobody_heard,
+         "witness.heard names nobody, and nothing else asks the reference", typed=True),
 )  # fmt: skip
 
 
@@ -93,7 +119,19 @@ def rules_of(config: Config) -> tuple[Rule, ...]:
     why = f"{key}: {name} does not read it"
     of_method = Rule(ignored, lambda _: key, why)
     of_others = Rule(sections_of_others(name), lambda _: key, why, typed=True)
-    return (*RULES, of_method, of_others)
+    return (*RULES, of_method, of_others, *rules_of_sections(config))
+
+
+def rules_of_sections(config: Config) -> list[Rule]:
+    """Return what the settings themselves say of keys that they do not read as they are."""
+    found = []
+    for prefix, section in sections_in(config):
+        for cause, names in section.unread().items():
+            key, value = f"{prefix}{cause}", getattr(section, cause)
+            why = f"{key}: {json.dumps(value)} leaves it no use"
+            keys = tuple(f"{prefix}{name}" for name in names)
+            found.append(Rule(keys, lambda _, key=key: key, why, typed=True))  # type: ignore[misc]
+    return found
 
 
 def sections_of_others(method: str) -> tuple[str, ...]:
@@ -115,13 +153,15 @@ def without_effect(config: Config, places: Mapping[str, int], typed: int) -> Ite
     for key, why in NO_EFFECT.items():
         if key in places:
             yield f"{key} has no effect: {why}"
+    said: set[str] = set()
     for rule in rules_of(config):
         cause = rule.where(config)
         if cause is None:
             continue
         decided = max(place_of(cause, places), typed if rule.typed else 0)
         for key, place in places.items():
-            if stands_in(key, rule.keys) and place >= decided and key not in NO_EFFECT:
+            if stands_in(key, rule.keys) and place >= decided and key not in {*NO_EFFECT, *said}:
+                said.add(key)
                 yield f"{key} has no effect: {rule.why}"
 
 

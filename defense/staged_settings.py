@@ -59,6 +59,11 @@ class AblSection(StagedSettings):
     keep_learning: bool = False
     batch_size: int | None = Field(default=None, ge=2)
 
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """Without its last stage nothing is unlearnt."""
+        of_unlearning = ("unlearning_rate", "ascent_bound", "keep_learning")
+        return {} if self.unlearning_epochs else {"unlearning_epochs": of_unlearning}
+
     @property
     def num_epochs(self) -> int:
         """Epochs of all stages."""
@@ -85,6 +90,11 @@ class ContrastiveSection(Section):
     )
     temperature: float = Field(default=0.5, gt=0)
     views: TransformChain | None = None
+
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """Without its epochs the stage is left out."""
+        of_stage = ("batch_size", "optimizer", "temperature", "views")
+        return {} if self.epochs else {"epochs": of_stage}
 
     def views_for(self, side: int, mirrored: bool) -> list[Choice]:
         """Return the transformations of the compared views, which are `side` pixels wide."""

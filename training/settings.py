@@ -77,6 +77,10 @@ class AverageSection(Section):
     decay: float = Field(default=0.0, ge=0, lt=1)
     use: AverageUse = AverageUse()
 
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """Without an average nothing stands in for the network."""
+        return {} if self.decay else {"decay": ("use",)}
+
     @classmethod
     def spelt_out(cls, given: Any) -> Any:
         """Return the mapping that a plain number stands for."""

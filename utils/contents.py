@@ -56,13 +56,21 @@ def contents_of(settings: Section, prefix: str = "", images: Path | None = None)
 
 def named_files(settings: Section, prefix: str = "") -> Iterator[tuple[str, str, Opened]]:
     """Yield dotted key, path and mark of each file that settings name, it need not exist."""
+    for place, section in sections_in(settings, prefix):
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            marks = [item for item in field.metadata if isinstance(item, Opened)]
+            if marks and isinstance(value, str) and value:
+                yield f"{place}{field.alias or name}", value, marks[0]
+
+
+def sections_in(settings: Section, prefix: str = "") -> Iterator[tuple[str, Section]]:
+    """Yield settings and all sections in them, each with the prefix of its keys."""
+    yield prefix, settings
     for name, field in type(settings).model_fields.items():
-        value, key = getattr(settings, name), f"{prefix}{field.alias or name}"
-        marks = [item for item in field.metadata if isinstance(item, Opened)]
-        if marks and isinstance(value, str) and value:
-            yield key, value, marks[0]
-        for place, part in parts_of(value, prefix if name in TRANSPARENT else f"{key}."):
-            yield from named_files(part, place)
+        inner = prefix if name in TRANSPARENT else f"{prefix}{field.alias or name}."
+        for place, part in parts_of(getattr(settings, name), inner):
+            yield from sections_in(part, place)
 
 
 def parts_of(value: Any, prefix: str) -> Iterator[tuple[str, Section]]:

@@ -96,6 +96,10 @@ class Section(BaseModel):
         """Return the mapping that a plain value stands for, where it stands for one."""
         return given
 
+    def unread(self) -> dict[str, tuple[str, ...]]:
+        """Return its keys that change nothing as it is set, by the key of it that decides so."""
+        return {}
+
     @model_serializer(mode="wrap")
     def _keep_what_is_taken_away(
         self, dump: SerializerFunctionWrapHandler, info: SerializationInfo

@@ -84,6 +84,11 @@ class Clb(Attack):
         training_step: float = Field(default=2.0, gt=0, le=255)
         training_iterations: int = Field(default=7, ge=1)
 
+        def unread(self) -> dict[str, tuple[str, ...]]:
+            """A plain network is trained without perturbations."""
+            keys = "training_eps", "training_step", "training_iterations"
+            return {} if self.robust else {"robust": keys}
+
     def __init__(self, settings: Section, context: AttackContext) -> None:
         super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
@@ -251,11 +256,8 @@ class Attacker:
     def perturbed(self, images: Tensor, labels: Tensor, stream: torch.Generator) -> Tensor:
         """Return training views made harder, from a random start, as Madry et al. do."""
         given = self.settings
-        ascent = Ascent(
-            eps=given.training_eps,
-            step=given.training_step,
-            iterations=given.training_iterations,
-        )
+        count = given.training_iterations
+        ascent = Ascent(eps=given.training_eps, step=given.training_step, iterations=count)
         noise = 2 * torch.rand(images.shape, generator=stream).to(images.device) - 1
         start = (images + ascent.eps / 255 * noise).clamp(0, 1)
         self.network.eval()

@@ -59,6 +59,10 @@ class Refool(Attack):
         ghost_offset: Offset = Offset()
         blur_sigma: Sigma = Sigma()
 
+        def unread(self) -> dict[str, tuple[str, ...]]:
+            """Where no reflection is double, none has an offset."""
+            return {} if self.ghost_probability else {"ghost_probability": ("ghost_offset",)}
+
     def __init__(self, settings: Section, context: AttackContext) -> None:
         super().__init__(settings, context)
         assert isinstance(settings, self.Settings)
