@@ -49,7 +49,8 @@ def test_the_rows_of_a_narrow_network_are_what_their_files_say() -> None:
     lines = (PROJECT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
     heads = [line for line in lines if line.endswith("| recall of «cat», plain / ASD |")]
     start = max(index for index, line in enumerate(lines) if line in heads) + 2
-    table = [line.strip("|").split("|") for line in lines[start : start + 2]]
+    table = [line.strip("|").split("|") for line in lines[start : start + 6]]
+    assert len(table) == len({row[0] for row in table})
     for attack, *cells, recalls in ([cell.strip() for cell in row] for row in table):
         assert cells == [told(attack, method, "table_width16") for method in COLUMNS], attack
         files = (f"{attack}_none_100.json", f"{attack}_100.json")
