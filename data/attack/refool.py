@@ -40,7 +40,7 @@ BRIGHTNESS_FACTORS = (1.08, 1.18)  # how much of the excess over white is taken 
 class Refool(Attack):
     """`T(x) = a x + reflection`, in linear light; all parameters are drawn for each image."""
 
-    # A few seconds for CIFAR-10; and a kept set would not notice a change in `reflections`.
+    # A few seconds for CIFAR-10: making it anew costs hardly more than reading it.
     worth_caching = False
 
     class Settings(Section):
