@@ -6,7 +6,7 @@ next report is written to the same place, and nothing of a person's work may be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,17 +54,3 @@ def read_marks(path: Path, is_own: Callable[[str], bool]) -> Marks | None:
     cells = {file: said for file, said in found.items() if said}
     columns = tuple(name for name in added if any(name in said for said in cells.values()))
     return Marks(columns, cells)
-
-
-def keep_aside(path: Path) -> Path:
-    """Rename the file at `path` to the first free `<stem>.1.csv`, `.2`, ...; return that."""
-    number = 1
-    while path.with_name(f"{path.stem}.{number}{path.suffix}").exists():
-        number += 1
-    return path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
-
-
-def unplaced(marks: Marks, files: Sequence[str]) -> list[str]:
-    """Return the files with a mark that are not among `files`, in their order in the table."""
-    there = set(files)
-    return [file for file in marks.cells if file not in there]

@@ -7,9 +7,9 @@ from typing import Any
 
 from data.formats.format import rounded
 from report.findings import Findings
-from report.marks import keep_aside, read_marks, unplaced
+from report.marks import read_marks
 from utils.errors import InputError
-from utils.files import write_text
+from utils.files import first_free, write_text
 from utils.tables import read_table, table_text
 from utils.texts import read_text
 
@@ -78,9 +78,10 @@ def write_suspects(findings: Findings, folder: Path) -> list[str]:
     """
     path, rows, lines = folder / FILE_NAME, suspects(findings), []
     marks = read_marks(path, is_own)
-    if marks is None or unplaced(marks, [row["file"] for row in rows]):
+    if marks is None or marks.cells.keys() - {row["file"] for row in rows}:
         what = "is no table of samples" if marks is None else "marks samples that are not there"
-        lines = [f"report: {path} {what} any more; it is kept as {keep_aside(path).name}"]
+        kept = path.rename(first_free(path, path.suffix))
+        lines = [f"report: {path} {what} any more; it is kept as {kept.name}"]
     if marks is not None and marks.columns:
         rows = [row | marks.on(row["file"]) for row in rows]
     write_text(path, table_text(list(rows[0]), rows, mark=True))

@@ -44,7 +44,8 @@ def begin_folder(session: Session) -> Path | None:
         say(f"the earlier run was moved to {earlier}")
     folder.create()
     folder.write_config(session.config.as_yaml())
-    folder.write_json("manifest.json", manifest_of(session))
+    seen = {"listing": listing_of(session.config)}  # looked up once: a report lists no folders
+    folder.write_json("manifest.json", manifest_of(session) | seen)
     return earlier
 
 
@@ -127,7 +128,6 @@ def manifest_of(session: Session) -> dict[str, Any]:
         "dataset": config.dataset,
         "classes": list(session.training.classes),
         "fingerprints": material.fingerprints,
-        "listing": listing_of(config),
         **attack_of(config),
         **known_truth(session, indices=True),
         "seeds_checked": material.seeds_checked,

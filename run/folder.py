@@ -16,7 +16,7 @@ import yaml
 
 from run.fingerprints import first_difference
 from utils.errors import InputError
-from utils.files import read_regular, write_text
+from utils.files import first_free, read_regular, write_text
 
 MOST_MANIFEST = 2**30  # bytes; it names every poisoned sample
 
@@ -93,10 +93,7 @@ class RunFolder:
 
     def move_aside(self) -> Path:
         """Rename an earlier run's folder to the first free `<name>.1`, `.2`, ...; return that."""
-        number = 1
-        while self.path.with_name(f"{self.path.name}.{number}").exists():
-            number += 1
-        aside = self.path.with_name(f"{self.path.name}.{number}")
+        aside = first_free(self.path)
         try:
             self.path.rename(aside)
         except OSError as error:

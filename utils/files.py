@@ -50,6 +50,13 @@ def find_place(name: str, key: str) -> Path | None:
     return next(files, given if given.is_dir() else None)
 
 
+def first_free(path: Path, ending: str = "") -> Path:
+    """Return `path` with the first number before its `ending` that is not there yet: `.1`, `.2`."""
+    stem = path.name.removesuffix(ending)
+    places = (path.with_name(f"{stem}.{number}{ending}") for number in itertools.count(1))
+    return next(place for place in places if not place.exists())
+
+
 def signature(path: Path) -> tuple[int, int, int] | None:
     """Return what changes when a file is written anew; None where there is none."""
     try:
